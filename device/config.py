@@ -1,0 +1,142 @@
+"""The TOML configuration: every key with its unit and bounds; unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+__all__ = ["Config"]
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this box is."""
+
+    id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,64}$")] = "holonode-sim"
+    """Unique per box: lower-case letters, digits, hyphens."""
+    instrument: str = "bioaerosol-imx219-850nm"
+    """A reference instrument's name or the path of an instrument file."""
+
+
+class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The camera."""
+
+    driver: Literal["twin", "replay", "picamera2"] = "twin"
+    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera."""
+    exposure_us: Annotated[float, Meta(ge=1, le=10_000_000)] = 2000.0
+    """Exposure time."""
+    gain: Annotated[float, Meta(ge=1, le=64)] = 1.0
+    """Analogue gain."""
+    timeout_s: Annotated[float, Meta(ge=0.1, le=120)] = 5.0
+    """After this long without a frame the camera counts as hung."""
+    replay_inputs: list[str] = []
+    """Files, folders or globs for driver = "replay"."""
+
+
+class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The lamp."""
+
+    driver: Literal["twin", "serial"] = "twin"
+    """twin: the simulated lamp; serial: the lamp controller on a serial port."""
+    serial_port: str = ""
+    """Device file of the controller, e.g. /dev/ttyACM0."""
+    serial_baud: Literal[57600, 115200, 250000] = 115200
+    """Line speed."""
+    current_ma: Annotated[float, Meta(ge=0, le=2000)] = 20.0
+    """Current while exposing."""
+    acknowledge_timeout_s: Annotated[float, Meta(ge=0.01, le=10)] = 0.5
+    """How long to wait for the controller to confirm."""
+
+
+class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The simulated instrument."""
+
+    seed: Annotated[int, Meta(ge=0)] = 1
+    """Seed of every random draw."""
+    concentration_per_m3: dict[str, NonNegative] = field(
+        default_factory=lambda: {"birch": 300.0, "grass": 200.0, "ragweed": 200.0, "alternaria": 300.0, "cladosporium": 600.0, "dust": 500.0}
+    )
+    """Particles per cubic metre of air (or per litre of liquid), by morphology."""
+    truth_file: str = ""
+    """Where to write every simulated particle as JSON lines; empty: nowhere."""
+    realtime: bool = True
+    """False: pump and exposure take no wall time (demonstrations, tests)."""
+
+
+class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a sample is taken."""
+
+    mode: Literal["impactor"] = "impactor"
+    """impactor: air onto a sticky window, frames before and after."""
+    sample_volume_l: Positive = 13.0
+    """Air per interval."""
+    settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
+    """Wait between pump off and capture."""
+    pause_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
+    """Wait between intervals."""
+    window_intervals: Annotated[int, Meta(ge=1, le=10000)] = 12
+    """Intervals after which the window is full and advanced."""
+    max_intervals: Annotated[int, Meta(ge=0)] = 0
+    """Stop after this many; 0: go on until stopped."""
+
+
+class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From hologram to particles."""
+
+    reconstruction: Literal["hidef", "backpropagate"] = "hidef"
+    """hidef: the network; backpropagate: plain refocusing."""
+    reconstruction_model: str = "hidef"
+    """Name of a bundle in the model store."""
+    classifier_model: str = "bioaerosol"
+    """Name of a bundle in the model store; empty: do not classify."""
+    min_esd_um: NonNegative = 4.0
+    """Smaller particles are not reported."""
+    max_esd_um: Positive = 300.0
+    """Larger particles are not reported."""
+    reject_below: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """A best probability under this is 'unknown'."""
+
+
+class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where records wait until they are delivered."""
+
+    folder: str = "~/.local/share/holonode"
+    """Store folder; one service at a time."""
+    min_free_mb: Annotated[float, Meta(ge=0)] = 50.0
+    """Below this much free disk new records are refused and counted."""
+
+
+class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The broker."""
+
+    url: str = ""
+    """mqtt://host:port or mqtts://host:port; empty: a broker of the service's own on loopback."""
+    username: str = ""
+    """User name; empty: none."""
+    password_file: str = ""
+    """File holding the password."""
+    ca_file: str = ""
+    """Certificate authority for mqtts."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """auto: MQTT 5, falling back to 3.1.1 where the broker lacks it."""
+    own_broker_port: Port = 0
+    """Port of the service's own broker; 0: 1883, or the next free one."""
+    keepalive_s: Annotated[int, Meta(ge=2, le=3600)] = 15
+    """Keep-alive; the broker says 'offline' after one and a half of these."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    device: DeviceConfig = DeviceConfig()
+    camera: CameraConfig = CameraConfig()
+    lamp: LampConfig = LampConfig()
+    twin: TwinConfig = TwinConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
+    storage: StorageConfig = StorageConfig()
+    mqtt: MqttConfig = MqttConfig()

@@ -1,0 +1,100 @@
+"""The ports: what the rest of the box may ask of lamp, camera, pump and environment.
+
+Every driver starts with its actuator off, is off after any error, and can be closed twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from device.frames import Exposure, LampState, RawFrame
+
+__all__ = ["Camera", "Environment", "EnvironmentReading", "Lamp", "Pump", "PumpState"]
+
+
+@runtime_checkable
+class Lamp(Protocol):
+    """A light source whose state is what it acknowledged."""
+
+    @property
+    def state(self) -> LampState:
+        """The last acknowledged state; `acknowledged` is False after any lost or refused exchange."""
+        ...
+
+    def set_current(self, current_ma: float, channel: int = 0) -> LampState:
+        """Ask for a current, wait for the acknowledgement; HardwareError if none comes, InputError out of range."""
+        ...
+
+    def off(self) -> LampState:
+        """Every channel off, acknowledged."""
+        ...
+
+    def close(self) -> None:
+        """Off and released; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """An image sensor."""
+
+    def start(self) -> None:
+        """Make ready to capture; HardwareError where there is none."""
+        ...
+
+    def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
+        """One frame taken under an acknowledged lamp state; None where a recorded source has come to its end.
+
+        HardwareError on a time-out, a repeated (stale) frame, or a frame of the wrong shape.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop and release; safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class PumpState:
+    """What the pump acknowledged."""
+
+    flow_ml_min: float
+    """Flow in force; 0 is off."""
+    acknowledged: bool
+    """Whether the controller itself confirmed this state."""
+
+
+@runtime_checkable
+class Pump(Protocol):
+    """Moves the sample."""
+
+    @property
+    def state(self) -> PumpState: ...
+
+    def set_flow(self, flow_ml_min: float) -> PumpState: ...
+
+    def volume_ml(self) -> float:
+        """Volume moved since construction, from flow and monotonic time (or the flow meter)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class EnvironmentReading:
+    """What surrounds the instrument; None where there is no such sensor."""
+
+    temperature_c: float | None = None
+    humidity_percent: float | None = None
+    pressure_hpa: float | None = None
+    supply_v: float | None = None
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """Temperature, humidity, pressure, supply."""
+
+    def read(self) -> EnvironmentReading: ...
+
+    def close(self) -> None: ...

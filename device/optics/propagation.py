@@ -1,0 +1,113 @@
+"""Propagation of scalar fields between parallel planes by the band-limited angular spectrum.
+
+Source: K. Matsushima and T. Shimobaba, Opt. Express 17, 19662 (2009), doi:10.1364/OE.17.019662.
+Sign: exp(+i 2 pi z sqrt(1/lambda^2 - f^2)), so +z carries a field from the object plane towards the sensor.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from device.errors import InputError
+from device.optics.geometry import Geometry
+
+__all__ = [
+    "asm_transfer_function",
+    "backpropagate",
+    "fringe_reach_px",
+    "pad_to",
+    "propagate",
+]
+
+Complex = NDArray[np.complex64]
+
+
+@lru_cache(maxsize=32)
+def asm_transfer_function(
+    shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float, band_limited: bool = True
+) -> Complex:
+    """Angular-spectrum transfer function.
+
+    Parameters: `shape` (height, width) in pixels; lengths in micrometres, `wavelength_um` in the medium.
+    Returns complex64 [height, width] in FFT order, read-only; evanescent waves are zero. With `band_limited`
+    frequencies whose fringes the grid can't sample at this distance are zero (Matsushima and Shimobaba, eqs. 13, 20).
+    """
+    height, width = shape
+    fy = scipy.fft.fftfreq(height, pitch_um)[:, None]
+    fx = scipy.fft.fftfreq(width, pitch_um)[None, :]
+    squared = 1.0 / wavelength_um**2 - fx**2 - fy**2
+    # The constant carrier exp(ikz) is left out: it would only cost digits in float32.
+    phase = 2 * np.pi * distance_um * (np.sqrt(np.maximum(squared, 0.0)) - 1.0 / wavelength_um)
+    transfer = np.exp(1j * phase).astype(np.complex64)
+    transfer[squared < 0] = 0
+    if band_limited and distance_um != 0:
+        limit_y = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (height * pitch_um), 1.0))
+        limit_x = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (width * pitch_um), 1.0))
+        transfer[(np.abs(fy) > limit_y) | (np.abs(fx) > limit_x)] = 0
+    transfer.setflags(write=False)
+    return transfer
+
+
+def fringe_reach_px(pitch_um: float, wavelength_um: float, distance_um: float) -> int:
+    """How far, in pixels, the finest fringe the pixels can sample lies from its particle."""
+    sine = min(wavelength_um / (2 * pitch_um), 0.95)
+    return int(np.ceil(abs(distance_um) * sine / np.sqrt(1 - sine**2) / pitch_um))
+
+
+def pad_to(length: int, margin: int) -> int:
+    """The next length, at least `length + 2 * margin`, that the FFT likes."""
+    return int(scipy.fft.next_fast_len(length + 2 * margin))
+
+
+def propagate(
+    field: NDArray[np.generic],
+    *,
+    pitch_um: float,
+    wavelength_um: float,
+    distance_um: float,
+    margin_px: int | None = None,
+) -> Complex:
+    """Carry a field over `distance_um` (negative: back towards the object).
+
+    Parameters: `field` complex or real [height, width]; `wavelength_um` in the medium; `margin_px` of mirrored border
+    on each side so that what leaves one edge doesn't come in at the other: None takes the reach of the fringes, at most
+    half the field; 0 is periodic.
+    Returns complex64 [height, width]. Raises InputError where the field isn't two-dimensional.
+    """
+    if field.ndim != 2:
+        raise InputError("a field must be two-dimensional", expected="[height, width]", got=f"shape {field.shape}")
+    height, width = field.shape
+    if distance_um == 0:
+        return field.astype(np.complex64)
+    reach = fringe_reach_px(pitch_um, wavelength_um, distance_um) if margin_px is None else margin_px
+    margin_y, margin_x = (min(reach, n // 2) for n in (height, width))
+    shape = (height, width) if reach == 0 else (pad_to(height, margin_y), pad_to(width, margin_x))
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    padded = np.pad(
+        field, ((top, shape[0] - height - top), (left, shape[1] - width - left)), mode="symmetric"
+    ) if reach else field
+    transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
+    spectrum = scipy.fft.fft2(padded.astype(np.complex64, copy=False), overwrite_x=False)
+    spectrum *= transfer
+    result = scipy.fft.ifft2(spectrum, overwrite_x=True)
+    return np.ascontiguousarray(result[top : top + height, left : left + width])
+
+
+def backpropagate(intensity: NDArray[np.floating], geometry: Geometry, distance_um: float | None = None) -> Complex:
+    """Refocus a normalised in-line hologram.
+
+    Parameters: `intensity` float [height, width], mean 1 where nothing is; `distance_um` overrides the geometry's.
+    Returns the complex64 field [height, width] at the object plane, twin image included.
+    """
+    at = geometry if distance_um is None else geometry.at(distance_um)
+    amplitude = np.sqrt(np.maximum(intensity, 0, dtype=np.float32))
+    return propagate(
+        amplitude,
+        pitch_um=at.object_pitch_um,
+        wavelength_um=at.wavelength_medium_um,
+        distance_um=-at.propagation_um,
+    )

@@ -1,0 +1,10 @@
+"""The digital twin: particle morphologies -> scattered field -> sensor.
+
+morphology  species and shapes as voxel volumes of refractive index
+scene       particles at their places and depths, drawn at random or given
+forward     hologram of a scene: `thin` (projected, one transfer function per depth) and `multislice`
+sensor      pixel integration, shot and read noise, pedestal, quantisation, Bayer gains
+world       the simulated instrument: lamp, pump, window with its deposits, ageing
+
+Simulated is not recorded: nothing scored on the twin alone says how well a box does in the field.
+"""

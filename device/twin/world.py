@@ -1,0 +1,133 @@
+"""The simulated bioaerosol sampler: what lamp, pump and camera act on.
+
+Particles arrive with the air the pump moves (Poisson, at the concentrations set), settle on the window at their own
+depths and stay there until the window is advanced.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.frames import Exposure, LampState
+from device.instrument import Instrument
+from device.twin.forward import Illumination, scattered_wave
+from device.twin.scene import Particle, draw_particles
+from device.twin.sensor import SensorModel
+
+__all__ = ["SimulatedTime", "TwinWorld"]
+
+
+class SimulatedTime:
+    """A clock that moves only when somebody sleeps: a day of sampling in minutes."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since the start of the simulation."""
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        """Advance the clock."""
+        self._now_s += max(seconds, 0.0)
+
+
+@dataclass
+class TwinWorld:
+    """One simulated instrument in simulated air."""
+
+    instrument: Instrument
+    concentration_per_m3: Mapping[str, float]
+    """Particles per cubic metre of air, by morphology."""
+    seed: int = 1
+    truth_file: Path | None = None
+    """Every particle that lands, as JSON lines."""
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    lamp: LampState = field(default_factory=lambda: LampState(0, 0.0, acknowledged=True))
+    """The lamp's true state."""
+    lamp_ageing: float = 1.0
+    """Share of its first light that the lamp still gives."""
+    deposits: list[Particle] = field(default_factory=list)
+    """What lies on the window."""
+    frames_taken: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._sensor = SensorModel.draw(self.instrument.sensor, self._rng)
+        self._wave = np.zeros(self._shape, np.complex64)
+        self._flow_ml_min = 0.0
+        self._pumping_since_s = 0.0
+        self._moved_ml = 0.0
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.instrument.sensor.height_px, self.instrument.sensor.width_px
+
+    @property
+    def _light(self) -> Illumination:
+        lamp, medium = self.instrument.lamp, self.instrument.optics.medium_index
+        return Illumination(
+            wavelength_um=lamp.wavelength_um / medium,
+            bandwidth_um=lamp.bandwidth_um / medium,
+            source_diameter_um=lamp.source_diameter_um,
+            source_distance_um=lamp.source_distance_um or 1e9,
+        )
+
+    def set_flow(self, flow_ml_min: float) -> None:
+        """Let the air move; what it carried until now lands."""
+        self._account()
+        self._flow_ml_min = flow_ml_min
+
+    def volume_ml(self) -> float:
+        """Air moved so far."""
+        self._account()
+        return self._moved_ml
+
+    def _account(self) -> None:
+        now = self.monotonic()
+        moved_ml = self._flow_ml_min * (now - self._pumping_since_s) / 60
+        self._pumping_since_s = now
+        if moved_ml > 0:
+            self._moved_ml += moved_ml
+            self._land(moved_ml * 1e-6 * self.instrument.fluidics.collection_fraction)
+
+    def _land(self, volume_m3: float) -> None:
+        """Poisson arrivals from a volume of air."""
+        optics, pitch_um = self.instrument.optics, self.instrument.sensor.pitch_um
+        arrivals = draw_particles(
+            self._rng,
+            {label: value * volume_m3 for label, value in self.concentration_per_m3.items()},
+            field_um=(self._shape[0] * pitch_um, self._shape[1] * pitch_um),
+            depth_um=(optics.distance_um - optics.depth_um, optics.distance_um + optics.depth_um),
+            voxel_um=pitch_um,
+        )
+        self.deposit(arrivals)
+
+    def deposit(self, particles: list[Particle]) -> None:
+        """Put particles on the window."""
+        self._wave += scattered_wave(self._shape, self.instrument.sensor.pitch_um, particles, self._light)
+        self.deposits.extend(particles)
+        if self.truth_file is not None:
+            with self.truth_file.open("a", encoding="utf-8") as lines:
+                for particle in particles:
+                    lines.write(json.dumps({"frame": self.frames_taken, **particle.truth()}) + "\n")
+
+    def advance_window(self) -> None:
+        """A clean window under the impactor."""
+        self.deposits.clear()
+        self._wave[:] = 0
+
+    def expose(self, exposure: Exposure) -> NDArray[np.uint16]:
+        """One frame, uint16 [height, width], under the lamp's true state."""
+        self._account()
+        self.frames_taken += 1
+        intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32)
+        return self._sensor.expose(intensity, exposure, self.lamp, self._rng, self.lamp_ageing)

@@ -1,0 +1,233 @@
+"""What HIDEF learns from: random holograms in dimensionless units.
+
+Lengths are pixels. A recording is described by the defocus number F = wavelength * distance / pitch^2 and by
+wavelength / pitch, so that one network serves any instrument whose particles span the same number of pixels.
+Scattering is by the `thin` model; what scores the network is rendered by `multislice` on a finer grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from device.optics.propagation import asm_transfer_function, propagate
+from device.twin.forward import Illumination, coherence_envelope, paste
+from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
+
+__all__ = ["SceneRange", "Shapes", "samples"]
+
+TILE_PX = 256
+SCENE_PX = 512
+
+
+@dataclass(frozen=True)
+class SceneRange:
+    """Ranges that scenes are drawn from; all dimensionless or in pixels."""
+
+    defocus_number: tuple[float, float] = (25.0, 600.0)
+    """wavelength * distance / pitch^2 of the focal plane."""
+    wavelength_px: tuple[float, float] = (0.08, 0.85)
+    """wavelength / pitch."""
+    depth_number: float = 78.0
+    """Half range of the particles' own defocus numbers around the focal plane; 68 is 100 um at 850 nm and 1.12 um."""
+    diameter_px: tuple[float, float] = (2.5, 48.0)
+    """Diameters."""
+    peak_phase_rad: tuple[float, float] = (0.3, 7.0)
+    """Largest phase of a particle."""
+    photons: tuple[float, float] = (30.0, 30000.0)
+    """Electrons per pixel at the background level."""
+    blur_px: float = 3.0
+    """Largest diameter of the source's image on the sensor."""
+    relative_bandwidth: float = 0.024
+    """Largest full width at half maximum over wavelength."""
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+class Shapes:
+    """A store of projected shapes, renewed a few at a time, so that scenes don't wait for voxels."""
+
+    def __init__(self, rng: np.random.Generator, size: int = 400) -> None:
+        self._rng = rng
+        self._shapes: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
+        self._size = size
+
+    def pick(self, diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(refraction, absorption) maps, each of largest value 1 (absorption relative to it), of about this diameter."""
+        near = [s for s in self._shapes if abs(np.log(s[2] / diameter_px)) < 0.12]
+        if len(near) < 12 or self._rng.random() < 0.08:
+            shape = self._render(diameter_px)
+            self._shapes.append(shape)
+            if len(self._shapes) > self._size:
+                self._shapes.pop(0)
+            return shape[0], shape[1]
+        refraction, absorption, _ = near[int(self._rng.integers(len(near)))]
+        turns, mirror = int(self._rng.integers(4)), self._rng.random() < 0.5
+        turned = [np.rot90(a, turns)[:, :: -1 if mirror else 1] for a in (refraction, absorption)]
+        return turned[0], turned[1]
+
+    def _render(self, diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        rng = self._rng
+        names = list(MORPHOLOGIES)
+        weights = np.array([3.0 if name in ("bead", "cluster", "dust") else 1.0 for name in names])
+        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        natural = MORPHOLOGIES[name].draw_diameter_um(rng)
+        offset = (float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.5, 0.5)))
+        rotation = None if name == "cluster" else random_rotation(rng)
+        volume = make_volume(MORPHOLOGIES[name].draw(rng, natural), natural / diameter_px, rotation, offset)
+        path = volume.optical_path_um
+        peak = max(float(path.real.max()), 1e-6)
+        return (path.real / peak).astype(np.float32), (path.imag / peak).astype(np.float32), diameter_px
+
+
+def _particle_planes(
+    rng: np.random.Generator, shapes: Shapes, ranges: SceneRange, defocus_number: float
+) -> dict[float, NDArray[np.complex64]]:
+    """Transmission planes by their defocus number."""
+    flat = rng.random() < 0.35
+    half = min(ranges.depth_number, 0.8 * defocus_number)
+    spread = 0.0 if flat else float(rng.uniform(0, half))
+    middle = float(rng.uniform(-1, 1)) * (half - spread)
+    offsets = middle + spread * np.linspace(-1, 1, 1 if flat else 6)
+    planes = {float(defocus_number + o): np.ones((SCENE_PX, SCENE_PX), np.complex64) for o in offsets}
+    typical = _log_uniform(rng, *ranges.diameter_px)
+    variety = float(rng.uniform(0.02, 0.6))
+    most = min(220.0, 0.18 * SCENE_PX**2 / (0.8 * typical**2) + 8)
+    phase_typical, phase_variety = _log_uniform(rng, *ranges.peak_phase_rad), float(rng.uniform(0.02, 0.5))
+    opaque = rng.random() < 0.15
+    sign = -1.0 if rng.random() < 0.03 else 1.0
+    for _ in range(int(_log_uniform(rng, 8, max(most, 9)))):
+        diameter = float(np.clip(typical * np.exp(rng.normal(0, variety)), *ranges.diameter_px))
+        refraction, absorption = shapes.pick(diameter)
+        peak = sign * phase_typical * np.exp(rng.normal(0, phase_variety))
+        extinction = absorption * abs(peak) + (refraction * rng.uniform(0, 3) if opaque else 0)
+        transmission = np.exp(1j * peak * refraction - extinction).astype(np.complex64)
+        plane = planes[float(rng.choice(list(planes)))]
+        paste(plane, transmission, int(rng.integers(SCENE_PX)), int(rng.integers(SCENE_PX)))
+    return planes
+
+
+def _tissue_planes(rng: np.random.Generator, defocus_number: float) -> dict[float, NDArray[np.complex64]]:
+    """A dense, weakly absorbing layer: several scales of smooth structure, some of it with edges."""
+    phase = np.zeros((SCENE_PX, SCENE_PX), np.float32)
+    for scale in np.exp(rng.uniform(np.log(1.5), np.log(25), 3)):
+        noise = scipy.ndimage.gaussian_filter(rng.standard_normal((SCENE_PX, SCENE_PX)).astype(np.float32), scale, mode="wrap")
+        noise /= noise.std()
+        phase += rng.uniform(0.1, 0.9) * (np.tanh(4 * noise) if rng.random() < 0.5 else noise)
+    density = float(rng.uniform(0, 0.4))
+    transmission = np.exp(1j * phase - density * (phase - phase.min()) / max(float(np.ptp(phase)), 1e-6))
+    return {defocus_number + float(rng.uniform(-30, 30)): transmission.astype(np.complex64)}
+
+
+def _optical_cutoff(rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """A soft pupil, float32 in FFT order; None: the pixels are the limit."""
+    if rng.random() < 0.35:
+        return None
+    cutoff = float(rng.uniform(0.17, 0.5))
+    fy, fx = scipy.fft.fftfreq(SCENE_PX)[:, None], scipy.fft.fftfreq(SCENE_PX)[None, :]
+    return (1 / (1 + np.exp((np.hypot(fy, fx) - cutoff) / 0.012))).astype(np.float32)
+
+
+def _record(
+    rng: np.random.Generator, intensity: NDArray[np.float32], ranges: SceneRange
+) -> NDArray[np.float32]:
+    """What real recordings add: uneven light left by an imperfect background, fringes, dust, noise, quantisation."""
+    height, width = intensity.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = np.ones_like(intensity)
+    if rng.random() < 0.6:
+        small = rng.standard_normal((4, 4)).astype(np.float32) * float(rng.uniform(0, 0.08))
+        light += scipy.ndimage.zoom(small, (height / 4, width / 4), order=3, mode="nearest", grid_mode=True)
+    if rng.random() < 0.4:
+        frequency, angle = rng.uniform(0.01, 0.45), rng.uniform(0, np.pi)
+        carrier = np.cos(2 * np.pi * frequency * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.3))
+        light += float(rng.uniform(0, 0.025)) * carrier
+    electrons = _log_uniform(rng, *ranges.photons)
+    counts = rng.poisson(np.maximum(intensity * light, 0) * electrons) + rng.normal(0, 2, intensity.shape)
+    levels = 2.0 ** float(rng.integers(6, 13))
+    recorded = np.round(counts / electrons / 3.5 * levels).clip(0, levels) / levels * 3.5
+    return recorded.astype(np.float32)
+
+
+def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDArray[np.float32]:
+    """Samples of one scene, float32 [0 to 4, TILE_PX, TILE_PX, 5]: input (2), target (2), weight."""
+    defocus_number = _log_uniform(rng, *ranges.defocus_number)
+    wavelength = _log_uniform(rng, *ranges.wavelength_px)
+    tissue = rng.random() < 0.08
+    planes = _tissue_planes(rng, defocus_number) if tissue else _particle_planes(rng, shapes, ranges, defocus_number)
+    pupil = _optical_cutoff(rng)
+    blur_per_px = float(rng.uniform(0, ranges.blur_px)) if rng.random() < 0.5 else 0.0
+    bandwidth = float(rng.uniform(0, ranges.relative_bandwidth)) * wavelength if rng.random() < 0.5 else 0.0
+    shape = (SCENE_PX, SCENE_PX)
+    target = np.ones(shape, np.complex64)
+    spectrum = np.zeros(shape, np.complex64)
+    for number, plane in planes.items():
+        target *= plane
+        distance = number / wavelength
+        light = Illumination(wavelength, bandwidth, blur_per_px, 2 * distance)
+        transfer = asm_transfer_function.__wrapped__(shape, 1.0, wavelength, distance, False)
+        spectrum += scipy.fft.fft2(plane - 1) * transfer * coherence_envelope(shape, 1.0, light, distance)
+    if pupil is not None:
+        spectrum *= pupil
+        target = scipy.fft.ifft2(scipy.fft.fft2(target) * pupil).astype(np.complex64)
+    intensity = np.abs(1 + scipy.fft.ifft2(spectrum)) ** 2
+    recorded = _record(rng, intensity.astype(np.float32), ranges)
+    nominal = defocus_number + float(rng.normal(0, 2 + 0.01 * defocus_number))
+    return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue)
+
+
+def _tiles(
+    rng: np.random.Generator,
+    recorded: NDArray[np.float32],
+    target: NDArray[np.complex64],
+    distance: float,
+    wavelength: float,
+    tissue: bool,
+) -> NDArray[np.float32]:
+    """Back-propagate and cut into tiles."""
+    half = TILE_PX
+    if rng.random() < 0.3:
+        # A small frame on its own: light that left it is not known, as in a real recording.
+        parts = [recorded[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
+        fields = [_refocus(part, distance, wavelength, None) for part in parts]
+    else:
+        whole = _refocus(recorded, distance, wavelength, 0)
+        fields = [whole[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
+    weight = _weight(target, tissue)
+    out = np.empty((4, half, half, 5), np.float32)
+    for k, (a, b) in enumerate((a, b) for a in (0, half) for b in (0, half)):
+        truth = target[a : a + half, b : b + half]
+        out[k, ..., 0], out[k, ..., 1] = fields[k].real - 1, fields[k].imag
+        out[k, ..., 2], out[k, ..., 3] = truth.real - 1, truth.imag
+        out[k, ..., 4] = weight[a : a + half, b : b + half]
+    # Empty tiles teach little after the first: keep one in five.
+    kept = [k for k in range(4) if (out[k, ..., 4] > 1).any() or tissue or rng.random() < 0.2]
+    return out[kept]
+
+
+def _refocus(recorded: NDArray[np.float32], distance: float, wavelength: float, margin_px: int | None) -> NDArray[np.complex64]:
+    amplitude = np.sqrt(recorded / max(float(recorded.mean()), 1e-3))
+    return propagate(amplitude, pitch_um=1.0, wavelength_um=wavelength, distance_um=-distance, margin_px=margin_px)
+
+
+def _weight(target: NDArray[np.complex64], tissue: bool) -> NDArray[np.float32]:
+    """Where the loss looks: particles and their surroundings count several times the background."""
+    if tissue:
+        return np.ones(target.shape, np.float32)
+    near = scipy.ndimage.binary_dilation(np.abs(target - 1) > 0.15, iterations=3)
+    return 1 + 5 * near.astype(np.float32)
+
+
+def samples(seed: int, ranges: SceneRange | None = None) -> Iterator[NDArray[np.float32]]:
+    """Endless batches float32 [0 to 4, TILE_PX, TILE_PX, 5] of (input 2, target 2, weight 1)."""
+    rng = np.random.default_rng(seed)
+    shapes = Shapes(rng)
+    while True:
+        yield _scene(rng, shapes, ranges or SceneRange())

@@ -1,0 +1,26 @@
+"""Shared fixtures. Recorded holograms are read where they lie and never copied."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _real_data_folder() -> Path:
+    named = os.environ.get("HOLONODE_REAL_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    return folder / "holograms" if (folder / "holograms").is_dir() else folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of recorded holograms; skips where it is missing, fails where CI=true."""
+    folder = _real_data_folder()
+    if folder.is_dir():
+        return folder
+    reason = f"recorded holograms not found at {folder}; set HOLONODE_REAL_DATA to their folder"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
