@@ -160,7 +160,7 @@ def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> ND
     size = volume.contrast.shape[1]
     margin = size // 2
     padded = scipy.fft.next_fast_len(size + 2 * margin)
-    lead = (padded - size) // 2
+    lead = padded // 2 - size // 2
     wave = np.ones((padded, padded), np.complex64)
     step = asm_transfer_function((padded, padded), volume.voxel_um, wavelength_um, per_slab * volume.voxel_um, False)
     for start in range(0, depth, per_slab):
@@ -168,8 +168,8 @@ def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> ND
         wave[lead : lead + size, lead : lead + size] *= np.exp(2j * np.pi / wavelength_um * slab).astype(np.complex64)
         wave = scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * step, overwrite_x=True)
     steps = -(-depth // per_slab)
-    # Slab k ends at (k + 1) per_slab voxels; the middle of the volume is depth / 2 voxels in.
-    back_um = -(steps * per_slab - depth / 2) * volume.voxel_um
+    # A slab acts where it begins, half a slab before its middle; the middle of the volume is depth / 2 voxels in.
+    back_um = -(steps * per_slab - depth / 2 + per_slab / 2) * volume.voxel_um
     back = asm_transfer_function((padded, padded), volume.voxel_um, wavelength_um, back_um, False)
     return scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * back)
 

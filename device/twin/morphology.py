@@ -150,11 +150,13 @@ def _paint(
     if body.relief is not None:
         near = (radius > 2 - body.reach - 0.45) & (radius < body.reach + 0.2)
         surface[near] += body.relief(scaled[near] / np.maximum(radius[near], 1e-6)[:, None])
-    mean_axis = float(np.mean(body.semi_axes_um))
-    inside = np.clip((surface - radius) * (mean_axis / voxel_um) + 0.5, 0, 1)
+    # Voxels from the surface: change of the relative radius over its gradient.
+    gradient = np.linalg.norm(scaled / np.asarray(body.semi_axes_um, np.float32), axis=1) / np.maximum(radius, 1e-6)
+    voxels = 1 / (np.maximum(gradient, 1e-6) * voxel_um)
+    inside = np.clip((surface - radius) * voxels + 0.5, 0, 1)
     value = np.full(radius.shape, body.contrast, dtype=np.complex64)
     if body.wall > 0:
-        in_wall = np.clip((radius - surface * (1 - body.wall)) * (mean_axis / voxel_um) + 0.5, 0, 1)
+        in_wall = np.clip((radius - surface * (1 - body.wall)) * voxels + 0.5, 0, 1)
         value += (body.wall_contrast - body.contrast) * in_wall
     view = contrast[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
     share = inside.reshape(view.shape)

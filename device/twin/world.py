@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,10 +101,13 @@ class TwinWorld:
 
     def _land(self, volume_m3: float) -> None:
         """Poisson arrivals from a volume of air."""
+        self._land_expected({label: value * volume_m3 for label, value in self.concentration_per_m3.items()})
+
+    def _land_expected(self, expected: Mapping[str, float]) -> None:
         optics, pitch_um = self.instrument.optics, self.instrument.sensor.pitch_um
         arrivals = draw_particles(
             self._rng,
-            {label: value * volume_m3 for label, value in self.concentration_per_m3.items()},
+            expected,
             field_um=(self._shape[0] * pitch_um, self._shape[1] * pitch_um),
             depth_um=(optics.distance_um - optics.depth_um, optics.distance_um + optics.depth_um),
             voxel_um=pitch_um,
@@ -131,3 +134,20 @@ class TwinWorld:
         self.frames_taken += 1
         intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32)
         return self._sensor.expose(intensity, exposure, self.lamp, self._rng, self.lamp_ageing)
+
+    def frames_with_truth(
+        self, count: int, per_field: tuple[float, float], exposure: Exposure
+    ) -> Iterator[tuple[NDArray[np.uint16], list[Particle]]]:
+        """A frame of the clean window, then `count` frames of fresh windows, each with what lies on it.
+
+        The expected number of particles is drawn log-uniformly from `per_field`, in the proportions of the air.
+        """
+        self.lamp = LampState(0, exposure.lamp_current_ma, acknowledged=True)
+        self.advance_window()
+        yield self.expose(exposure), []
+        total = sum(self.concentration_per_m3.values())
+        for _ in range(count):
+            self.advance_window()
+            expected = float(np.exp(self._rng.uniform(*np.log(per_field))))
+            self._land_expected({k: v / total * expected for k, v in self.concentration_per_m3.items()})
+            yield self.expose(exposure), list(self.deposits)

@@ -1,0 +1,56 @@
+"""`holonode twin`: render frames with known truth, for scoring, training and demonstrations."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the frames (16-bit PNG)")
+    parser.add_argument("--truth", type=Path, required=True, metavar="FILE", help="every particle, as JSON lines")
+    parser.add_argument("--frames", type=int, default=10, metavar="N", help="fields to render (default 10)")
+    parser.add_argument(
+        "--particles", type=float, nargs=2, default=(5.0, 40.0), metavar=("LOW", "HIGH"),
+        help="expected particles per field, drawn log-uniformly between the two (default 5 40)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, help="seed (default: the configuration's)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write background.png, frame-NNNN.png and the truth."""
+    import cv2
+    import numpy as np
+
+    from device.app import twin_world
+    from device.config import load_config
+    from device.errors import InputError
+    from device.frames import Exposure
+
+    low, high = args.particles
+    if args.frames < 1 or not 0 < low <= high <= 5000:
+        raise InputError(
+            "nothing to render", where="holonode twin", expected="--frames 1 or more, --particles 0 < LOW <= HIGH <= 5000",
+            got=f"--frames {args.frames} --particles {low:g} {high:g}",
+        )  # fmt: skip
+    config = load_config(args.config)
+    world = twin_world(config, seed=args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
+    frames = world.frames_with_truth(args.frames, (low, high), exposure)
+    written = 0
+    with args.truth.open("w", encoding="utf-8") as lines:
+        for index, (pixels, particles) in enumerate(frames):
+            # 16-bit PNG in counts of the sensor's own bit depth; index 0 is the clean window.
+            name = "background.png" if index == 0 else f"frame-{index - 1:04d}.png"
+            if not cv2.imwrite(str(args.out / name), np.asarray(pixels)):
+                raise InputError("a frame could not be written", where=args.out / name)
+            for particle in particles:
+                lines.write(json.dumps({"name": name, "frame": index - 1, **particle.truth()}) + "\n")
+                written += 1
+    print(f"{args.frames} frames with {written} particles in {args.out}; truth in {args.truth}")
+    return 0
