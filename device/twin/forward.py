@@ -27,7 +27,7 @@ from device.optics.propagation import asm_transfer_function, fringe_reach_px
 from device.twin.morphology import Volume
 from device.twin.scene import Particle
 
-__all__ = ["Illumination", "coherence_envelope", "multislice_hologram", "object_field", "paste", "scattered_wave", "thin_hologram"]
+__all__ = ["Illumination", "coherence_envelope", "multislice_hologram", "multislice_object_field", "object_field", "paste", "scattered_wave", "thin_hologram"]
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -172,6 +172,28 @@ def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> ND
     back_um = -(steps * per_slab - depth / 2 + per_slab / 2) * volume.voxel_um
     back = asm_transfer_function((padded, padded), volume.voxel_um, wavelength_um, back_um, False)
     return scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * back)
+
+
+def multislice_object_field(
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination, *, finer: int = 2
+) -> NDArray[np.complex64]:
+    """Everything in focus at once by the `multislice` model, complex64 [height, width].
+
+    The product of the exit waves, each refocused to the middle of its particle; volumes must be sampled at pitch / finer.
+    Sampled at the pixels' centres after the frequencies that the pixels can't hold are taken away.
+    """
+    voxel_um = pitch_um / finer
+    fine_shape = (shape[0] * finer, shape[1] * finer)
+    field = np.ones(fine_shape, np.complex64)
+    centre = (finer - 1) // 2
+    for particle in particles:
+        x_px, y_px = _place_px(particle, voxel_um)
+        paste(field, _exit_wave(particle.volume, light.wavelength_um), x_px + centre, y_px + centre)
+    fy, fx = scipy.fft.fftfreq(fine_shape[0], 1 / finer)[:, None], scipy.fft.fftfreq(fine_shape[1], 1 / finer)[None, :]
+    keep = (np.abs(fy) <= 0.5) & (np.abs(fx) <= 0.5)
+    back = np.exp(2j * np.pi * centre / finer * (fx + fy))
+    smooth = scipy.fft.ifft2(scipy.fft.fft2(field) * keep * back)
+    return np.ascontiguousarray(smooth[::finer, ::finer]).astype(np.complex64)
 
 
 def multislice_hologram(
