@@ -1,1 +1,7 @@
-"""TODO map"""
+"""Running the networks that ship.
+
+manifest     what a model file claims to be, and whether its optics cover an instrument
+interpreter  the only importer of a TFLite runtime
+store        bundles: found, verified (digest, manifest, golden sample), opened
+networks     HIDEF and classifier: arrays in, arrays out, in physical terms
+"""

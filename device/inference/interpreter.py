@@ -1,0 +1,117 @@
+"""The only place that imports a TFLite runtime."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import CheckError, HardwareError, InputError
+
+__all__ = ["Interpreter", "runtime_name"]
+
+
+def _runtime() -> tuple[str, Any]:
+    """(name, Interpreter class): ai-edge-litert, or tflite-runtime where only that exists (32-bit Raspberry Pi OS)."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter as LiteRt
+
+        return "ai-edge-litert", LiteRt
+    except ImportError:
+        pass
+    try:
+        from tflite_runtime.interpreter import Interpreter as TfLite  # pyright: ignore[reportMissingImports]
+
+        return "tflite-runtime", TfLite
+    except ImportError as error:
+        raise HardwareError(
+            "no TFLite runtime is installed",
+            expected="ai-edge-litert (or tflite-runtime on 32-bit systems)",
+            remedy="Install it into Holonode's environment: pip install ai-edge-litert.",
+        ) from error
+
+
+def runtime_name() -> str:
+    """Name and version of the runtime in use."""
+    from importlib.metadata import version
+
+    name, _ = _runtime()
+    return f"{name} {version(name)}"
+
+
+class Interpreter:
+    """One model file, ready to run; safe to share between threads."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        _, runtime = _runtime()
+        try:
+            self._runner = runtime(model_path=str(path), num_threads=threads)
+            self._runner.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise CheckError("the runtime refuses this model", where=path, got=str(error).splitlines()[0]) from error
+        self._lock = threading.Lock()
+        self._input = self._runner.get_input_details()[0]
+        self._output = self._runner.get_output_details()[0]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one batch, as it stands."""
+        return tuple(int(n) for n in self._input["shape"])
+
+    @property
+    def quantisation(self) -> tuple[tuple[str, float, int], tuple[str, float, int]]:
+        """(dtype, scale, zero point) of input and output."""
+        return _quantisation(self._input), _quantisation(self._output)
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Plan for inputs of another shape."""
+        with self._lock:
+            self._resize(shape)
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        if shape == self.input_shape:
+            return
+        self._runner.resize_tensor_input(self._input["index"], list(shape), strict=False)
+        self._runner.allocate_tensors()
+        self._input = self._runner.get_input_details()[0]
+        self._output = self._runner.get_output_details()[0]
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One pass in physical values: float32 [n, ...] in, float32 [n, ...] out, one sample at a time."""
+        if batch.ndim != len(self.input_shape) or batch.shape[-1] != self.input_shape[-1]:
+            raise InputError("wrong shape for this network", expected=f"[n, {self.input_shape[1:]}]", got=batch.shape)
+        return np.concatenate([self.dequantise(self.run_quantised(self.quantise(sample[None]))) for sample in batch])
+
+    def quantise(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Physical values as the model stores its input; what is out of range saturates."""
+        dtype, scale, zero = _quantisation(self._input)
+        if scale == 0:
+            return values.astype(np.float32, copy=False)
+        info = np.iinfo(dtype)
+        scaled = values * np.float32(1 / scale)
+        scaled += np.float32(zero)
+        np.rint(scaled, out=scaled)
+        return np.clip(scaled, info.min, info.max, out=scaled).astype(dtype)
+
+    def dequantise(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Physical values of the model's output."""
+        _, scale, zero = _quantisation(self._output)
+        if scale == 0:
+            return stored.astype(np.float32, copy=False)
+        return (stored.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+    def run_quantised(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """One pass in stored values, batch included."""
+        with self._lock:
+            self._resize(tuple(stored.shape))
+            self._runner.set_tensor(self._input["index"], stored)
+            self._runner.invoke()
+            return self._runner.get_tensor(self._output["index"])
+
+
+def _quantisation(details: Any) -> tuple[str, float, int]:
+    scale, zero = details["quantization"]
+    return np.dtype(details["dtype"]).name, float(scale), int(zero)

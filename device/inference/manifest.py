@@ -1,0 +1,128 @@
+"""The manifest beside every model file: what it is, what it takes, what it covers."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from device.errors import InputError
+from device.optics.geometry import Geometry
+
+__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "Tensor", "load_manifest"]
+
+Range = tuple[float, float]
+
+
+class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An input or output of the network."""
+
+    shape: tuple[int, ...]
+    """Axes with the batch as 1."""
+    dtype: Literal["int8", "uint8", "float32"]
+    """Stored type."""
+    scale: float
+    """Quantisation step; 0 for float32."""
+    zero_point: int
+    """Quantised value that stands for 0."""
+    channels: tuple[str, ...]
+    """Meaning of the last axis."""
+    units: str
+    """Unit of the values."""
+
+
+class OpticsRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The recordings a network was made for."""
+
+    wavelength_um: Range
+    """Vacuum wavelength."""
+    pitch_um: Range
+    """Pitch at the object plane."""
+    distance_um: Range
+    """Object to sensor."""
+    defocus_um: float
+    """Half range of depths, at the recipe's nominal instrument."""
+    defocus_number: Range
+    """wavelength * distance / pitch^2, dimensionless."""
+
+
+class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sample with its answer: the self-test."""
+
+    input: str
+    """Name of the array in the .npz beside the model."""
+    expected: str
+    """Name of the array in the same file."""
+    tolerance: float
+    """Largest mean absolute difference, in quantisation steps of the output."""
+
+
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the model came from."""
+
+    name: str
+    """Module under models/recipes."""
+    commit: str
+    """Revision of the source it was trained with."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model file."""
+
+    name: str
+    """Short name."""
+    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    """Major.minor.patch."""
+    task: Literal["reconstruction", "classification"]
+    """What it does."""
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """Digest of the .tflite file."""
+    input: Tensor
+    output: Tensor
+    optics: OpticsRange
+    golden: Golden
+    recipe: Recipe
+    labels: tuple[str, ...] = ()
+    """Classes, in the order of the outputs."""
+    temperature: float = 1.0
+    """Divides the logits."""
+    conformal_quantile: float = 1.0
+    """A class is in the 90 % prediction set where 1 - p is at most this."""
+    reject_below: float = 0.0
+    """A best probability under this is 'unknown'."""
+    signature: str = ""
+    """Reserved for the signature of the bundle."""
+
+    def refusal(self, geometry: Geometry) -> str | None:
+        """Why these optics are not covered; None where they are."""
+        checks = {
+            "wavelength_um": (geometry.wavelength_um, self.optics.wavelength_um),
+            "pitch_um": (geometry.object_pitch_um, self.optics.pitch_um),
+            "distance_um": (geometry.distance_um, self.optics.distance_um),
+            "defocus_number": (geometry.defocus_number, self.optics.defocus_number),
+        }
+        outside = [
+            f"{name} {value:.4g} is outside {low:.4g} to {high:.4g}"
+            for name, (value, (low, high)) in checks.items()
+            if not low <= value <= high
+        ]
+        return "; ".join(outside) or None
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in a TOML file; InputError where it is missing or not one."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Manifest)
+    except OSError as error:
+        raise InputError(
+            "the model's manifest can't be read", where=path, got=error.strerror,
+            remedy="A bundle is NAME-VERSION.tflite with NAME-VERSION.toml beside it.",
+        ) from error  # fmt: skip
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InputError(
+            "the model's manifest is not valid", where=path, got=str(error),
+            remedy="`holonode schema manifest` prints what it must hold.",
+        ) from error  # fmt: skip

@@ -1,0 +1,95 @@
+"""From a trained Keras network to a bundle: int8 .tflite, manifest, golden sample."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.inference.interpreter import Interpreter
+
+__all__ = ["BundleSpec", "to_tflite", "write_bundle"]
+
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """What a manifest says that the file itself doesn't."""
+
+    name: str
+    version: str
+    task: str
+    recipe: str
+    input_channels: tuple[str, ...]
+    output_channels: tuple[str, ...]
+    optics: dict[str, tuple[float, float] | float]
+    labels: tuple[str, ...] = ()
+    temperature: float = 1.0
+    conformal_quantile: float = 1.0
+    reject_below: float = 0.0
+
+
+def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None) -> bytes:
+    """Convert a Keras model of fixed input shape; with representative `samples` [1, ...] to full int8, else float32."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if samples is not None:
+        kept = list(samples)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([sample] for sample in kept)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+def _revision() -> str:
+    result = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], folder: Path, tolerance: float = 1.0) -> Path:
+    """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample` [1, ...] becomes the golden input."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{spec.name}-{spec.version}.tflite"
+    path.write_bytes(content)
+    interpreter = Interpreter(path)
+    stored = interpreter.quantise(sample)
+    answer = interpreter.run_quantised(stored)
+    np.savez_compressed(path.with_suffix(".npz"), input=stored, expected=answer)
+    tensors = {}
+    for which, (dtype, scale, zero), shape, channels in (
+        ("input", interpreter.quantisation[0], stored.shape, spec.input_channels),
+        ("output", interpreter.quantisation[1], answer.shape, spec.output_channels),
+    ):
+        tensors[which] = {
+            "shape": shape, "dtype": dtype, "scale": scale, "zero_point": zero, "channels": channels, "units": "1",
+        }  # fmt: skip
+    lines = [f"{key} = {_toml(getattr(spec, key))}" for key in ("name", "version", "task")]
+    lines.append(f'sha256 = "{hashlib.sha256(content).hexdigest()}"')
+    if spec.labels:
+        keys = ("labels", "temperature", "conformal_quantile", "reject_below")
+        lines += [f"{key} = {_toml(getattr(spec, key))}" for key in keys]
+    tables = tensors | {
+        "optics": spec.optics,
+        "golden": {"input": "input", "expected": "expected", "tolerance": tolerance},
+        "recipe": {"name": spec.recipe, "commit": _revision()},
+    }
+    for table, entries in tables.items():
+        lines += ["", f"[{table}]"] + [f"{key} = {_toml(value)}" for key, value in entries.items()]
+    path.with_suffix(".toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
