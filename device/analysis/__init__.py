@@ -1,1 +1,13 @@
-"""TODO map"""
+"""From hologram to counts; pure functions on values, no drivers, no network, no disk.
+
+background   raw frame -> Hologram, with or without a background
+locate       is anything there, and in which tiles
+reconstruct  back-propagate once, run HIDEF tile by tile
+segment      field -> particles' masks and centres
+measure      masks -> Particle: place, size, shape, phase
+depth        distance of every particle from the pass that has been made
+crops        what the classifier sees
+count        exact Poisson intervals, concentrations
+pipeline     the stages strung together, with their provenance
+panels       a picture a person understands
+"""

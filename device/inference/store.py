@@ -7,8 +7,10 @@ of a file that was never seen here runs in a child process first: a broken model
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, load_manifest
 from device.records import ModelUse
 
-__all__ = ["Bundle", "ModelStore"]
+__all__ = ["Bundle", "ModelStore", "checked", "verify_golden"]
 
 _CHILD_TIMEOUT_S = 60.0
 
@@ -57,11 +59,11 @@ class ModelStore:
         """The newest version of a bundle, digest checked; InputError where there is none."""
         given = Path(name)
         if given.suffix == ".tflite":
-            return _checked(given)
+            return checked(given)
         for folder in self.folders:
             found = [p for p in folder.glob(f"{name}-*.tflite") if re.fullmatch(rf"{re.escape(name)}-\d+\.\d+\.\d+", p.stem)]
             if found:
-                return _checked(max(found, key=lambda p: tuple(int(n) for n in p.stem.rsplit("-", 1)[1].split("."))))
+                return checked(max(found, key=lambda p: tuple(int(n) for n in p.stem.rsplit("-", 1)[1].split("."))))
         raise InputError(
             "no such model", where=", ".join(str(f) for f in self.folders), expected=" | ".join(self.names()) or "a bundle",
             got=name, remedy="`holonode models list` shows what is installed.",
@@ -74,7 +76,7 @@ class ModelStore:
         return bundle, _load(bundle, threads)
 
 
-def _checked(model: Path) -> Bundle:
+def checked(model: Path) -> Bundle:
     manifest = load_manifest(model.with_suffix(".toml"))
     try:
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -122,32 +124,28 @@ def verify_golden(bundle: Bundle) -> float:
     return difference
 
 
-def _child(model: str, answer: multiprocessing.SimpleQueue[str]) -> None:
-    try:
-        verify_golden(_checked(Path(model)))
-        answer.put("")
-    except (CheckError, InputError) as error:
-        answer.put(str(error))
-
-
 def verify_golden_in_child(bundle: Bundle) -> None:
     """The golden self-test in a process of its own, once a digest and process."""
     if bundle.manifest.sha256 in _verified:
         return
-    context = multiprocessing.get_context("spawn")
-    answer: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
-    child = context.Process(target=_child, args=(str(bundle.model), answer), daemon=True)
-    child.start()
-    child.join(_CHILD_TIMEOUT_S)
-    if child.is_alive() or child.exitcode != 0:
-        reason = f"exit status {child.exitcode}" if child.exitcode is not None else f"no answer in {_CHILD_TIMEOUT_S:g} s"
-        child.kill()
-        raise CheckError("the model takes its process down", where=bundle.model, got=reason, remedy="It is not used.")
-    said = "" if answer.empty() else answer.get()
-    if said:
-        raise CheckError(said)
+    command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_CHILD_TIMEOUT_S, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CheckError("the model doesn't finish its self-test", where=bundle.model, got=f"no answer in {_CHILD_TIMEOUT_S:g} s") from error
+    if done.returncode == CheckError.exit_status:
+        raise CheckError(done.stderr.strip())
+    if done.returncode != 0:
+        raise CheckError(
+            "the model takes its process down", where=bundle.model, got=f"exit status {done.returncode}", remedy="It is not used."
+        )
     _verified.add(bundle.manifest.sha256)
 
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 _verified: set[str] = set()
 """Digests that passed in this process."""

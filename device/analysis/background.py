@@ -1,0 +1,123 @@
+"""Raw frames to holograms: pedestal, background division, level, noise."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import InputError
+
+__all__ = ["Normalised", "RunningMedian", "median_background", "normalise", "smooth_light"]
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A hologram's intensity and what is known of its quality."""
+
+    intensity: Image
+    """float32 [height, width], read-only, 1 where nothing is."""
+    noise: float
+    """Relative standard deviation of a pixel where nothing is."""
+    saturated: float
+    """Share of pixels at the white level."""
+
+
+def normalise(
+    pixels: Image, background: Image | None = None, *, dark_counts: float = 0.0, white_counts: float | None = None
+) -> Normalised:
+    """Divide a frame by its background.
+
+    Parameters: `pixels` float [height, width] in counts; `background` of the same shape (None: the frame's own smooth
+    illumination, which no fringe can follow); `dark_counts` the pedestal of both; `white_counts` the saturation level.
+    InputError where shapes differ, pixels aren't finite, or nothing is left above the pedestal.
+    """
+    frame = pixels.astype(np.float32) - np.float32(dark_counts)
+    if not np.isfinite(frame).all():
+        raise InputError("the frame holds NaN or infinity", got=f"{int((~np.isfinite(frame)).sum())} of {frame.size} pixels")
+    level = float(frame.mean())
+    if level <= 0 or float(frame.max()) == float(frame.min()):
+        raise InputError(
+            "the frame is dark or constant", expected="light above the pedestal", got=f"a mean of {level:.3g} counts",
+            remedy="Is the lamp on, and the exposure long enough?",
+        )  # fmt: skip
+    if background is None:
+        divided = frame / smooth_light(frame)
+        divided /= np.float32(divided.mean())
+    else:
+        if background.shape != frame.shape:
+            raise InputError("the background has another shape", expected=frame.shape, got=background.shape)
+        below = np.maximum(background.astype(np.float32) - np.float32(dark_counts), np.float32(1e-3 * level))
+        divided = frame / below
+        divided /= np.float32(np.median(divided))
+    np.clip(divided, 0, 50, out=divided)
+    divided.setflags(write=False)
+    saturated = float((pixels >= white_counts).mean()) if white_counts is not None else 0.0
+    return Normalised(divided, noise_level(divided), saturated)
+
+
+def noise_level(intensity: Image) -> float:
+    """Noise of a pixel, robustly, from a second difference along rows, which fringes wider than a few pixels pass by."""
+    difference = intensity[:, 1:-1] - 0.5 * (intensity[:, :-2] + intensity[:, 2:])
+    sample = difference[:: max(1, difference.shape[0] // 256)]
+    return float(1.4826 * np.median(np.abs(sample)) / np.sqrt(1.5))
+
+
+def smooth_light(frame: Image, blocks: int = 16) -> Image:
+    """Illumination of a single frame: a quadratic through medians of blocks, float32 [height, width].
+
+    Six coefficients can't follow fringes or particles; medians keep strong particles from pulling it.
+    """
+    height, width = frame.shape
+    rows, columns = (np.array_split(np.arange(n), blocks) for n in (height, width))
+    medians = np.array([[np.median(frame[r[0] : r[-1] + 1, c[0] : c[-1] + 1]) for c in columns] for r in rows])
+    y = (np.array([r.mean() for r in rows]) / height - 0.5)[:, None]
+    x = (np.array([c.mean() for c in columns]) / width - 0.5)[None, :]
+
+    def terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return [np.ones(np.broadcast_shapes(y.shape, x.shape)), x + 0 * y, y + 0 * x, x * y, x * x + 0 * y, y * y + 0 * x]
+
+    design = np.stack([t.ravel() for t in terms(y, x)], axis=1)
+    fitted, *_ = np.linalg.lstsq(design, medians.ravel(), rcond=None)
+    fine_y, fine_x = ((np.arange(n) + 0.5) / n - 0.5 for n in (height, width))
+    light = sum(c * t for c, t in zip(fitted, terms(fine_y[:, None], fine_x[None, :]), strict=True))
+    return np.maximum(light, 0.05 * float(np.median(medians))).astype(np.float32)
+
+
+def median_background(frames: list[Image]) -> Image:
+    """Pixel-wise median of frames after each is brought to the same level; float32 [height, width]."""
+    if len({f.shape for f in frames}) != 1:
+        raise InputError("frames of several shapes share no background", got=sorted({f.shape for f in frames}))
+    level = float(np.median([np.median(f) for f in frames]))
+    scaled = [f * np.float32(level / max(float(np.median(f)), 1e-6)) for f in frames]
+    return np.median(np.stack(scaled), axis=0).astype(np.float32)
+
+
+@dataclass
+class RunningMedian:
+    """Median of the last frames: the background of a stream in which particles come and go."""
+
+    length: int = 9
+    """Frames kept."""
+    _frames: deque[Image] = field(default_factory=deque)
+
+    def add(self, frame: Image) -> None:
+        """Take a frame in."""
+        self._frames.append(frame)
+        if len(self._frames) > self.length:
+            self._frames.popleft()
+
+    def background(self) -> Image | None:
+        """The median, or None before there are three frames."""
+        return median_background(list(self._frames)) if len(self._frames) >= 3 else None
+
+
+def block_means(intensity: Image, factor: int) -> Image:
+    """Means over factor x factor blocks."""
+    height, width = (n // factor for n in intensity.shape)
+    return cv2.resize(intensity[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)

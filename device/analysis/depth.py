@@ -1,0 +1,125 @@
+"""Distance of every particle, from the pass that has been made.
+
+At the focal plane a particle that lies dz before it shows as its focused self carried over dz. So the correlation of
+the focused particle (from the network), carried over dz, with the back-propagated field peaks at the particle's depth:
+
+    S(dz) = Re sum conj(F[o]) F[u] exp(-i kz dz)
+
+Both spectra belong to one crop; their product is gathered by radius first, so that every dz costs a few additions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from device.analysis.segment import Segment
+from device.optics.geometry import Geometry
+
+__all__ = ["Depth", "DepthSettings", "estimate_depth", "nominal_depth"]
+
+Complex = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A distance with its uncertainty."""
+
+    z_um: float
+    """Particle to sensor."""
+    uncertainty_um: float
+    """One standard deviation."""
+
+
+@dataclass(frozen=True)
+class DepthSettings:
+    """In dimensionless defocus numbers, so that one setting serves every instrument."""
+
+    half_range: float = 90.0
+    """Depths are sought so far to either side; 90 is 133 um at 850 nm and 1.12 um."""
+    steps: int = 181
+    """Depths tried."""
+    crop_px: int = 128
+    """Side of the crop."""
+
+
+def nominal_depth(geometry: Geometry, half_range_um: float) -> Depth:
+    """Where depth isn't measured: the focal plane, uncertain by the uniform range."""
+    return Depth(geometry.distance_um, half_range_um / np.sqrt(3))
+
+
+@lru_cache(maxsize=8)
+def _axial(size: int, wavelength_px: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Radial bin of every frequency of a crop, and (kz - k) in radians per pixel at the bins' middles."""
+    frequency = np.hypot(scipy.fft.fftfreq(size)[:, None], scipy.fft.fftfreq(size)[None, :])
+    bins = np.rint(frequency * 2 * size).astype(np.int64)
+    middles = np.arange(bins.max() + 1) / (2 * size)
+    squared = np.maximum(1 / wavelength_px**2 - middles**2, 0)
+    axial = 2 * np.pi * (np.sqrt(squared) - 1 / wavelength_px)
+    axial.setflags(write=False)
+    return bins, axial
+
+
+def estimate_depth(
+    start: Complex, field: Complex, part: Segment, geometry: Geometry, settings: DepthSettings | None = None
+) -> Depth:
+    """Distance of one particle.
+
+    Parameters: `start` back-propagated field, `field` object field, both complex64 [height, width] at the geometry's
+    distance. The uncertainty is that of the peak's place given the correlation left unexplained.
+    """
+    settings = settings or DepthSettings()
+    size = settings.crop_px
+    own, seen = _crops(start, field, part, size)
+    pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
+    bins, axial = _axial(size, wavelength_um / pitch_um)
+    own_spectrum, seen_spectrum = scipy.fft.fft2(own), scipy.fft.fft2(seen)
+    product = (np.conj(own_spectrum) * seen_spectrum).ravel()
+    gathered = np.bincount(bins.ravel(), product.real) + 1j * np.bincount(bins.ravel(), product.imag)
+    unit_px = pitch_um / wavelength_um  # one defocus number, in pixels along the axis
+    span = min(settings.half_range, 0.9 * geometry.defocus_number)
+    offsets_px = np.linspace(-span, span, settings.steps) * unit_px
+    curve = (np.exp(-1j * axial[None, :] * offsets_px[:, None]) @ gathered).real
+    best = int(np.argmax(curve))
+    step_px = float(offsets_px[1] - offsets_px[0])
+    if not 0 < best < len(curve) - 1:
+        edge_um = float(offsets_px[best]) * pitch_um
+        return _at(geometry, edge_um, span * unit_px * pitch_um / np.sqrt(3))
+    left, middle, right = curve[best - 1 : best + 2]
+    bend = left - 2 * middle + right
+    offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / bend)
+    # Noise of S: what is in the crop but not explained by the particle, spread over its frequencies.
+    power = float((np.abs(own_spectrum) ** 2).sum())
+    unexplained = max(float((np.abs(seen_spectrum) ** 2).sum()) - middle**2 / max(power, 1e-12), 0.0)
+    noise = np.sqrt(unexplained * power / size**2)
+    deviation_px = noise / max(-float(bend) / step_px**2, 1e-12) * np.sqrt(np.mean(axial**2))
+    return _at(geometry, offset_px * pitch_um, float(np.clip(deviation_px * pitch_um, 0.1, span * unit_px * pitch_um)))
+
+
+def _at(geometry: Geometry, offset_um: float, uncertainty_um: float) -> Depth:
+    """From an offset in the equivalent plane-wave recording to a physical distance."""
+    scale = geometry.distance_um / geometry.propagation_um if geometry.propagation_um > 0 else 1.0
+    # dz/dz' of the point-source scaling z' = z (L - z) / L is 1 / (1 - 2 z / L); M^2 for a lens is in the ratio already.
+    if geometry.source_distance_um is not None:
+        scale = 1 / max(abs(1 - 2 * geometry.distance_um / geometry.source_distance_um), 0.05) / geometry.magnification
+    return Depth(geometry.distance_um + offset_um * scale, uncertainty_um * scale)
+
+
+def _crops(start: Complex, field: Complex, part: Segment, size: int) -> tuple[Complex, Complex]:
+    """The particle alone and the back-propagated field around it, minus 1, complex64 [size, size]."""
+    height, width = part.mask.shape
+    own = np.zeros((size, size), np.complex64)
+    seen = np.zeros((size, size), np.complex64)
+    top, left = part.y_px + height // 2 - size // 2, part.x_px + width // 2 - size // 2
+    y0, y1 = max(top, 0), min(top + size, field.shape[0])
+    x0, x1 = max(left, 0), min(left + size, field.shape[1])
+    seen[y0 - top : y1 - top, x0 - left : x1 - left] = start[y0:y1, x0:x1] - 1
+    oy0, ox0 = max(part.y_px, y0), max(part.x_px, x0)
+    oy1, ox1 = min(part.y_px + height, y1), min(part.x_px + width, x1)
+    mask = part.mask[oy0 - part.y_px : oy1 - part.y_px, ox0 - part.x_px : ox1 - part.x_px]
+    own[oy0 - top : oy1 - top, ox0 - left : ox1 - left] = np.where(mask, field[oy0:oy1, ox0:ox1] - 1, 0)
+    return own, seen

@@ -1,0 +1,105 @@
+"""The stages strung together: one hologram in, particles with names out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from device import __version__
+from device.analysis.crops import classifier_crop
+from device.analysis.depth import DepthSettings, estimate_depth
+from device.analysis.locate import is_empty
+from device.analysis.measure import measure
+from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
+from device.analysis.segment import SegmentSettings, segment
+from device.frames import Hologram
+from device.records import Classification, Models, Particle
+
+__all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
+
+UNCLASSIFIED = Classification("particle", 1.0, {"particle": 1.0}, ("particle",))
+
+
+class CropNetwork(Protocol):
+    """Crops in, names out."""
+
+    def classify(self, crops: NDArray[np.float32], reject_below: float = 0.0) -> list[Classification]: ...
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What a detection depends on besides the models."""
+
+    min_esd_um: float = 0.0
+    """Smaller particles are not reported."""
+    max_esd_um: float = 1e6
+    """Larger particles are not reported."""
+    reject_below: float = 0.5
+    """A best probability under this is 'unknown'."""
+    segmentation: SegmentSettings = field(default_factory=SegmentSettings)
+    depth: DepthSettings = field(default_factory=DepthSettings)
+
+
+@dataclass(frozen=True)
+class FrameAnalysis:
+    """What one hologram held."""
+
+    particles: tuple[Particle, ...]
+    classifications: tuple[Classification, ...]
+    """One for every particle."""
+    reconstruction: Reconstruction | None
+    """None where the frame was empty."""
+    elapsed_s: float
+    """Wall time of the analysis."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Same hologram, same models, same settings -> same particles."""
+
+    settings: PipelineSettings
+    network: FieldNetwork | None
+    """HIDEF; None for plain back-propagation."""
+    classifier: CropNetwork | None
+    """None: everything is a 'particle'."""
+    models: Models
+    """By content, for the records."""
+
+    @property
+    def id(self) -> str:
+        """Content id of code version, settings and models: the first 16 hex digits of a SHA-256."""
+        content = [__version__, asdict(self.settings), msgspec.to_builtins(self.models)]
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
+
+    def analyse(self, hologram: Hologram) -> FrameAnalysis:
+        """Locate, reconstruct, segment, measure, classify."""
+        started = time.monotonic()
+        if is_empty(hologram.intensity, hologram.noise):
+            return FrameAnalysis((), (), None, time.monotonic() - started)
+        result = reconstruct(hologram, self.network)
+        particles = self._particles(result, hologram)
+        return FrameAnalysis(particles, self._names(result, particles, hologram), result, time.monotonic() - started)
+
+    def _particles(self, result: Reconstruction, hologram: Hologram) -> tuple[Particle, ...]:
+        found: list[Particle] = []
+        for part in segment(result.field, self.settings.segmentation):
+            depth = estimate_depth(result.start, result.field, part, hologram.geometry, self.settings.depth)
+            particle = measure(result.field, part, depth, hologram.geometry)
+            if self.settings.min_esd_um <= particle.esd_um <= self.settings.max_esd_um:
+                found.append(particle)
+        return tuple(found)
+
+    def _names(
+        self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram
+    ) -> tuple[Classification, ...]:
+        if self.classifier is None or not particles:
+            return (UNCLASSIFIED,) * len(particles)
+        pitch_um = hologram.geometry.object_pitch_um
+        crops = [classifier_crop(result.field, p.x_um / pitch_um, p.y_um / pitch_um, pitch_um) for p in particles]
+        return tuple(self.classifier.classify(np.stack(crops), self.settings.reject_below))

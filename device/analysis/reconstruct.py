@@ -1,0 +1,120 @@
+"""One pass of the network over a back-propagated hologram, tile by tile, seams invisible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.analysis.locate import busy_blocks
+from device.frames import Hologram
+from device.optics.propagation import backpropagate
+
+__all__ = ["FieldNetwork", "Reconstruction", "reconstruct", "reconstruct_field", "tile_starts"]
+
+Complex = NDArray[np.complex64]
+
+TILE_PX = 512
+"""Side of a tile: large enough that its margins cost little, small enough for a 512 MB board."""
+
+_FEATHER_PX = 16
+_BUSY_CONTRAST = 0.06
+
+
+class FieldNetwork(Protocol):
+    """Back-propagated field in, object field out."""
+
+    @property
+    def multiple_px(self) -> int:
+        """Sides must be divisible by this."""
+        ...
+
+    @property
+    def margin_px(self) -> int:
+        """Border of a tile that isn't used where a neighbour has it."""
+        ...
+
+    def run(self, tile: Complex) -> Complex: ...
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Fields of one hologram at its nominal distance."""
+
+    start: Complex
+    """complex64 [height, width]: back-propagated."""
+    field: Complex
+    """complex64 [height, width]: the object field; 1 where no tile was run."""
+    tiles: int
+    """Passes made."""
+
+
+def reconstruct(hologram: Hologram, network: FieldNetwork | None, *, whole: bool = False) -> Reconstruction:
+    """Back-propagate once and run the network where anything is (`whole`: everywhere).
+
+    Without a network the back-propagated field stands for the object field, twin image included.
+    """
+    start = backpropagate(hologram.intensity, hologram.geometry)
+    if network is None:
+        return Reconstruction(start, start, 0)
+    contrast = 0.0 if whole else max(_BUSY_CONTRAST, 4 * hologram.noise / 4)
+    busy = busy_blocks(start, contrast) if not whole else None
+    return _run_tiles(start, network, busy)
+
+
+def reconstruct_field(hologram: Hologram, network: FieldNetwork) -> Complex:
+    """The whole object field, complex64 [height, width]."""
+    return reconstruct(hologram, network, whole=True).field
+
+
+def tile_starts(length: int, tile: int, margin: int) -> list[int]:
+    """First pixels of tiles that cover a length with at least two margins of overlap; the last ends at the end."""
+    if length <= tile:
+        return [0]
+    count = -(-(length - 2 * margin) // (tile - 2 * margin))
+    return [round(k * (length - tile) / (count - 1)) for k in range(count)]
+
+
+def _run_tiles(start: Complex, network: FieldNetwork, busy: NDArray[np.bool_] | None, block_px: int = 32) -> Reconstruction:
+    height, width = start.shape
+    multiple, margin = network.multiple_px, network.margin_px
+    tile_y, tile_x = (min(TILE_PX, -(-n // multiple) * multiple) for n in (height, width))
+    total = np.zeros((height, width), np.complex64)
+    weight = np.zeros((height, width), np.float32)
+    passes = 0
+    for top in tile_starts(height, tile_y, margin):
+        for left in tile_starts(width, tile_x, margin):
+            rows, columns = slice(top, min(top + tile_y, height)), slice(left, min(left + tile_x, width))
+            if busy is not None and not _any_busy(busy, rows, columns, block_px):
+                continue
+            piece = np.ones((tile_y, tile_x), np.complex64)
+            part = start[rows, columns]
+            piece[: part.shape[0], : part.shape[1]] = part
+            result = network.run(piece)[: part.shape[0], : part.shape[1]]
+            window = _window(rows, height, margin)[:, None] * _window(columns, width, margin)[None, :]
+            total[rows, columns] += window * (result - 1)
+            weight[rows, columns] += window
+            passes += 1
+    field = 1 + total / np.maximum(weight, 1e-6)
+    return Reconstruction(start, field.astype(np.complex64), passes)
+
+
+def _any_busy(busy: NDArray[np.bool_], rows: slice, columns: slice, block_px: int) -> bool:
+    blocks_y = slice(rows.start // block_px, -(-rows.stop // block_px))
+    blocks_x = slice(columns.start // block_px, -(-columns.stop // block_px))
+    return bool(busy[blocks_y, blocks_x].any())
+
+
+def _window(span: slice, length: int, margin: int) -> NDArray[np.float32]:
+    """Weight of a tile along one axis: nothing in the margin, then a ramp; full up to the edge of the frame."""
+    n = span.stop - span.start
+    place = np.arange(n, dtype=np.float32)
+    ramp = np.ones(n, np.float32)
+    inner = margin - _FEATHER_PX // 2
+    if span.start > 0:
+        ramp = np.minimum(ramp, np.clip((place - inner + 1) / _FEATHER_PX, 1e-4, 1))
+    if span.stop < length:
+        ramp = np.minimum(ramp, np.clip((n - place - inner) / _FEATHER_PX, 1e-4, 1))
+    return ramp

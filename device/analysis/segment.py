@@ -1,0 +1,166 @@
+"""Which pixels belong to which particle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Segment", "SegmentSettings", "segment"]
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Dimensionless: one setting serves every instrument."""
+
+    seed_contrast: float = 0.45
+    """Least peak of |field - 1| of a particle, smoothed over a pixel."""
+    edge_contrast: float = 0.3
+    """Least |field - 1| at a particle's outline."""
+    edge_share: float = 0.28
+    """And at least this share of the particle's own peak, so that blur doesn't join neighbours."""
+    noise_factor: float = 6.0
+    """Both are at least so many times the background's own level."""
+    smooth_px: float = 0.8
+    """Gaussian smoothing before thresholds."""
+    least_area_px: int = 6
+    """Smaller specks are noise."""
+    round_area: float = 1.4
+    """A region under this multiple of its inscribed circle's area is one particle."""
+    split_smoothing: float = 0.08
+    """Contrast is smoothed over this share of a region's inscribed radius before it is split."""
+    split_dip: float = 0.01
+    """Two bodies are two particles where the contrast between them is lower by this share of the lesser peak."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One particle's pixels."""
+
+    x_px: int
+    """Left column of the box."""
+    y_px: int
+    """Top row of the box."""
+    mask: Mask
+    """bool [box height, box width]."""
+    touches_edge: bool
+    """Whether it is cut by the border of the frame."""
+
+
+def segment(field: NDArray[np.complex64], settings: SegmentSettings | None = None) -> list[Segment]:
+    """Particles of an object field complex64 [height, width] that is near 1 where nothing is."""
+    settings = settings or SegmentSettings()
+    contrast = np.abs(field - 1).astype(np.float32)
+    smooth = cv2.GaussianBlur(contrast, (0, 0), settings.smooth_px)
+    floor = settings.noise_factor * float(np.median(smooth[::2, ::2]))
+    labels, count = _hysteresis(smooth, max(settings.edge_contrast, 0.6 * floor), max(settings.seed_contrast, floor))
+    found: list[Segment] = []
+    for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
+        region = labels[y : y + height, x : x + width] == label
+        local = smooth[y : y + height, x : x + width]
+        body = _filled(region & (local > settings.edge_share * float(local[region].max())))
+        if body.sum() < settings.least_area_px:
+            continue
+        for part in _split(body, local, settings):
+            if part.sum() >= settings.least_area_px:
+                found.append(_cut(part, x, y, field.shape))
+    return found
+
+
+def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:
+    """Connected regions above `low` that reach `high` somewhere, numbered from 1."""
+    above = (smooth > low).astype(np.uint8)
+    count, labels = cv2.connectedComponents(above, connectivity=8)
+    strong = np.zeros(count, bool)
+    strong[np.unique(labels[smooth > high])] = True
+    strong[0] = False
+    renumber = np.zeros(count, np.int32)
+    renumber[strong] = np.arange(1, int(strong.sum()) + 1)
+    return renumber[labels], int(strong.sum())
+
+
+def _boxes(labels: NDArray[np.int32], count: int) -> list[tuple[int, int, int, int]]:
+    """x, y, width, height of every label from 1."""
+    if count == 0:
+        return []
+    rows, columns = np.nonzero(labels)
+    which = labels[rows, columns] - 1
+    low_y, low_x = np.full(count, labels.shape[0]), np.full(count, labels.shape[1])
+    high_y, high_x = np.zeros(count, int), np.zeros(count, int)
+    np.minimum.at(low_y, which, rows)
+    np.minimum.at(low_x, which, columns)
+    np.maximum.at(high_y, which, rows)
+    np.maximum.at(high_x, which, columns)
+    return [
+        (int(x0), int(y0), int(x1 - x0 + 1), int(y1 - y0 + 1))
+        for x0, y0, x1, y1 in zip(low_x, low_y, high_x, high_y, strict=True)
+    ]
+
+
+def _filled(mask: Mask) -> Mask:
+    """The mask without holes: where the phase passes a multiple of 2 pi a particle looks like nothing."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    cv2.floodFill(padded, None, (0, 0), 2)
+    return padded[1:-1, 1:-1] != 2
+
+
+def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]:
+    """Bodies that touch, told apart where the contrast dips between them.
+
+    The contrast is smoothed over a share of the region's own inscribed radius, so that the texture of a large grain
+    doesn't split it while two small beads that touch are seen.
+    """
+    padded = np.pad(mask.astype(np.uint8), 1)
+    radius = float(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+    # One round body fills its inscribed circle; two that touch fill at least twice that.
+    if mask.sum() < settings.round_area * np.pi * radius**2:
+        return [mask]
+    inside = np.where(mask, contrast, 0).astype(np.float32)
+    smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
+    seeds = _persistent_peaks(smooth, mask, settings.split_dip)
+    if len(seeds) < 2:
+        return [mask]
+    y, x = np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]]
+    owner = np.argmin(np.stack([np.hypot(y - sy, x - sx) for sy, sx in seeds]), axis=0)
+    return [mask & (owner == k) for k in range(len(seeds))]
+
+
+def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) -> list[tuple[int, int]]:
+    """Peaks (row, column) that a way down of at least `dip` of their height parts from any higher one.
+
+    Sinks a threshold through the mask and watches islands appear and merge.
+    """
+    top = float(smooth[mask].max())
+    peaks: list[tuple[float, tuple[int, int], float]] = []  # height, place, level at which a higher island took it in
+    islands: dict[int, int] = {}
+    labels = np.zeros(mask.shape, np.int32)
+    for level in np.linspace(top, 0, levels, endpoint=False)[1:]:
+        count, grown = cv2.connectedComponents(((smooth > level) & mask).astype(np.uint8), connectivity=8)
+        owners: dict[int, list[int]] = {k: [] for k in range(1, count)}
+        for old, peak in islands.items():
+            owners[int(grown[labels == old][0])].append(peak)
+        islands = {}
+        for label, members in owners.items():
+            if not members:
+                place = np.unravel_index(int(np.argmax(np.where(grown == label, smooth, -1))), mask.shape)
+                peaks.append((float(smooth[place]), (int(place[0]), int(place[1])), 0.0))
+                members = [len(peaks) - 1]
+            members.sort(key=lambda k: -peaks[k][0])
+            for drowned in members[1:]:
+                peaks[drowned] = (*peaks[drowned][:2], float(level))
+            islands[label] = members[0]
+        labels = grown
+    return [place for height, place, merged in peaks if height - merged >= dip * height]
+
+
+def _cut(part: Mask, x: int, y: int, shape: tuple[int, ...]) -> Segment:
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    top, left = y + int(rows[0]), x + int(columns[0])
+    mask = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    edge = top == 0 or left == 0 or top + mask.shape[0] == shape[0] or left + mask.shape[1] == shape[1]
+    return Segment(left, top, mask, bool(edge))
