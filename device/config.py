@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct, field
 
-__all__ = ["Config"]
+from device.tomlfile import load_toml
+
+__all__ = ["PRESET", "Config", "config_hash", "load_config"]
+
+PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
+"""What runs without a configuration: the simulated bioaerosol sampler."""
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -140,3 +148,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     analysis: AnalysisConfig = AnalysisConfig()
     storage: StorageConfig = StorageConfig()
     mqtt: MqttConfig = MqttConfig()
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """The configuration in a file, or the packaged preset; InputError where it is wrong."""
+    return load_toml(PRESET if path is None else Path(path).expanduser(), Config)
+
+
+def config_hash(config: Config) -> str:
+    """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest()[:16]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from device.errors import InputError
 from device.optics.geometry import Geometry
+from device.tomlfile import load_toml
 
-__all__ = ["Fluidics", "Instrument", "LampSpec", "OpticsSpec", "SensorSpec"]
+__all__ = ["Fluidics", "Instrument", "LampSpec", "OpticsSpec", "SensorSpec", "load_instrument"]
+
+REFERENCE_FOLDER = Path(__file__).resolve().parents[1] / "calibration" / "instruments"
+"""Reference instruments, shipped beside this package; read as files, never imported."""
 
 PositiveUm = Annotated[float, Meta(gt=0, le=1e6)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -116,3 +122,15 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def id(self) -> str:
         """Content id: the first 16 hex digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+
+
+def load_instrument(name: str) -> Instrument:
+    """A reference instrument by name, or an instrument file by path; InputError where there is none or it is wrong."""
+    given = Path(name).expanduser()
+    if given.suffix == ".toml" or given.is_file():
+        return load_toml(given, Instrument)
+    path = REFERENCE_FOLDER / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(p.stem for p in REFERENCE_FOLDER.glob("*.toml"))
+        raise InputError("no such instrument", expected="a file, or one of " + ", ".join(known), got=name)
+    return load_toml(path, Instrument)

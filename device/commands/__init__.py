@@ -1,1 +1,11 @@
-"""TODO map"""
+"""One file per command: `add_arguments(parser)` and `execute(args) -> exit status`; heavy imports inside `execute`.
+
+run          the service
+replay       the same analysis over recorded frames
+reconstruct  one reconstruction
+focus        autofocus
+doctor       what is present, missing, wrong, and what mends it
+twin         render frames with known truth
+models       the model store
+schema       the published schemas
+"""

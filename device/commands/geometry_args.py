@@ -27,7 +27,7 @@ def add_geometry_arguments(parser: argparse.ArgumentParser, *, distance: bool = 
     `distance`: whether --distance-um is among them; `auto_distance`: whether it also takes the word 'auto'.
     """
     group = parser.add_argument_group("geometry", "an instrument file, or the figures themselves; a flag overrides the file")
-    group.add_argument("--instrument", metavar="FILE", help="instrument file (TOML)")
+    group.add_argument("--instrument", metavar="FILE", help="instrument file (TOML), or the name of a reference instrument")
     for name, text in _FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=text)
     if distance:
@@ -68,7 +68,7 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
 
 
 def _instrument_geometry(name: str) -> Geometry:
-    from device.config import load_instrument
+    from device.instrument import load_instrument
 
     return load_instrument(name).geometry
 

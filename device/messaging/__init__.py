@@ -1,1 +1,8 @@
-"""TODO map"""
+"""From the outbox to the broker.
+
+topics    where everything goes
+payloads  status, info, health
+link      the MQTT client: rows out in order, done only when the broker says so
+broker    the service's own broker on loopback, where none is configured
+embedded  a pure-Python broker for demonstrations, in a process of its own
+"""

@@ -18,6 +18,7 @@ from device.optics.geometry import Geometry
 __all__ = [
     "asm_transfer_function",
     "backpropagate",
+    "compute_transfer_function",
     "fringe_reach_px",
     "pad_to",
     "propagate",
@@ -26,14 +27,23 @@ __all__ = [
 Complex = NDArray[np.complex64]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def asm_transfer_function(
     shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float, band_limited: bool = True
 ) -> Complex:
-    """Angular-spectrum transfer function.
+    """The transfer function of `compute_transfer_function`, kept for geometries that come again, read-only."""
+    transfer = compute_transfer_function(shape, pitch_um, wavelength_um, distance_um, band_limited=band_limited)
+    transfer.setflags(write=False)
+    return transfer
+
+
+def compute_transfer_function(
+    shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float, *, band_limited: bool = True
+) -> Complex:
+    """Angular-spectrum transfer function, for a distance that is tried once.
 
     Parameters: `shape` (height, width) in pixels; lengths in micrometres, `wavelength_um` in the medium.
-    Returns complex64 [height, width] in FFT order, read-only; evanescent waves are zero. With `band_limited`
+    Returns complex64 [height, width] in FFT order; evanescent waves are zero. With `band_limited`
     frequencies whose fringes the grid can't sample at this distance are zero (Matsushima and Shimobaba, eqs. 13, 20).
     """
     height, width = shape
@@ -48,7 +58,6 @@ def asm_transfer_function(
         limit_y = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (height * pitch_um), 1.0))
         limit_x = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (width * pitch_um), 1.0))
         transfer[(np.abs(fy) > limit_y) | (np.abs(fx) > limit_x)] = 0
-    transfer.setflags(write=False)
     return transfer
 
 

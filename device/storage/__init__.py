@@ -1,1 +1,4 @@
-"""TODO map"""
+"""What must not be lost.
+
+outbox  records wait here, in order, until the far end has them
+"""

@@ -66,6 +66,7 @@ class TwinWorld:
         self._flow_ml_min = 0.0
         self._pumping_since_s = 0.0
         self._moved_ml = 0.0
+        self._other_lamp: Callable[[], LampState] | None = None
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -123,6 +124,10 @@ class TwinWorld:
                 for particle in particles:
                     lines.write(json.dumps({"frame": self.frames_taken, **particle.truth()}) + "\n")
 
+    def follow_lamp(self, state: Callable[[], LampState]) -> None:
+        """Let another lamp than the simulated one shine: `state` tells what it acknowledged last."""
+        self._other_lamp = state
+
     def advance_window(self) -> None:
         """A clean window under the impactor."""
         self.deposits.clear()
@@ -133,7 +138,8 @@ class TwinWorld:
         self._account()
         self.frames_taken += 1
         intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32)
-        return self._sensor.expose(intensity, exposure, self.lamp, self._rng, self.lamp_ageing)
+        lamp = self._other_lamp() if self._other_lamp else self.lamp
+        return self._sensor.expose(intensity, exposure, lamp, self._rng, self.lamp_ageing)
 
     def frames_with_truth(
         self, count: int, per_field: tuple[float, float], exposure: Exposure

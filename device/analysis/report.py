@@ -1,0 +1,139 @@
+"""From analyses to records: what every detection and interval says of its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from device.analysis.count import concentration, count_labels
+from device.analysis.pipeline import FrameAnalysis
+from device.frames import Clock, Hologram
+from device.identifiers import record_ulid
+from device.records import (
+    QARTOD_PASS,
+    QARTOD_SUSPECT,
+    ClockRecord,
+    Concentration,
+    Consistency,
+    Detection,
+    FrameCounts,
+    Interval,
+    Models,
+    iso_time,
+)
+
+__all__ = ["Origin", "Volume", "detection_records", "interval_record"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where records come from: the same for all of a run."""
+
+    device_id: str
+    spool_id: str
+    config_hash: str
+    pipeline_id: str
+    models: Models
+    mode: Literal["impactor", "flow", "assay", "replay"]
+    calibration_id: str | None = None
+    labels: tuple[str, ...] = ()
+    """Classes that are counted even when none was seen."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What was sampled."""
+
+    value: float
+    """In the unit of the mode: cubic metres of air, or millilitres."""
+    relative_uncertainty: float
+    """One standard deviation."""
+    unit: Literal["m^-3", "mL^-1"]
+    """Unit of the concentration."""
+
+
+def detection_records(
+    origin: Origin, hologram: Hologram, analysis: FrameAnalysis, first_seq: int, interval_id: str
+) -> list[Detection]:
+    """One record a particle, numbered from `first_seq`."""
+    records: list[Detection] = []
+    for k, (particle, name) in enumerate(zip(analysis.particles, analysis.classifications, strict=True)):
+        seq = first_seq + k
+        suspect = bool(particle.features.get("touches_edge", 0.0)) or name.label == "unknown"
+        records.append(
+            Detection(
+                device_id=origin.device_id,
+                spool_id=origin.spool_id,
+                seq=seq,
+                id=record_ulid(hologram.captured_at, origin.device_id, origin.spool_id, seq),
+                interval_id=interval_id,
+                captured_at=iso_time(hologram.captured_at),
+                clock=ClockRecord.of(hologram.clock),
+                frame=hologram.index,
+                x_um=round(particle.x_um, 3),
+                y_um=round(particle.y_um, 3),
+                z_um=round(particle.z_um, 2),
+                z_uncertainty_um=round(particle.z_uncertainty_um, 2),
+                bbox_px=particle.bbox_px,
+                esd_um=round(particle.esd_um, 3),
+                esd_uncertainty_um=round(particle.esd_uncertainty_um, 3),
+                features=particle.features,
+                label=name.label,
+                score=round(name.score, 5),
+                probabilities=name.probabilities,
+                prediction_set=name.prediction_set,
+                consistency=Consistency(),
+                model=origin.models,
+                calibration_id=origin.calibration_id,
+                config_hash=origin.config_hash,
+                pipeline_id=origin.pipeline_id,
+                qc=QARTOD_SUSPECT if suspect else QARTOD_PASS,
+            )
+        )
+    return records
+
+
+def interval_record(
+    origin: Origin,
+    *,
+    seq: int,
+    interval_id: str,
+    span: tuple[datetime, datetime],
+    clock: Clock,
+    frames: FrameCounts,
+    labels: Sequence[str],
+    volume: Volume | None = None,
+    dead_time_s: float = 0.0,
+) -> Interval:
+    """What was looked at and what was seen; zeros included."""
+    counts = count_labels(labels, origin.labels)
+    concentrations: dict[str, Concentration] = {}
+    if volume is not None and frames.analysed > 0:
+        concentrations = {
+            label: concentration(count, volume.value, volume.relative_uncertainty, volume.unit)
+            for label, count in counts.items()
+        }
+    in_air = volume is not None and volume.unit == "m^-3"
+    return Interval(
+        device_id=origin.device_id,
+        spool_id=origin.spool_id,
+        seq=seq,
+        id=interval_id,
+        started_at=iso_time(span[0]),
+        ended_at=iso_time(span[1]),
+        clock=ClockRecord.of(clock),
+        mode=origin.mode,
+        volume_m3=volume.value if volume is not None and in_air else None,
+        volume_ml=volume.value if volume is not None and not in_air else None,
+        volume_uncertainty=volume.value * volume.relative_uncertainty if volume is not None else None,
+        dead_time_s=round(dead_time_s, 3),
+        frames=frames,
+        counts=counts,
+        concentration=concentrations,
+        calibration_id=origin.calibration_id,
+        config_hash=origin.config_hash,
+        pipeline_id=origin.pipeline_id,
+        qc=QARTOD_PASS if frames.analysed > 0 and frames.dropped == 0 else QARTOD_SUSPECT,
+    )

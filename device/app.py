@@ -1,0 +1,142 @@
+"""The one composition root: configuration in, drivers, pipeline and service out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.config import AnalysisConfig, Config
+from device.drivers.ports import Camera, Lamp, Pump
+from device.errors import InputError
+from device.inference.networks import ClassifierNetwork, HidefNetwork
+from device.inference.store import ModelStore
+from device.instrument import Instrument, load_instrument
+from device.optics.geometry import Geometry
+from device.records import Models, ModelUse
+
+if TYPE_CHECKING:
+    from device.twin.world import TwinWorld
+
+__all__ = ["Drivers", "Time", "build_drivers", "build_pipeline", "model_store", "twin_world"]
+
+ARTEFACTS = Path(__file__).resolve().parents[1] / "models" / "artefacts"
+"""Bundles shipped beside this package; read as files, never imported."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Clock and sleep of the service."""
+
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """What the service acts through."""
+
+    camera: Camera
+    lamp: Lamp
+    pump: Pump
+    time: Time
+    advance_window: Callable[[], None]
+    """A clean window under the impactor."""
+
+    def close(self) -> None:
+        """Everything off and released."""
+        for driver in (self.pump, self.lamp, self.camera):
+            driver.close()
+
+
+def model_store(config: Config) -> ModelStore:
+    """Installed bundles first, then the shipped ones."""
+    return ModelStore(Path(config.storage.folder).expanduser() / "models", ARTEFACTS)
+
+
+def build_pipeline(
+    store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, strict: bool = True
+) -> tuple[Pipeline, tuple[str, ...]]:
+    """The pipeline for a recording geometry, and the classes it can name.
+
+    A reconstruction model whose optics don't cover the geometry is refused. A classifier that doesn't is refused where
+    `strict`, else left out: everything is then a 'particle'.
+    """
+    network: HidefNetwork | None = None
+    classifier: ClassifierNetwork | None = None
+    uses: dict[str, ModelUse] = {}
+    if settings.reconstruction == "hidef":
+        bundle, interpreter = store.open(settings.reconstruction_model)
+        refusal = bundle.manifest.refusal(geometry)
+        if refusal:
+            raise InputError(
+                "the reconstruction model doesn't cover this recording", where=bundle.model.name, got=refusal,
+                remedy="Check wavelength, pitch and distance (all in micrometres), or use plain back-propagation.",
+            )  # fmt: skip
+        network = HidefNetwork(interpreter, bundle.manifest)
+        uses["reconstruction"] = bundle.use
+    if settings.classifier_model:
+        bundle, interpreter = store.open(settings.classifier_model)
+        refusal = bundle.manifest.refusal(geometry)
+        if refusal is None:
+            classifier = ClassifierNetwork(interpreter, bundle.manifest)
+            uses["classifier"] = bundle.use
+        elif strict:
+            raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
+    chosen = PipelineSettings(settings.min_esd_um, settings.max_esd_um, settings.reject_below)
+    labels = classifier.manifest.labels if classifier else ("particle",)
+    return Pipeline(chosen, network, classifier, Models(**uses)), labels
+
+
+def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
+    """The simulated instrument of a configuration."""
+    from device.twin.morphology import MORPHOLOGIES
+    from device.twin.world import SimulatedTime, TwinWorld
+
+    unknown = sorted(set(config.twin.concentration_per_m3) - set(MORPHOLOGIES))
+    if unknown:
+        raise InputError(
+            "unknown morphology", where="twin.concentration_per_m3", expected=" | ".join(sorted(MORPHOLOGIES)), got=unknown[0]
+        )
+    truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
+    world = TwinWorld(
+        instrument=instrument or load_instrument(config.device.instrument),
+        concentration_per_m3=config.twin.concentration_per_m3,
+        seed=config.twin.seed if seed is None else seed,
+        truth_file=truth,
+    )
+    if not config.twin.realtime:
+        simulated = SimulatedTime()
+        world.monotonic, world.sleep = simulated.monotonic, simulated.sleep
+    return world
+
+
+def build_drivers(config: Config, instrument: Instrument) -> Drivers:
+    """Camera, lamp and pump as configured, lamp and pump off."""
+    from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
+
+    world = twin_world(config, instrument=instrument)
+    lamp: Lamp = TwinLamp(world)
+    if config.lamp.driver == "serial":
+        from device.drivers.serial_lamp import SerialLamp
+
+        lamp = SerialLamp(
+            config.lamp.serial_port,
+            baud=config.lamp.serial_baud,
+            max_current_ma=instrument.lamp.max_current_ma,
+            timeout_s=config.lamp.acknowledge_timeout_s,
+        )
+        # The simulated camera sees what the real controller acknowledged.
+        world.follow_lamp(lambda: lamp.state)
+    camera: Camera = TwinCamera(world)
+    if config.camera.driver == "picamera2":
+        from device.drivers.picamera2_camera import Picamera2Camera
+
+        camera = Picamera2Camera(instrument.sensor, timeout_s=config.camera.timeout_s)
+    elif config.camera.driver == "replay":
+        from device.drivers.replay import ReplayCamera
+
+        camera = ReplayCamera(list(config.camera.replay_inputs))
+    return Drivers(camera, lamp, TwinPump(world), Time(world.monotonic, world.sleep), world.advance_window)

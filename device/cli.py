@@ -1,0 +1,58 @@
+"""The `holonode` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+
+from device import __version__
+from device.errors import HolonodeError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "run": "the service: capture, analysis, outbox, MQTT",
+    "replay": "the same analysis over recorded frames",
+    "reconstruct": "one reconstruction of a hologram",
+    "focus": "distance of the objects in a hologram",
+    "doctor": "what is present, missing, wrong, and what mends it",
+    "twin": "render frames with known truth",
+    "models": "the model store",
+    "schema": "the published schemas",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="holonode", description="Field firmware for holographic particle sensors.")
+    parser.add_argument("--version", action="version", version=f"holonode {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in _COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        importlib.import_module(f"device.commands.{name}").add_arguments(sub)
+        sub.add_argument("--config", metavar="FILE", help="configuration (default: the simulated bioaerosol sampler)")
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 2 bad input, 3 missing hardware, 4 a failed check."""
+    args = _parser().parse_args(arguments)
+    try:
+        return importlib.import_module(f"device.commands.{args.command}").execute(args)
+    except HolonodeError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"holonode {args.command}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # the edge of the program: one line for a person, the rest on request
+        if args.debug:
+            traceback.print_exc()
+        print(f"holonode {args.command}: unexpected {type(error).__name__}: {error}. Run with --debug for details.", file=sys.stderr)
+        return 1

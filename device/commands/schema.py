@@ -1,0 +1,24 @@
+"""`holonode schema`: the published JSON Schemas."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_arguments", "execute"]
+
+_NAMES = ("config", "detection", "interval", "event", "instrument", "manifest")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("name", choices=_NAMES, help="which schema")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print one schema."""
+    import json
+
+    from device.schemas import json_schema
+
+    print(json.dumps(json_schema(args.name), indent=2))
+    return 0

@@ -1,0 +1,57 @@
+"""Payloads beside the records: status, info, health, stats."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from device.records import iso_time
+
+__all__ = ["Check", "Info", "Status", "to_payload"]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`status`, retained; `offline` is the last will."""
+
+    status: Literal["online", "stopped", "offline"]
+    since: str
+    boot_id: str
+
+    @classmethod
+    def now(cls, status: Literal["online", "stopped", "offline"], boot_id: str) -> Status:
+        """A status from this moment."""
+        return cls(status=status, since=iso_time(datetime.now(UTC)), boot_id=boot_id)
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One check of `health`; the worst of all wins."""
+
+    name: str
+    status: Literal["ok", "warning", "failed"]
+    value: float | str | None = None
+    unit: str | None = None
+    message: str = ""
+    remedy: str = ""
+
+
+class Info(Struct, frozen=True, kw_only=True):
+    """`info`, retained: what this box is."""
+
+    device_id: str
+    software: dict[str, str]
+    instrument: dict[str, Any]
+    instrument_id: str
+    calibration_id: str | None
+    models: dict[str, Any]
+    pipeline_id: str
+    config: dict[str, Any]
+    config_hash: str
+    schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
+
+
+def to_payload(value: Struct | dict[str, Any] | list[Any]) -> bytes:
+    """JSON, UTF-8."""
+    return msgspec.json.encode(value)

@@ -1,0 +1,257 @@
+"""Recorded frames through the very analysis of the service, with their provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from device import __version__
+from device.analysis.background import median_background, normalise
+from device.analysis.panels import frame_panel
+from device.analysis.pipeline import Pipeline
+from device.analysis.report import Origin, detection_records, interval_record
+from device.app import build_pipeline, model_store
+from device.config import Config, config_hash
+from device.drivers.recorded import RecordedFrame, expand, read_frames
+from device.errors import InputError
+from device.frames import Clock, Hologram
+from device.identifiers import record_ulid
+from device.optics.geometry import Geometry
+from device.records import FrameCounts, to_json
+
+__all__ = ["ReplayRequest", "ReplayResult", "replay"]
+
+MEDIAN_NEIGHBOURS = 8
+"""Frames around each that its median background is made of."""
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What to replay, and how."""
+
+    inputs: tuple[str, ...]
+    out: Path
+    background: str
+    """A file, or first, median, none."""
+    method: str
+    """hidef or backpropagate."""
+    panels: bool
+    geometry: Geometry
+    min_esd_um: float | None = None
+
+
+@dataclass
+class ReplayResult:
+    """What came of it."""
+
+    frames_analysed: int = 0
+    files_failed: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """For --json and run.json."""
+        return {
+            "frames_analysed": self.frames_analysed,
+            "files_failed": self.files_failed,
+            "counts": dict(sorted(self.counts.items())),
+            "errors": self.errors,
+        }
+
+
+@dataclass(frozen=True)
+class _Source:
+    frame: RecordedFrame
+    path: Path
+
+
+def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -> ReplayResult:
+    """Analyse every frame; a file that can't be read is said, counted and passed over.
+
+    Writes detections.jsonl, intervals.jsonl, run.json and, where asked, panels/NAME.png. InputError where nothing could
+    be read at all.
+    """
+    files = expand(request.inputs)
+    result = ReplayResult()
+    settings = msgspec.structs.replace(config.analysis, reconstruction=request.method, min_esd_um=request.min_esd_um or 0.0)
+    pipeline, labels = build_pipeline(model_store(config), settings, request.geometry, strict=False)
+    origin = Origin(
+        device_id=config.device.id,
+        spool_id="replay",
+        config_hash=config_hash(msgspec.structs.replace(config, analysis=settings)),
+        pipeline_id=pipeline.id,
+        models=pipeline.models,
+        mode="replay",
+        labels=labels,
+    )
+    request.out.mkdir(parents=True, exist_ok=True)
+    started = datetime.now(UTC)
+    interval_id = record_ulid(started, origin.device_id, origin.spool_id, 0, "interval")
+    seq = 0
+    with (request.out / "detections.jsonl").open("wb") as lines:
+        for source, background in _with_background(files, request.background, result, say):
+            hologram = _hologram(source, background, request.geometry, len(result.frames), result, say)
+            if hologram is None:
+                continue
+            analysis = pipeline.analyse(hologram)
+            records = detection_records(origin, hologram, analysis, seq + 1, interval_id)
+            seq += len(records)
+            lines.writelines(to_json(record) + b"\n" for record in records)
+            result.frames_analysed += 1
+            result.counts.update(record.label for record in records)
+            result.frames.append(_frame_entry(source, hologram, len(records)))
+            if request.panels:
+                _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
+            say(f"{source.frame.name}: {len(records)} particles")
+    if not result.frames_analysed:
+        reason = result.errors[0]["error"] if result.errors else "no frame was left to analyse"
+        raise InputError("nothing could be analysed", where=", ".join(request.inputs), got=reason)
+    named = [label for label, n in result.counts.items() for _ in range(n)]
+    frames = FrameCounts(
+        captured=result.frames_analysed + len(result.errors), analysed=result.frames_analysed, dropped=len(result.errors)
+    )
+    span = (started, datetime.now(UTC))
+    interval = interval_record(
+        origin, seq=seq + 1, interval_id=interval_id, span=span, clock=Clock(source="file"), frames=frames, labels=named
+    )
+    (request.out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
+    _write_run(request, result, pipeline, origin, span)
+    return result
+
+
+def _readable(files: list[Path], result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:
+    """Frames of the files that can be trusted."""
+    for path in files:
+        try:
+            for frame in read_frames(path):
+                for note in frame.notes:
+                    say(f"{frame.name}: {note}")
+                yield _Source(frame, path)
+        except InputError as error:
+            _fail(path.name, error, result, say)
+
+
+def _fail(name: str, error: InputError, result: ReplayResult, say: Callable[[str], None]) -> None:
+    result.files_failed += 1
+    result.errors.append({"name": name, "error": str(error)})
+    say(f"{name}: left out: {error}")
+
+
+def _with_background(
+    files: list[Path], background: str, result: ReplayResult, say: Callable[[str], None]
+) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+    """Each frame with what it is divided by."""
+    sources = _readable(files, result, say)
+    if background == "none":
+        yield from ((source, None) for source in sources)
+    elif background == "first":
+        first = next(sources, None)
+        if first is not None:
+            say(f"{first.frame.name}: background, not analysed")
+            yield from ((source, first.frame.pixels) for source in sources)
+    elif background == "median":
+        yield from _with_running_median(sources)
+    else:
+        path = Path(background).expanduser()
+        frames = [frame.pixels for file in expand([path]) for frame in read_frames(file)]
+        shared = median_background(frames) if len(frames) > 1 else frames[0]
+        yield from ((source, shared) for source in sources if source.path.resolve() != path.resolve())
+
+
+def _with_running_median(sources: Iterator[_Source]) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+    """Each frame with the median of up to MEDIAN_NEIGHBOURS frames around it, itself left out."""
+    held: deque[_Source] = deque()
+    waiting: deque[_Source] = deque()
+    reach = MEDIAN_NEIGHBOURS + 1
+
+    def emit(source: _Source) -> tuple[_Source, NDArray[np.float32] | None]:
+        others = [s.frame.pixels for s in held if s is not source and s.frame.pixels.shape == source.frame.pixels.shape]
+        if len(others) < 2:
+            raise InputError(
+                "a median background needs at least three frames of one shape", got=f"{len(others) + 1}",
+                remedy="Give more frames, or use --background FILE, first or none.",
+            )  # fmt: skip
+        return source, median_background(others)
+
+    for source in sources:
+        held.append(source)
+        waiting.append(source)
+        while len(held) > reach:
+            held.popleft()
+        if len(waiting) > MEDIAN_NEIGHBOURS // 2 and len(held) == reach:
+            yield emit(waiting.popleft())
+    while waiting:
+        yield emit(waiting.popleft())
+
+
+def _hologram(
+    source: _Source,
+    background: NDArray[np.float32] | None,
+    geometry: Geometry,
+    index: int,
+    result: ReplayResult,
+    say: Callable[[str], None],
+) -> Hologram | None:
+    try:
+        ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
+    except InputError as error:
+        _fail(source.frame.name, error, result, say)
+        return None
+    captured_at = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
+    clock = Clock(source="file", synchronised=False, uncertainty_s=86400.0)
+    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, index, source.frame.name)
+
+
+def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[str, Any]:
+    return {
+        "frame": hologram.index,
+        "name": source.frame.name,
+        "path": str(source.path),
+        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "shape": list(hologram.intensity.shape),
+        "noise": round(hologram.noise, 5),
+        "notes": list(source.frame.notes),
+        "particles": particles,
+    }
+
+
+def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None:
+    folder = out / "panels"
+    folder.mkdir(exist_ok=True)
+    # The folder's name keeps frames of the same file name apart.
+    stem = f"{source.path.parent.name}_{source.path.stem}" + (f"_{source.frame.index}" if "#" in source.frame.name else "")
+    if not cv2.imwrite(str(folder / f"{stem}.png"), picture):
+        raise InputError("a picture could not be written", where=folder)
+
+
+def _write_run(
+    request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Origin, span: tuple[datetime, datetime]
+) -> None:
+    geometry = {name: getattr(request.geometry, name) for name in request.geometry.__dataclass_fields__}
+    run = {
+        "holonode": __version__,
+        "started_at": span[0].isoformat(),
+        "ended_at": span[1].isoformat(),
+        "geometry": geometry,
+        "background": request.background,
+        "method": request.method,
+        "models": msgspec.to_builtins(pipeline.models),
+        "pipeline_id": pipeline.id,
+        "config_hash": origin.config_hash,
+        "frames": result.frames,
+        **result.summary,
+    }
+    (request.out / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")

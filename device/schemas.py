@@ -1,0 +1,80 @@
+"""JSON Schemas of everything that is published, with the fields' docstrings as descriptions."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from device.config import Config
+from device.errors import InputError
+from device.inference.manifest import Manifest
+from device.instrument import Instrument
+from device.records import Detection, Event, Interval
+
+__all__ = ["json_schema"]
+
+_KINDS: dict[str, type[Struct]] = {
+    "config": Config,
+    "detection": Detection,
+    "interval": Interval,
+    "event": Event,
+    "instrument": Instrument,
+    "manifest": Manifest,
+}
+
+_UNITS = {
+    "_um2": "um^2", "_um3": "um^3", "_um": "um", "_us": "us", "_ns": "ns", "_s": "s", "_ma": "mA", "_ml": "mL", "_l": "L",
+    "_m3": "m^3", "_px": "px", "_mb": "MB", "_rad": "rad", "_e": "electrons", "_counts": "counts", "_ml_min": "mL/min",
+    "_percent": "%", "_per_m3": "m^-3",
+}  # fmt: skip
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The schema of a record, the configuration, an instrument file or a model manifest."""
+    if name not in _KINDS:
+        raise InputError("no such schema", expected=" | ".join(_KINDS), got=name)
+    schema = msgspec.json.schema(_KINDS[name])
+    structs = _structs(_KINDS[name], {})
+    for title, definition in schema.get("$defs", {}).items():
+        if title in structs:
+            _describe(definition, structs[title])
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+def _structs(kind: type[Struct], found: dict[str, type[Struct]]) -> dict[str, type[Struct]]:
+    """Every Struct a Struct is made of, by name."""
+    if kind.__name__ not in found:
+        found[kind.__name__] = kind
+        for field in msgspec.structs.fields(kind):
+            for part in (field.type, *getattr(field.type, "__args__", ())):
+                if isinstance(part, type) and issubclass(part, Struct):
+                    _structs(part, found)
+    return found
+
+
+def _describe(definition: dict[str, Any], kind: type[Struct]) -> None:
+    """Put docstrings and units into the properties of one definition."""
+    for name, text in _field_docstrings(kind).items():
+        if name in definition.get("properties", {}):
+            definition["properties"][name].setdefault("description", text)
+    for name, entry in definition.get("properties", {}).items():
+        unit = next((_UNITS[s] for s in sorted(_UNITS, key=len, reverse=True) if name.endswith(s)), None)
+        if unit:
+            entry["x-unit"] = unit
+
+
+def _field_docstrings(kind: type[Struct]) -> dict[str, str]:
+    """The string under each annotated field, read from the source."""
+    tree = ast.parse(inspect.getsource(kind))
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    texts: dict[str, str] = {}
+    for field, text in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            if isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
+                texts[field.target.id] = text.value.value
+    return texts
