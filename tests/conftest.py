@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def _real_data_folder() -> Path:
+def real_data_folder() -> Path:
     named = os.environ.get("HOLONODE_REAL_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     return folder / "holograms" if (folder / "holograms").is_dir() else folder
@@ -17,7 +17,7 @@ def _real_data_folder() -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of recorded holograms; skips where it is missing, fails where CI=true."""
-    folder = _real_data_folder()
+    folder = real_data_folder()
     if folder.is_dir():
         return folder
     reason = f"recorded holograms not found at {folder}; set HOLONODE_REAL_DATA to their folder"

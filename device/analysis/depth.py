@@ -10,6 +10,7 @@ Both spectra belong to one crop; their product is gathered by radius first, so t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,7 +50,7 @@ class DepthSettings:
 
 def nominal_depth(geometry: Geometry, half_range_um: float) -> Depth:
     """Where depth isn't measured: the focal plane, uncertain by the uniform range."""
-    return Depth(geometry.distance_um, half_range_um / np.sqrt(3))
+    return Depth(geometry.distance_um, half_range_um / math.sqrt(3))
 
 
 @lru_cache(maxsize=8)
@@ -88,15 +89,15 @@ def estimate_depth(
     step_px = float(offsets_px[1] - offsets_px[0])
     if not 0 < best < len(curve) - 1:
         edge_um = float(offsets_px[best]) * pitch_um
-        return _at(geometry, edge_um, span * unit_px * pitch_um / np.sqrt(3))
+        return _at(geometry, edge_um, span * unit_px * pitch_um / math.sqrt(3))
     left, middle, right = curve[best - 1 : best + 2]
     bend = left - 2 * middle + right
     offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / bend)
     # Noise of S: what is in the crop but not explained by the particle, spread over its frequencies.
     power = float((np.abs(own_spectrum) ** 2).sum())
     unexplained = max(float((np.abs(seen_spectrum) ** 2).sum()) - middle**2 / max(power, 1e-12), 0.0)
-    noise = np.sqrt(unexplained * power / size**2)
-    deviation_px = noise / max(-float(bend) / step_px**2, 1e-12) * np.sqrt(np.mean(axial**2))
+    noise = math.sqrt(unexplained * power / size**2)
+    deviation_px = noise / max(-float(bend) / step_px**2, 1e-12) * math.sqrt(float(np.mean(axial**2)))
     return _at(geometry, offset_px * pitch_um, float(np.clip(deviation_px * pitch_um, 0.1, span * unit_px * pitch_um)))
 
 
@@ -106,7 +107,7 @@ def _at(geometry: Geometry, offset_um: float, uncertainty_um: float) -> Depth:
     # dz/dz' of the point-source scaling z' = z (L - z) / L is 1 / (1 - 2 z / L); M^2 for a lens is in the ratio already.
     if geometry.source_distance_um is not None:
         scale = 1 / max(abs(1 - 2 * geometry.distance_um / geometry.source_distance_um), 0.05) / geometry.magnification
-    return Depth(geometry.distance_um + offset_um * scale, uncertainty_um * scale)
+    return Depth(float(geometry.distance_um + offset_um * scale), float(uncertainty_um * scale))
 
 
 def _crops(start: Complex, field: Complex, part: Segment, size: int) -> tuple[Complex, Complex]:

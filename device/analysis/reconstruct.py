@@ -16,9 +16,6 @@ __all__ = ["FieldNetwork", "Reconstruction", "reconstruct", "reconstruct_field",
 
 Complex = NDArray[np.complex64]
 
-TILE_PX = 512
-"""Side of a tile: large enough that its margins cost little, small enough for a 512 MB board."""
-
 _FEATHER_PX = 16
 _BUSY_CONTRAST = 0.06
 
@@ -27,8 +24,8 @@ class FieldNetwork(Protocol):
     """Back-propagated field in, object field out."""
 
     @property
-    def multiple_px(self) -> int:
-        """Sides must be divisible by this."""
+    def tile_px(self) -> int:
+        """Side of the square tile it takes."""
         ...
 
     @property
@@ -79,17 +76,16 @@ def tile_starts(length: int, tile: int, margin: int) -> list[int]:
 
 def _run_tiles(start: Complex, network: FieldNetwork, busy: NDArray[np.bool_] | None, block_px: int = 32) -> Reconstruction:
     height, width = start.shape
-    multiple, margin = network.multiple_px, network.margin_px
-    tile_y, tile_x = (min(TILE_PX, -(-n // multiple) * multiple) for n in (height, width))
+    tile, margin = network.tile_px, network.margin_px
     total = np.zeros((height, width), np.complex64)
     weight = np.zeros((height, width), np.float32)
     passes = 0
-    for top in tile_starts(height, tile_y, margin):
-        for left in tile_starts(width, tile_x, margin):
-            rows, columns = slice(top, min(top + tile_y, height)), slice(left, min(left + tile_x, width))
+    for top in tile_starts(height, tile, margin):
+        for left in tile_starts(width, tile, margin):
+            rows, columns = slice(top, min(top + tile, height)), slice(left, min(left + tile, width))
             if busy is not None and not _any_busy(busy, rows, columns, block_px):
                 continue
-            piece = np.ones((tile_y, tile_x), np.complex64)
+            piece = np.ones((tile, tile), np.complex64)
             part = start[rows, columns]
             piece[: part.shape[0], : part.shape[1]] = part
             result = network.run(piece)[: part.shape[0], : part.shape[1]]

@@ -1,1 +1,4 @@
-"""TODO map"""
+"""Whether this box can do its work.
+
+checks  what is present, missing, wrong, and the command that mends it
+"""

@@ -58,7 +58,7 @@ class Interpreter:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one batch, as it stands."""
+        """Shape of one sample, batch axis included."""
         return tuple(int(n) for n in self._input["shape"])
 
     @property
@@ -66,23 +66,10 @@ class Interpreter:
         """(dtype, scale, zero point) of input and output."""
         return _quantisation(self._input), _quantisation(self._output)
 
-    def resize(self, shape: tuple[int, ...]) -> None:
-        """Plan for inputs of another shape."""
-        with self._lock:
-            self._resize(shape)
-
-    def _resize(self, shape: tuple[int, ...]) -> None:
-        if shape == self.input_shape:
-            return
-        self._runner.resize_tensor_input(self._input["index"], list(shape), strict=False)
-        self._runner.allocate_tensors()
-        self._input = self._runner.get_input_details()[0]
-        self._output = self._runner.get_output_details()[0]
-
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """One pass in physical values: float32 [n, ...] in, float32 [n, ...] out, one sample at a time."""
-        if batch.ndim != len(self.input_shape) or batch.shape[-1] != self.input_shape[-1]:
-            raise InputError("wrong shape for this network", expected=f"[n, {self.input_shape[1:]}]", got=batch.shape)
+        if batch.shape[1:] != self.input_shape[1:]:
+            raise InputError("wrong shape for this network", expected=("n", *self.input_shape[1:]), got=batch.shape)
         return np.concatenate([self.dequantise(self.run_quantised(self.quantise(sample[None]))) for sample in batch])
 
     def quantise(self, values: NDArray[np.float32]) -> NDArray[Any]:
@@ -106,7 +93,6 @@ class Interpreter:
     def run_quantised(self, stored: NDArray[Any]) -> NDArray[Any]:
         """One pass in stored values, batch included."""
         with self._lock:
-            self._resize(tuple(stored.shape))
             self._runner.set_tensor(self._input["index"], stored)
             self._runner.invoke()
             return self._runner.get_tensor(self._output["index"])

@@ -21,13 +21,16 @@ class HidefNetwork:
     interpreter: Interpreter
     manifest: Manifest
 
-    multiple_px: int = 32
-    """Tiles must be divisible by this: the network halves them five times at most."""
-    margin_px: int = 48
+    margin_px: int = 32
     """Border of a tile that lacks the surroundings the network looks at."""
 
+    @property
+    def tile_px(self) -> int:
+        """Side of the tile the file was made for; transposed convolutions fix it."""
+        return self.manifest.input.shape[1]
+
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """One pass over one tile, complex64 [height, width] divisible by `multiple_px`; 1 where nothing is."""
+        """One pass over one tile, complex64 [tile_px, tile_px], 1 where nothing is."""
         channels = np.stack([tile.real - 1, tile.imag], axis=-1).astype(np.float32)[None]
         out = self.interpreter.run(channels)[0]
         field = np.empty(out.shape[:2], np.complex64)

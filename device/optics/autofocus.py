@@ -10,8 +10,8 @@ misfit         how much of the hologram a sparse, absorbing object at this dista
 edge sparsity  Tamura coefficient of |grad U| of the complex, twin-free field (Zhang et al., Opt. Lett. 42, 3824
                (2017), doi:10.1364/OL.42.003824)
 
-Their remaining biases differ, so the estimate is their mean and their disagreement is part of the uncertainty; the
-rest is the jackknife over regions of the field.
+Their remaining biases differ, so the estimate is their mean, weighted by how sharply each peaks, and their
+disagreement is part of the uncertainty; the rest is the jackknife over regions of the field.
 """
 
 from __future__ import annotations
@@ -159,16 +159,28 @@ def _by_region(values: NDArray[np.float32]) -> Curve:
 
 
 def _combine(distances_um: Curve, evidence: Curve) -> tuple[float, float, bool]:
-    """Distance, half the disagreement of the criteria, and whether the misfit has its minimum inside."""
+    """Distance, disagreement of the criteria, and whether the misfit has its minimum inside."""
     gradient, squared, misfit, pixels = evidence.sum(axis=1).T
-    by_misfit_um, bracketed = _summit(distances_um, -np.log(misfit), int(np.argmin(misfit)))
+    explained = -np.log(misfit)
+    by_misfit_um, bracketed = _summit(distances_um, explained, int(np.argmax(explained)))
     mean = gradient / pixels
     tamura = np.sqrt(np.sqrt(np.maximum(squared / pixels - mean**2, 0)) / mean)
     start = int(np.argmin(np.abs(distances_um - by_misfit_um)))
     by_edges_um, inside = _summit(distances_um, tamura, start)
     if not inside:
         return by_misfit_um, float(distances_um[-1] - distances_um[0]) / 8, bracketed
-    return (by_misfit_um + by_edges_um) / 2, abs(by_misfit_um - by_edges_um) / 2, bracketed
+    sharpness = np.array([_sharpness(distances_um, c, d) for c, d in ((explained, by_misfit_um), (tamura, by_edges_um))])
+    share = float(sharpness[1] / sharpness.sum())
+    apart_um = by_edges_um - by_misfit_um
+    return by_misfit_um + share * apart_um, abs(apart_um) * float(np.sqrt(share * (1 - share))), bracketed
+
+
+def _sharpness(distances_um: Curve, curve: Curve, summit_um: float) -> float:
+    """Relative fall of a curve over its nearest three candidates on either side: large for a narrow peak."""
+    here = int(np.argmin(np.abs(distances_um - summit_um)))
+    near = curve[max(0, here - 3) : here + 4]
+    height = float(curve[here] - curve.min())
+    return max(float(curve[here] - near.mean()) / height, 1e-6) if height > 0 else 1e-6
 
 
 def _jackknife(distances_um: Curve, evidence: Curve) -> float:

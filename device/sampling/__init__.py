@@ -1,1 +1,4 @@
-"""TODO map"""
+"""How a sample is taken.
+
+impactor  air onto a sticky window: a frame before, a volume of air, a frame after
+"""

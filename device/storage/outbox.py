@@ -25,7 +25,7 @@ from device.records import Detection, Event, Interval, to_json
 __all__ = ["Outbox", "Row"]
 
 Record = Detection | Interval | Event
-Builder = Callable[[int], Record]
+Build = Callable[[int], Sequence[Record]]
 Kind = Literal["detections", "intervals", "events"]
 
 SCHEMA_VERSION = 1
@@ -65,7 +65,7 @@ class Outbox:
         self.device_id = device_id
         self.boot_id = boot_id or random_ulid()
         self.refused = 0
-        """Records refused since the last commit that went through."""
+        """Commits refused since the last that went through."""
         self._min_free_bytes = min_free_bytes
         self._lock = threading.RLock()
         self._lock_file = _claim(folder)
@@ -110,17 +110,17 @@ class Outbox:
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def commit(self, builders: Sequence[Builder], state: Mapping[str, str] | None = None) -> list[Record]:
-        """Number and keep records together with state, all or nothing; each builder makes a record from its seq.
+    def commit(self, build: Build, state: Mapping[str, str] | None = None) -> list[Record]:
+        """Keep records together with state, all or nothing; `build` makes them from the first one's seq.
 
-        TransientError where the disk is full: nothing was kept, the records are counted in `refused`.
+        TransientError where the disk is full: nothing was kept, the refusal is counted in `refused`.
         """
         with self._lock:
             try:
                 self._need_room()
-                records = self._insert(builders, state or {})
+                records = self._insert(build, state or {})
             except (sqlite3.OperationalError, OSError) as error:
-                self.refused += len(builders)
+                self.refused += 1
                 raise TransientError(
                     "the store can't take new records", where=self.folder, got=str(error),
                     remedy="Free disk space; what was stored before is safe.",
@@ -128,11 +128,11 @@ class Outbox:
             self.refused = 0
             return records
 
-    def _insert(self, builders: Sequence[Builder], state: Mapping[str, str]) -> list[Record]:
+    def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             first = self.next_seq
-            records = [build(first + k) for k, build in enumerate(builders)]
+            records = list(build(first))
             rows = [(first + k, _kind(r), to_json(r), self.boot_id) for k, r in enumerate(records)]
             self._database.executemany("INSERT INTO records (seq, kind, body, boot) VALUES (?, ?, ?, ?)", rows)
             values = {**state, "next_seq": str(first + len(records))}

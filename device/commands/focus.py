@@ -1,0 +1,96 @@
+"""`holonode focus`: the distance of the objects in a hologram, with its uncertainty."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from device.commands.geometry_args import add_geometry_arguments
+from device.commands.hologram_input import add_hologram_arguments
+
+if TYPE_CHECKING:
+    from device.optics.autofocus import FocusEstimate, TileFocus
+
+__all__ = ["add_arguments", "execute"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_hologram_arguments(parser)
+    parser.add_argument(
+        "--range-um", type=float, nargs=2, required=True, metavar=("A", "B"), help="distances to search, object to sensor"
+    )
+    parser.add_argument("--tiles", action="store_true", help="also find the distance of each region")
+    parser.add_argument("--tile-px", type=int, default=256, metavar="N", help="side of a region in pixels (default 256)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per frame, the metric curve included")
+    add_geometry_arguments(parser, distance=False)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print a line, or a JSON object, per frame."""
+    import json
+
+    from device.commands.geometry_args import geometry_from
+    from device.commands.hologram_input import normalised_frames
+    from device.errors import InputError
+    from device.optics.autofocus import estimate_distance, estimate_tiles
+
+    low_um, high_um = args.range_um
+    if not 0 <= low_um < high_um:
+        raise InputError(
+            "the search range is not a range", where="--range-um", expected="0 <= A < B, in micrometres",
+            got=f"{low_um:g} {high_um:g}",
+        )  # fmt: skip
+    if args.tile_px < 32:
+        raise InputError("too small a region", where="--tile-px", expected="32 or more", got=args.tile_px)
+    geometry = geometry_from(args, distance_um=high_um)
+    for name, frame in normalised_frames(args):
+        estimate = estimate_distance(frame.intensity, geometry, low_um, high_um)
+        tiles: tuple[TileFocus, ...] = ()
+        if args.tiles:
+            tiles = estimate_tiles(frame.intensity, geometry, low_um, high_um, tile_px=args.tile_px)
+        if args.json:
+            print(json.dumps(_as_json(name, estimate, tiles if args.tiles else None)), flush=True)
+        else:
+            _print(name, estimate, tiles)
+    return 0
+
+
+def _as_json(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "name": name,
+        "distance_um": round(estimate.distance_um, 3),
+        "uncertainty_um": round(estimate.uncertainty_um, 3),
+        "bracketed": estimate.bracketed,
+        "method": estimate.method,
+        "curve": {
+            "distance_um": [round(float(d), 3) for d in estimate.distances_um],
+            "explained": [round(float(v), 6) for v in estimate.metric],
+        },
+    }
+    if tiles is not None:
+        answer["tiles"] = [_tile_as_json(tile) for tile in tiles]
+    return answer
+
+
+def _tile_as_json(tile: TileFocus) -> dict[str, Any]:
+    found = tile.estimate
+    return {
+        "box_px": [tile.column_px, tile.row_px, tile.width_px, tile.height_px],
+        "distance_um": round(found.distance_um, 3) if found else None,
+        "uncertainty_um": round(found.uncertainty_um, 3) if found else None,
+        "bracketed": found.bracketed if found else None,
+    }
+
+
+def _print(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...]) -> None:
+    print(f"{name}: {_words(estimate)}", flush=True)
+    for tile in tiles:
+        place = f"columns {tile.column_px}-{tile.column_px + tile.width_px - 1}, rows {tile.row_px}-{tile.row_px + tile.height_px - 1}"
+        print(f"  {place}: {_words(tile.estimate) if tile.estimate else 'nothing to focus on'}", flush=True)
+
+
+def _words(estimate: FocusEstimate) -> str:
+    digits = 0 if estimate.distance_um >= 100 else 2
+    text = f"{estimate.distance_um:.{digits}f} um +- {estimate.uncertainty_um:.{digits}f} um"
+    return text if estimate.bracketed else f"{text} (at the end of the range: the object may lie outside it)"

@@ -1,0 +1,41 @@
+"""Recorded files to normalised holograms, for the commands that look at single frames."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device.analysis.background import Normalised
+
+__all__ = ["add_hologram_arguments", "normalised_frames"]
+
+
+def add_hologram_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add HOLOGRAM... and --background."""
+    parser.add_argument("holograms", nargs="+", metavar="HOLOGRAM", help="files, folders or globs of recorded holograms")
+    parser.add_argument(
+        "--background", type=Path, metavar="FILE",
+        help="frame or frames without objects to divide by, averaged (default: each frame's own smooth illumination)",
+    )  # fmt: skip
+
+
+def normalised_frames(args: argparse.Namespace) -> Iterator[tuple[str, Normalised]]:
+    """Name and normalised intensity of every frame the arguments name; InputError for the first that can't be read."""
+    import sys
+
+    import numpy as np
+
+    from device.analysis.background import normalise
+    from device.drivers.recorded import expand, read_frames
+
+    background = None
+    if args.background is not None:
+        background = np.mean([frame.pixels for path in expand([args.background]) for frame in read_frames(path)], axis=0)
+    for path in expand(args.holograms):
+        for frame in read_frames(path):
+            for note in frame.notes:
+                print(f"{frame.name}: {note}", file=sys.stderr)
+            yield frame.name, normalise(frame.pixels, background, white_counts=frame.white)

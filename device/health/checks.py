@@ -1,0 +1,167 @@
+"""Checks of everything the service needs, each with what mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from device.config import Config
+from device.errors import HolonodeError
+from device.inference.store import ModelStore
+from device.messaging.payloads import Check
+
+__all__ = ["run_checks"]
+
+_FREE_MB_WANTED = 500
+
+
+def run_checks(config: Config, store: ModelStore) -> list[Check]:
+    """All checks, in the order a person would mend them."""
+    checks: list[Callable[[], Check]] = [
+        _python,
+        _runtime,
+        *(lambda name=name: _model(store, name) for name in _models(config)),
+        lambda: _instrument(config),
+        lambda: _store(config),
+        lambda: _disk(config),
+        lambda: _broker(config),
+        lambda: _camera(config),
+        lambda: _lamp(config),
+        _clock,
+    ]
+    return [_guarded(check) for check in checks]
+
+
+def _guarded(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except HolonodeError as error:
+        return Check(name="check", status="failed", message=str(error), remedy=error.remedy or "")
+
+
+def _models(config: Config) -> list[str]:
+    names = [config.analysis.reconstruction_model] if config.analysis.reconstruction == "hidef" else []
+    return names + ([config.analysis.classifier_model] if config.analysis.classifier_model else [])
+
+
+def _python() -> Check:
+    good = sys.version_info >= (3, 11)
+    return Check(
+        name="python", status="ok" if good else "failed", value=platform.python_version(),
+        message="" if good else "Holonode needs Python 3.11 or newer", remedy="" if good else "apt-get install python3.11",
+    )  # fmt: skip
+
+
+def _runtime() -> Check:
+    from device.inference.interpreter import runtime_name
+
+    try:
+        return Check(name="tflite runtime", status="ok", value=runtime_name())
+    except HolonodeError as error:
+        return Check(name="tflite runtime", status="failed", message=error.what, remedy="pip install ai-edge-litert")
+
+
+def _model(store: ModelStore, name: str) -> Check:
+    try:
+        bundle, _ = store.open(name)
+    except HolonodeError as error:
+        return Check(
+            name=f"model {name}", status="failed", message=str(error), remedy="Copy the bundle again, then: holonode models verify"
+        )
+    return Check(name=f"model {name}", status="ok", value=bundle.manifest.version, message="digest and golden self-test passed")
+
+
+def _instrument(config: Config) -> Check:
+    from device.instrument import load_instrument
+
+    try:
+        instrument = load_instrument(config.device.instrument)
+    except HolonodeError as error:
+        return Check(name="instrument", status="failed", message=str(error), remedy="Correct device.instrument or the file it names")
+    return Check(name="instrument", status="ok", value=instrument.name, message=f"id {instrument.id}")
+
+
+def _store(config: Config) -> Check:
+    folder = Path(config.storage.folder).expanduser()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK):
+        return Check(
+            name="store", status="failed", value=str(folder), message="not writable", remedy=f"sudo install -d -o $USER {folder}"
+        )
+    return Check(name="store", status="ok", value=str(folder))
+
+
+def _disk(config: Config) -> Check:
+    folder = Path(config.storage.folder).expanduser()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free_mb = shutil.disk_usage(existing).free / 2**20
+    if free_mb < config.storage.min_free_mb:
+        return Check(
+            name="disk", status="failed", value=round(free_mb), unit="MB", message="new records would be refused",
+            remedy="Delete what isn't needed, or lower storage.min_free_mb",
+        )  # fmt: skip
+    status = "ok" if free_mb > _FREE_MB_WANTED else "warning"
+    return Check(name="disk", status=status, value=round(free_mb), unit="MB", message="free" if status == "ok" else "little space left")
+
+
+def _broker(config: Config) -> Check:
+    from device.messaging.link import parse_url
+
+    if config.mqtt.url:
+        address = parse_url(config.mqtt.url)
+        try:
+            with socket.create_connection((address.host, address.port), timeout=3):
+                return Check(name="broker", status="ok", value=config.mqtt.url, message="answers")
+        except OSError as error:
+            return Check(
+                name="broker", status="failed", value=config.mqtt.url, message=f"no answer: {error}",
+                remedy="Check mqtt.url and that the broker runs; records wait meanwhile",
+            )  # fmt: skip
+    if shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists():
+        return Check(name="broker", status="ok", value="own mosquitto on loopback")
+    if importlib.util.find_spec("amqtt") is not None:
+        return Check(
+            name="broker", status="warning", value="own amqtt on loopback", message="keeps no sessions", remedy="apt-get install mosquitto"
+        )
+    return Check(name="broker", status="failed", message="none configured, none installed", remedy="apt-get install mosquitto")
+
+
+def _camera(config: Config) -> Check:
+    driver = config.camera.driver
+    if driver == "picamera2" and importlib.util.find_spec("picamera2") is None:
+        return Check(name="camera", status="failed", value=driver, message="picamera2 is missing", remedy="apt-get install python3-picamera2")
+    if driver == "replay" and not config.camera.replay_inputs:
+        return Check(name="camera", status="failed", value=driver, message="nothing to replay", remedy="Set camera.replay_inputs")
+    return Check(name="camera", status="ok", value=driver)
+
+
+def _lamp(config: Config) -> Check:
+    if config.lamp.driver != "serial":
+        return Check(name="lamp", status="ok", value=config.lamp.driver)
+    port = Path(config.lamp.serial_port or "/nowhere")
+    if not port.exists():
+        return Check(
+            name="lamp", status="failed", value=config.lamp.serial_port, message="no such serial port",
+            remedy="Plug the controller in; ls /dev/serial/by-id shows its name for lamp.serial_port",
+        )  # fmt: skip
+    if not os.access(port, os.R_OK | os.W_OK):
+        return Check(
+            name="lamp", status="failed", value=str(port), message="no permission", remedy="sudo usermod -a -G dialout $USER, then log in again"
+        )
+    return Check(name="lamp", status="ok", value=str(port))
+
+
+def _clock() -> Check:
+    synchronised = any(Path(p).exists() for p in ("/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid"))
+    if synchronised:
+        return Check(name="clock", status="ok", message="synchronised")
+    return Check(
+        name="clock", status="warning", message="not known to be synchronised; order is kept by seq all the same",
+        remedy="sudo timedatectl set-ntp true",
+    )  # fmt: skip

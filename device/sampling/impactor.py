@@ -1,0 +1,153 @@
+"""The impactor: what lies on the window after the air that did not lie there before it.
+
+A small state machine over the ports; clock and sleep are injected. No frame is accepted unless the lamp acknowledged
+its state before the exposure and still holds it after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from device.config import SamplingConfig
+from device.drivers.ports import Camera, Lamp, Pump
+from device.errors import HardwareError
+from device.frames import Exposure, RawFrame
+
+__all__ = ["Impactor", "Phase", "Sample"]
+
+
+class Phase(Enum):
+    """Where a sample stands."""
+
+    IDLE = "idle"
+    BEFORE = "frame before"
+    PUMPING = "pumping"
+    SETTLING = "settling"
+    AFTER = "frame after"
+
+
+_MOVES: dict[Phase, set[Phase]] = {
+    Phase.IDLE: {Phase.BEFORE, Phase.PUMPING},
+    Phase.BEFORE: {Phase.PUMPING, Phase.IDLE},
+    Phase.PUMPING: {Phase.SETTLING, Phase.IDLE},
+    Phase.SETTLING: {Phase.AFTER, Phase.IDLE},
+    Phase.AFTER: {Phase.IDLE},
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One interval's frames and volume."""
+
+    before: RawFrame
+    """The window before the air."""
+    after: RawFrame
+    """The window after it."""
+    volume_ml: float
+    """Air that the pump moved."""
+    dead_time_s: float
+    """Part of the interval in which no air was sampled."""
+
+
+class Impactor:
+    """Takes samples, one after the other, on the same window until it is full."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        lamp: Lamp,
+        pump: Pump,
+        settings: SamplingConfig,
+        exposure: Exposure,
+        flow_ml_min: float,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
+        advance_window: Callable[[], None],
+    ) -> None:
+        self.phase = Phase.IDLE
+        self.on_window = 0
+        """Samples that lie on this window."""
+        self._camera, self._lamp, self._pump = camera, lamp, pump
+        self._settings, self._exposure, self._flow_ml_min = settings, exposure, flow_ml_min
+        self._monotonic, self._sleep, self._advance_window = monotonic, sleep, advance_window
+        self._before: RawFrame | None = None
+
+    def take(self) -> Sample | None:
+        """One sample; None where a recorded camera has no more frames.
+
+        HardwareError where lamp or camera failed; pump and lamp are then off and the next sample starts with a fresh
+        frame of the window.
+        """
+        try:
+            return self._take()
+        except BaseException:
+            self._before = None
+            self._abandon()
+            raise
+
+    def _take(self) -> Sample | None:
+        started_s = self._monotonic()
+        if self.on_window >= self._settings.window_intervals:
+            self._advance_window()
+            self._before, self.on_window = None, 0
+        before = self._before
+        if before is None:
+            self._move(Phase.BEFORE)
+            before = self._frame()
+            if before is None:
+                self._move(Phase.IDLE)
+                return None
+        self._move(Phase.PUMPING)
+        volume_ml, pumped_s = self._pump_air()
+        self._move(Phase.SETTLING)
+        self._sleep(self._settings.settle_s)
+        self._move(Phase.AFTER)
+        after = self._frame()
+        self._move(Phase.IDLE)
+        if after is None:
+            return None
+        self._before = after
+        self.on_window += 1
+        return Sample(before, after, volume_ml, self._monotonic() - started_s - pumped_s)
+
+    def _pump_air(self) -> tuple[float, float]:
+        """(volume moved in mL, seconds it took)."""
+        at_start_ml, started_s = self._pump.volume_ml(), self._monotonic()
+        if not self._pump.set_flow(self._flow_ml_min).acknowledged:
+            raise HardwareError("the pump didn't confirm that it runs", remedy="Check the controller's cable and supply.")
+        self._sleep(self._settings.sample_volume_l * 1000 / self._flow_ml_min * 60)
+        self._pump.set_flow(0.0)
+        return self._pump.volume_ml() - at_start_ml, self._monotonic() - started_s
+
+    def _frame(self) -> RawFrame | None:
+        """A frame under light that was acknowledged before it and is still the same after it."""
+        lit = self._lamp.set_current(self._exposure.lamp_current_ma, self._exposure.lamp_channel)
+        try:
+            frame = self._camera.capture(self._exposure, lit)
+            held = self._lamp.state
+        finally:
+            self._lamp.off()
+        if frame is not None and not (lit.is_on and held.is_on and held.current_ma == lit.current_ma):
+            raise HardwareError(
+                "the lamp's state during the frame isn't known", expected=f"{lit.current_ma:g} mA, acknowledged",
+                got=f"{held.current_ma:g} mA, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
+                remedy="The frame was not used. Check the lamp controller's cable and supply.",
+            )  # fmt: skip
+        return frame
+
+    def _move(self, phase: Phase) -> None:
+        if phase not in _MOVES[self.phase]:
+            raise HardwareError("the sampler is out of step", expected=sorted(p.value for p in _MOVES[self.phase]), got=phase.value)
+        self.phase = phase
+
+    def _abandon(self) -> None:
+        self.phase = Phase.IDLE
+        for switch_off in (lambda: self._pump.set_flow(0.0), self._lamp.off):
+            try:
+                switch_off()
+            except HardwareError:
+                # What failed is already on its way up; this only makes sure that nothing is left on.
+                continue

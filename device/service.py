@@ -1,0 +1,311 @@
+"""The service: sample, analyse, commit, publish, until stopped. Start-up is recovery: there is no second path."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from device import __version__
+from device.analysis.background import normalise
+from device.analysis.pipeline import FrameAnalysis, Pipeline
+from device.analysis.report import Origin, Volume, detection_records, interval_record
+from device.app import Drivers, build_drivers, build_pipeline, model_store
+from device.config import Config, config_hash
+from device.errors import HardwareError, HolonodeError, TransientError
+from device.frames import Exposure, Hologram
+from device.identifiers import record_ulid
+from device.inference.interpreter import runtime_name
+from device.instrument import Instrument, load_instrument
+from device.messaging.broker import OwnBroker
+from device.messaging.link import LinkState, MqttLink, parse_url
+from device.messaging.payloads import Info
+from device.messaging.topics import Topics
+from device.records import Event, FrameCounts, Interval, iso_time
+from device.sampling.impactor import Impactor, Sample
+from device.storage.outbox import Outbox
+
+__all__ = ["Service"]
+
+log = logging.getLogger("holonode")
+
+STATS_EVERY_S = 60.0
+_LONGEST_PAUSE_S = 30.0
+
+
+class _Stopped(Exception):
+    """Somebody asked the service to stop while it slept."""
+
+
+@dataclass
+class _Tally:
+    """What `stats` tells."""
+
+    intervals: int = 0
+    detections: int = 0
+    dropped: int = 0
+    last_detection: str | None = None
+    analysis_s: float = 0.0
+
+
+class Service:
+    """One box at work."""
+
+    def __init__(self, config: Config, say: Callable[[str], None] = print) -> None:
+        self._config, self._say = config, say
+        self._stop = threading.Event()
+        self._tally = _Tally()
+        self._broker: OwnBroker | None = None
+        self._started_s = time.monotonic()
+        self._stats_at_s = 0.0
+
+    def run(self) -> int:
+        """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
+        config = self._config
+        instrument = load_instrument(config.device.instrument)
+        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
+        folder = Path(config.storage.folder).expanduser()
+        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
+        try:
+            origin = Origin(
+                config.device.id, outbox.spool_id, config_hash(config), pipeline.id, pipeline.models, config.sampling.mode, None, labels
+            )
+            link = self._link(outbox, self._info(instrument, pipeline, origin))
+            drivers = build_drivers(config, instrument)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: self._stop.set())
+            self._greet(outbox, link)
+            link.start()
+            try:
+                self._loop(instrument, pipeline, origin, drivers, outbox, link)
+            finally:
+                drivers.close()
+                link.stop()
+        finally:
+            outbox.close()
+            if self._broker is not None:
+                self._broker.stop()
+        self._say(f"stopped after {self._tally.intervals} intervals, {self._tally.detections} detections")
+        return 0
+
+    def _link(self, outbox: Outbox, info: Info) -> MqttLink:
+        mqtt = self._config.mqtt
+        if not mqtt.url:
+            self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
+            if self._broker.kind == "amqtt":
+                mqtt = msgspec.structs.replace(mqtt, protocol="3.1.1")
+            mqtt = msgspec.structs.replace(mqtt, url=self._broker.url)
+
+        def trouble(code: str, message: str) -> None:
+            self._say(message)
+            self._event(outbox, code, "warning", message)
+
+        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble)
+
+    def _greet(self, outbox: Outbox, link: MqttLink) -> None:
+        url = self._broker.url if self._broker else self._config.mqtt.url
+        own = f" (its own {self._broker.kind}, loopback only)" if self._broker else ""
+        address = parse_url(url)
+        self._say(f"holonode {__version__}: {self._config.device.id}, {self._config.sampling.mode}, {self._config.camera.driver} camera")
+        self._say(f"broker   {url}{own}")
+        topics = Topics(self._config.device.id)
+        self._say(f"watch    mosquitto_sub -h {address.host} -p {address.port} -v -t '{topics.root}/#'")
+        self._say(f"store    {outbox.folder}")
+        if outbox.next_seq > 1:
+            self._say(f"resuming after record {outbox.next_seq - 1}; {outbox.depth()} wait to be delivered")
+
+    def _info(self, instrument: Instrument, pipeline: Pipeline, origin: Origin) -> Info:
+        shown: dict[str, Any] = msgspec.to_builtins(self._config)
+        for key in ("username", "password_file"):
+            if shown["mqtt"][key]:
+                shown["mqtt"][key] = "(set)"
+        return Info(
+            device_id=origin.device_id,
+            software={"holonode": __version__, "runtime": runtime_name(), "numpy": np.__version__},
+            instrument=msgspec.to_builtins(instrument),
+            instrument_id=instrument.id,
+            calibration_id=origin.calibration_id,
+            models=msgspec.to_builtins(pipeline.models),
+            pipeline_id=origin.pipeline_id,
+            config=shown,
+            config_hash=origin.config_hash,
+        )
+
+    def _loop(
+        self, instrument: Instrument, pipeline: Pipeline, origin: Origin, drivers: Drivers, outbox: Outbox, link: MqttLink
+    ) -> None:
+        config = self._config
+        sampler = Impactor(
+            drivers.camera,
+            drivers.lamp,
+            drivers.pump,
+            config.sampling,
+            Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma),
+            instrument.fluidics.flow_ml_min,
+            monotonic=drivers.time.monotonic,
+            sleep=self._sleeper(drivers),
+            advance_window=drivers.advance_window,
+        )
+        pause_s = 1.0
+        drivers.camera.start()
+        while not self._stop.is_set():
+            if config.sampling.max_intervals and self._tally.intervals >= config.sampling.max_intervals:
+                return
+            started = datetime.now(UTC)
+            try:
+                sample = sampler.take()
+                if sample is None:
+                    return
+                self._keep(instrument, pipeline, origin, sample, started, outbox)
+                pause_s = 1.0
+            except _Stopped:
+                return
+            except (HardwareError, TransientError) as error:
+                self._lost(error, outbox)
+                self._stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            link.notify()
+            self._publish_stats(link, outbox)
+            if config.sampling.pause_s:
+                try:
+                    self._sleeper(drivers)(config.sampling.pause_s)
+                except _Stopped:
+                    return
+
+    def _sleeper(self, drivers: Drivers) -> Callable[[float], None]:
+        """The drivers' sleep, cut short when the service is to stop."""
+
+        def sleep(seconds: float) -> None:
+            if not (self._config.twin.realtime or self._config.camera.driver != "twin"):
+                drivers.time.sleep(seconds)
+            elif self._stop.wait(seconds):
+                raise _Stopped
+            if self._stop.is_set():
+                raise _Stopped
+
+        return sleep
+
+    def _keep(
+        self, instrument: Instrument, pipeline: Pipeline, origin: Origin, sample: Sample, started: datetime, outbox: Outbox
+    ) -> None:
+        """Analyse one sample and commit what it held."""
+        hologram = _hologram(instrument, sample)
+        analysis = pipeline.analyse(hologram)
+        interval_id = record_ulid(started, origin.device_id, origin.spool_id, outbox.next_seq, "interval")
+        volume_m3 = sample.volume_ml * 1e-6 * instrument.fluidics.collection_fraction
+        volume = Volume(volume_m3, instrument.fluidics.flow_relative_uncertainty, "m^-3")
+
+        def build(first: int) -> list[Any]:
+            detections = detection_records(origin, hologram, analysis, first, interval_id)
+            interval = interval_record(
+                origin,
+                seq=first + len(detections),
+                interval_id=interval_id,
+                span=(started, datetime.now(UTC)),
+                clock=hologram.clock,
+                frames=FrameCounts(captured=1, analysed=1, dropped=0),
+                labels=[d.label for d in detections],
+                volume=volume,
+                dead_time_s=sample.dead_time_s,
+            )
+            return [*detections, interval]
+
+        records = outbox.commit(build, {"last_interval": interval_id})
+        outbox.prune()
+        self._tell(records[-1], analysis, sample)
+
+    def _tell(self, interval: Interval, analysis: FrameAnalysis, sample: Sample) -> None:
+        self._tally.intervals += 1
+        self._tally.detections += len(analysis.particles)
+        self._tally.analysis_s = analysis.elapsed_s
+        if analysis.particles:
+            self._tally.last_detection = interval.ended_at
+        total, air = interval.counts["total"], interval.concentration["total"]
+        seen = [
+            f"{label} {count.n} ({interval.concentration[label].low:.0f}-{interval.concentration[label].high:.0f})"
+            for label, count in interval.counts.items()
+            if count.n and label != "total"
+        ]
+        self._say(
+            f"{interval.ended_at[11:19]}Z  {sample.volume_ml / 1000:.2f} L of air, {total.n} particles ({total.low:.1f}-{total.high:.1f}): "
+            f"{air.value:.0f} per m^3 ({air.low:.0f}-{air.high:.0f})" + (";  " + ", ".join(seen) if seen else "")
+        )
+
+    def _lost(self, error: HolonodeError, outbox: Outbox) -> None:
+        """An interval that came to nothing: said, counted, published."""
+        self._tally.dropped += 1
+        code = "storage_refused" if isinstance(error, TransientError) else "hardware_failed"
+        self._say(f"interval lost: {error}")
+        self._event(outbox, code, "alarm", str(error), value=float(outbox.refused or self._tally.dropped))
+
+    def _event(self, outbox: Outbox, code: str, severity: Any, message: str, value: float | None = None) -> None:
+        now = datetime.now(UTC)
+
+        def build(seq: int) -> list[Event]:
+            return [
+                Event(
+                    device_id=outbox.device_id,
+                    spool_id=outbox.spool_id,
+                    seq=seq,
+                    id=record_ulid(now, outbox.device_id, outbox.spool_id, seq),
+                    code=code,
+                    severity=severity,
+                    message=message,
+                    value=value,
+                    since=iso_time(now),
+                )
+            ]
+
+        try:
+            outbox.commit(build)
+        except TransientError as error:
+            # The refusal is counted in the outbox and told with the next stats.
+            log.warning("an event could not be kept: %s", error)
+
+    def _publish_stats(self, link: MqttLink, outbox: Outbox) -> None:
+        now = time.monotonic()
+        if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
+            return
+        self._stats_at_s = now + STATS_EVERY_S
+        tally = self._tally
+        link.publish(
+            "stats",
+            {
+                "uptime_s": round(now - self._started_s, 1),
+                "intervals": tally.intervals,
+                "detections": tally.detections,
+                "intervals_lost": tally.dropped,
+                "outbox_depth": outbox.depth(),
+                "commits_refused": outbox.refused,
+                "publishes_refused": link.refused_publishes,
+                "published": link.published,
+                "last_analysis_s": round(tally.analysis_s, 3),
+                "last_detection_at": tally.last_detection,
+            },
+        )
+
+
+def _hologram(instrument: Instrument, sample: Sample) -> Hologram:
+    """What changed on the window."""
+    sensor = instrument.sensor
+    # A recorded frame has its own depth and no pedestal that is known.
+    same = sample.after.bit_depth == sensor.bit_depth
+    ready = normalise(
+        sample.after.pixels.astype(np.float32),
+        sample.before.pixels.astype(np.float32),
+        dark_counts=sensor.dark_level_counts if same else 0.0,
+        white_counts=float(2**sample.after.bit_depth - 1),
+    )
+    frame = sample.after
+    return Hologram(
+        ready.intensity, replace(instrument.geometry), ready.noise, frame.captured_at, frame.clock, frame.index, frame.name
+    )

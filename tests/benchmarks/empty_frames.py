@@ -1,0 +1,66 @@
+"""Real frames without particles: `python -m tests.benchmarks.empty_frames`.
+
+Frames of a lensless sensor whose cover bears dust but no plastic. Each is divided by the median of the others, through
+`holonode replay`; whatever is found is false. The recordings' optics are not published, so several plausible ones are
+tried. The frames with plastic say that the same settings are not blind.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import real_data_folder
+
+__all__ = ["OPTICS", "Optics", "particles_by_frame"]
+
+
+@dataclass(frozen=True)
+class Optics:
+    """A guess at how the frames were recorded; micrometres."""
+
+    wavelength_um: float
+    distance_um: float
+    pitch_um: float = 3.45
+
+    def arguments(self) -> list[str]:
+        """Flags of `holonode replay`."""
+        flags = {"--wavelength-um": self.wavelength_um, "--pitch-um": self.pitch_um, "--distance-um": self.distance_um}
+        return [text for flag, value in flags.items() for text in (flag, str(value))]
+
+
+OPTICS = (Optics(0.45, 600.0), Optics(0.53, 1000.0), Optics(0.53, 3000.0), Optics(0.63, 1000.0), Optics(0.63, 6000.0))
+"""Plausible wavelengths of an LED and distances of a sample close to the sensor."""
+
+
+def particles_by_frame(inputs: list[Path], background: str, optics: Optics, method: str = "hidef") -> dict[str, int]:
+    """Particles that `holonode replay` finds, by file name."""
+    from device.cli import main
+
+    with tempfile.TemporaryDirectory() as out:
+        paths = [str(path) for path in inputs]
+        status = main(["replay", *paths, "--out", out, "--background", background, "--method", method, "--json", *optics.arguments()])
+        if status != 0:
+            raise SystemExit(status)
+        run = json.loads((Path(out) / "run.json").read_text())
+    return {str(Path(frame["path"]).relative_to(inputs[0].parents[1])): frame["particles"] for frame in run["frames"]}
+
+
+def main() -> None:
+    """Print the bar's figures."""
+    folder = real_data_folder() / "microplastics_labelled"
+    empty = sorted((folder / "none").glob("*.jpg"))
+    print("wavelength  distance  empty frames: particles")
+    for optics in OPTICS:
+        found = particles_by_frame(empty, "median", optics)
+        print(f"{optics.wavelength_um:7.2f} um {optics.distance_um:6.0f} um  {len(found)} frames: {sum(found.values())} (bar 0)", flush=True)
+    print("not blind: frames with plastic, each divided by an empty frame")
+    full = [sorted(p.glob("*.jpg"))[0] for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "none"]
+    for name, count in particles_by_frame(full, str(empty[0]), OPTICS[1]).items():
+        print(f"{name}: {count}")
+
+
+if __name__ == "__main__":
+    main()
