@@ -1,1 +1,1 @@
-
+"""How it gets onto boxes, and how many boxes are run."""

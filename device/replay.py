@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from device import __version__
 from device.analysis.background import median_background, normalise
 from device.analysis.panels import frame_panel
-from device.analysis.pipeline import Pipeline
+from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, detection_records, interval_record
 from device.app import build_pipeline, model_store
-from device.config import Config, config_hash
+from device.config import AnalysisConfig, Config, config_hash
 from device.drivers.recorded import RecordedFrame, expand, read_frames
 from device.errors import InputError
 from device.frames import Clock, Hologram
@@ -49,6 +49,9 @@ class ReplayRequest:
     panels: bool
     geometry: Geometry
     min_esd_um: float | None = None
+    """None: 0, for a recording's optics are its own."""
+    max_esd_um: float | None = None
+    """None: the configuration's."""
 
 
 @dataclass
@@ -57,6 +60,8 @@ class ReplayResult:
 
     frames_analysed: int = 0
     files_failed: int = 0
+    frames_obstructed: int = 0
+    """Read, but blocked by something too large to be a particle."""
     counts: Counter[str] = field(default_factory=Counter)
     frames: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
@@ -67,6 +72,7 @@ class ReplayResult:
         return {
             "frames_analysed": self.frames_analysed,
             "files_failed": self.files_failed,
+            "frames_obstructed": self.frames_obstructed,
             "counts": dict(sorted(self.counts.items())),
             "errors": self.errors,
         }
@@ -86,7 +92,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     """
     files = expand(request.inputs)
     result = ReplayResult()
-    settings = msgspec.structs.replace(config.analysis, reconstruction=request.method, min_esd_um=request.min_esd_um or 0.0)
+    settings = _settings(config, request)
     pipeline, labels = build_pipeline(model_store(config), settings, request.geometry, strict=False)
     origin = Origin(
         device_id=config.device.id,
@@ -107,6 +113,9 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
             if hologram is None:
                 continue
             analysis = pipeline.analyse(hologram)
+            if not analysis.analysed:
+                _pass_over(source, hologram, analysis, result, say)
+                continue
             records = detection_records(origin, hologram, analysis, seq + 1, interval_id)
             seq += len(records)
             lines.writelines(to_json(record) + b"\n" for record in records)
@@ -116,12 +125,14 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
             if request.panels:
                 _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
             say(f"{source.frame.name}: {len(records)} particles")
-    if not result.frames_analysed:
+    if not result.frames_analysed + result.frames_obstructed:
         reason = result.errors[0]["error"] if result.errors else "no frame was left to analyse"
         raise InputError("nothing could be analysed", where=", ".join(request.inputs), got=reason)
     named = [label for label, n in result.counts.items() for _ in range(n)]
     frames = FrameCounts(
-        captured=result.frames_analysed + len(result.errors), analysed=result.frames_analysed, dropped=len(result.errors)
+        captured=result.frames_analysed + result.frames_obstructed + result.files_failed,
+        analysed=result.frames_analysed,
+        dropped=result.frames_obstructed + result.files_failed,
     )
     span = (started, datetime.now(UTC))
     interval = interval_record(
@@ -130,6 +141,29 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     (request.out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
     _write_run(request, result, pipeline, origin, span)
     return result
+
+
+def _settings(config: Config, request: ReplayRequest) -> AnalysisConfig:
+    largest_um = config.analysis.max_esd_um if request.max_esd_um is None else request.max_esd_um
+    smallest_um = request.min_esd_um or 0.0
+    if not 0 <= smallest_um < largest_um:
+        raise InputError(
+            "no particle could pass these limits of size", where="command line",
+            expected="0 <= --min-esd-um < --max-esd-um", got=f"{smallest_um:g} and {largest_um:g}",
+        )  # fmt: skip
+    return msgspec.structs.replace(
+        config.analysis, reconstruction=request.method, min_esd_um=smallest_um, max_esd_um=largest_um
+    )
+
+
+def _pass_over(
+    source: _Source, hologram: Hologram, analysis: FrameAnalysis, result: ReplayResult, say: Callable[[str], None]
+) -> None:
+    """A frame that is blocked is said and counted, not searched."""
+    result.frames_obstructed += 1
+    note = f"not analysed: something too large to be a particle blocks {analysis.obstructed:.0%} of the field (see --max-esd-um)"
+    result.frames.append(_frame_entry(source, hologram, 0) | {"obstructed": round(analysis.obstructed, 4)})
+    say(f"{source.frame.name}: {note}")
 
 
 def _readable(files: list[Path], result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:

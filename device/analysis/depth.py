@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from device.analysis.segment import Segment
+from device.optics import fft
 from device.optics.geometry import Geometry
 
 __all__ = ["Depth", "DepthSettings", "estimate_depth", "nominal_depth"]
@@ -56,7 +56,7 @@ def nominal_depth(geometry: Geometry, half_range_um: float) -> Depth:
 @lru_cache(maxsize=8)
 def _axial(size: int, wavelength_px: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Radial bin of every frequency of a crop, and (kz - k) in radians per pixel at the bins' middles."""
-    frequency = np.hypot(scipy.fft.fftfreq(size)[:, None], scipy.fft.fftfreq(size)[None, :])
+    frequency = np.hypot(fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :])
     bins = np.rint(frequency * 2 * size).astype(np.int64)
     middles = np.arange(bins.max() + 1) / (2 * size)
     squared = np.maximum(1 / wavelength_px**2 - middles**2, 0)
@@ -78,7 +78,7 @@ def estimate_depth(
     own, seen = _crops(start, field, part, size)
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
     bins, axial = _axial(size, wavelength_um / pitch_um)
-    own_spectrum, seen_spectrum = scipy.fft.fft2(own), scipy.fft.fft2(seen)
+    own_spectrum, seen_spectrum = fft.fft2(own), fft.fft2(seen)
     product = (np.conj(own_spectrum) * seen_spectrum).ravel()
     gathered = np.bincount(bins.ravel(), product.real) + 1j * np.bincount(bins.ravel(), product.imag)
     unit_px = pitch_um / wavelength_um  # one defocus number, in pixels along the axis

@@ -26,11 +26,14 @@ def field_picture(field: NDArray[np.complexfloating], pitch_um: float, title: st
     scale = _PANE_PX / max(field.shape)
     amplitude, phase = np.abs(field), np.angle(field)
     low, high = 0.0, max(float(np.quantile(amplitude, 0.999)), 1e-6)
-    panes = [
-        _titled(_pane(_grey(amplitude, low, high), scale, pitch_um), _grey(_ramp(low, high), low, high), (low, high), "amplitude"),
-        _titled(_pane(phase_colours(phase), scale, pitch_um), phase_colours(_ramp(-np.pi, np.pi)), (-np.pi, np.pi), "phase (rad)"),
-    ]
-    row = np.hstack(panes)
+    bright = _pane(_grey(amplitude, low, high), scale, pitch_um)
+    delayed = _pane(phase_colours(phase), scale, pitch_um)
+    row = np.hstack(
+        [
+            _titled(bright, _grey(_ramp(low, high), low, high), (low, high), "amplitude"),
+            _titled(delayed, phase_colours(_ramp(-np.pi, np.pi)), (-np.pi, np.pi), "phase (rad)"),
+        ]
+    )
     head = np.full((36, row.shape[1], 3), _PAPER, np.uint8)
     cv2.putText(head, title, (_GAP_PX, 25), _FONT, 0.6, _INK, 1, cv2.LINE_AA)
     return np.vstack([head, row])

@@ -16,6 +16,7 @@ from device.analysis.crops import classifier_crop
 from device.analysis.depth import DepthSettings, estimate_depth
 from device.analysis.locate import is_empty
 from device.analysis.measure import measure
+from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.segment import SegmentSettings, segment
 from device.frames import Hologram
@@ -57,6 +58,13 @@ class FrameAnalysis:
     """None where the frame was empty."""
     elapsed_s: float
     """Wall time of the analysis."""
+    obstructed: float = 0.0
+    """Share of the field behind something too large to be a particle; above MOST_OBSTRUCTED nothing was analysed."""
+
+    @property
+    def analysed(self) -> bool:
+        """Whether the frame could be searched: its particles are what it held."""
+        return self.obstructed <= MOST_OBSTRUCTED
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,13 @@ class Pipeline:
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
             return FrameAnalysis((), (), None, time.monotonic() - started)
+        obstructed = opaque_share(hologram.intensity, self.settings.max_esd_um / hologram.geometry.object_pitch_um)
+        if obstructed > MOST_OBSTRUCTED:
+            return FrameAnalysis((), (), None, time.monotonic() - started, obstructed)
         result = reconstruct(hologram, self.network)
         particles = self._particles(result, hologram)
-        return FrameAnalysis(particles, self._names(result, particles, hologram), result, time.monotonic() - started)
+        names = self._names(result, particles, hologram)
+        return FrameAnalysis(particles, names, result, time.monotonic() - started, obstructed)
 
     def _particles(self, result: Reconstruction, hologram: Hologram) -> tuple[Particle, ...]:
         found: list[Particle] = []

@@ -36,6 +36,10 @@ class SegmentSettings:
     """Contrast is smoothed over this share of a region's inscribed radius before it is split."""
     split_dip: float = 0.01
     """Two bodies are two particles where the contrast between them is lower by this share of the lesser peak."""
+    resolved_px: float = 8.0
+    """Bodies up to this diameter are smooth at the resolution of a reconstruction; larger ones show texture of their own."""
+    texture_dip: float = 0.15
+    """Dip asked of larger bodies on top, for every e-fold in diameter."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +126,27 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
     smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
-    seeds = _persistent_peaks(smooth, mask, settings.split_dip)
-    if len(seeds) < 2:
-        return [mask]
+    peaks = _persistent_peaks(smooth, mask, settings.split_dip)
+    while len(peaks) > 1:
+        parts = _nearest(mask, [place for place, _ in peaks])
+        diameters = 2 * np.sqrt(np.array([max(int(part.sum()), 1) for part in parts]) / np.pi)
+        asked = settings.split_dip + settings.texture_dip * np.log(np.maximum(diameters / settings.resolved_px, 1))
+        lacking = asked - np.array([dip for _, dip in peaks])
+        if lacking.max() <= 0:
+            return parts
+        peaks.pop(int(np.argmax(lacking)))
+    return [mask]
+
+
+def _nearest(mask: Mask, places: list[tuple[int, int]]) -> list[Mask]:
+    """The mask shared out to the nearest of the places (row, column)."""
     y, x = np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]]
-    owner = np.argmin(np.stack([np.hypot(y - sy, x - sx) for sy, sx in seeds]), axis=0)
-    return [mask & (owner == k) for k in range(len(seeds))]
+    owner = np.argmin(np.stack([(y - row) ** 2 + (x - column) ** 2 for row, column in places]), axis=0)
+    return [mask & (owner == k) for k in range(len(places))]
 
 
-def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) -> list[tuple[int, int]]:
-    """Peaks (row, column) that a way down of at least `dip` of their height parts from any higher one.
+def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) -> list[tuple[tuple[int, int], float]]:
+    """Peaks (row, column) with their dip: the share of their height that parts them from any higher one, at least `dip`.
 
     Sinks a threshold through the mask and watches islands appear and merge.
     """
@@ -155,7 +170,7 @@ def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) 
                 peaks[drowned] = (*peaks[drowned][:2], float(level))
             islands[label] = members[0]
         labels = grown
-    return [place for height, place, merged in peaks if height - merged >= dip * height]
+    return [(place, 1 - merged / height) for height, place, merged in peaks if height - merged >= dip * height]
 
 
 def _cut(part: Mask, x: int, y: int, shape: tuple[int, ...]) -> Segment:

@@ -8,4 +8,6 @@ doctor       what is present, missing, wrong, and what mends it
 twin         render frames with known truth
 models       the model store
 schema       the published schemas
+
+Shared: geometry_args (how it was recorded), hologram_input (files to normalised frames).
 """

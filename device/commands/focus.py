@@ -86,7 +86,8 @@ def _tile_as_json(tile: TileFocus) -> dict[str, Any]:
 def _print(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...]) -> None:
     print(f"{name}: {_words(estimate)}", flush=True)
     for tile in tiles:
-        place = f"columns {tile.column_px}-{tile.column_px + tile.width_px - 1}, rows {tile.row_px}-{tile.row_px + tile.height_px - 1}"
+        last_column, last_row = tile.column_px + tile.width_px - 1, tile.row_px + tile.height_px - 1
+        place = f"columns {tile.column_px}-{last_column}, rows {tile.row_px}-{last_row}"
         print(f"  {place}: {_words(tile.estimate) if tile.estimate else 'nothing to focus on'}", flush=True)
 
 

@@ -32,9 +32,8 @@ def add_geometry_arguments(parser: argparse.ArgumentParser, *, distance: bool = 
         group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=text)
     if distance:
         text = "object plane to sensor, in micrometres" + (", or 'auto' to find it" if auto_distance else "")
-        group.add_argument(
-            "--distance-um", type=_number_or_auto if auto_distance else float, metavar="X|auto" if auto_distance else "X", help=text
-        )
+        kind, metavar = (_number_or_auto, "X|auto") if auto_distance else (float, "X")
+        group.add_argument("--distance-um", type=kind, metavar=metavar, help=text)
 
 
 def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None) -> Geometry:

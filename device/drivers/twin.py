@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from device.drivers.ports import EnvironmentReading, PumpState
 from device.errors import HardwareError, InputError
 from device.frames import Clock, Exposure, LampState, RawFrame
-from device.drivers.ports import EnvironmentReading, PumpState
 from device.twin.world import TwinWorld
 
 __all__ = ["TwinCamera", "TwinEnvironment", "TwinLamp", "TwinPump"]

@@ -19,13 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.optics.geometry import Geometry
 from device.optics.phase_retrieval import iterate, mirror_pad, scattering_scale
-from device.optics.propagation import compute_transfer_function
+from device.optics.propagation import apply_transfer, compute_transfer_function
 
 __all__ = ["FocusEstimate", "TileFocus", "estimate_distance", "estimate_tiles"]
 
@@ -36,6 +35,7 @@ _MARGIN_PX = 32
 _REGIONS = 3  # per side, for the jackknife
 _COARSE_ITERATIONS, _FINE_ITERATIONS = 4, 10
 _FINE_CANDIDATES = 11
+_EXTENSIONS = 2
 _LEAST_CONTRAST = 1e-3
 
 
@@ -80,7 +80,7 @@ def estimate_distance(
     high_um: float,
     *,
     candidates: int | None = None,
-    window_px: int = 384,
+    window_px: int = 512,
 ) -> FocusEstimate:
     """Find the distance at which one compact object explains the hologram best.
 
@@ -104,7 +104,7 @@ def estimate_distance(
     fine_um = np.linspace(
         max(low_um, coarse_um[best] - 2 * step_um), min(high_um, coarse_um[best] + 2 * step_um), _FINE_CANDIDATES
     )
-    fine = search.evidence(fine_um, _FINE_ITERATIONS)
+    fine_um, fine = _follow_edges(search, fine_um, search.evidence(fine_um, _FINE_ITERATIONS), (low_um, high_um))
     distance_um, disagreement_um, bracketed = _combine(fine_um, fine)
     spread_um = _jackknife(fine_um, fine)
     resolution_um = float(fine_um[1] - fine_um[0]) / 6
@@ -158,13 +158,40 @@ def _by_region(values: NDArray[np.float32]) -> Curve:
     return np.array([block.sum() for row in rows for block in np.array_split(row, _REGIONS, axis=1)])
 
 
+def _tamura(evidence: Curve) -> Curve:
+    """Square root of the coefficient of variation of |grad U| over all regions, per distance."""
+    gradient, squared, _, pixels = evidence.sum(axis=1).T
+    mean = gradient / pixels
+    return np.sqrt(np.sqrt(np.maximum(squared / pixels - mean**2, 0)) / np.maximum(mean, 1e-30))
+
+
+def _explained(evidence: Curve) -> Curve:
+    """Less the logarithm of the misfit over all regions, per distance."""
+    return -np.log(np.maximum(evidence[..., 2].sum(axis=1), 1e-30))
+
+
+def _follow_edges(search: _Search, distances_um: Curve, evidence: Curve, limits_um: tuple[float, float]) -> tuple[Curve, Curve]:
+    """Candidates added where edge sparsity still climbs at the end of the fine grid, as it does in dense samples."""
+    for _ in range(_EXTENSIONS):
+        start = int(np.argmax(_explained(evidence)))
+        summit_um, inside = _summit(distances_um, _tamura(evidence), start)
+        step_um = float(distances_um[1] - distances_um[0])
+        sign = 1 if summit_um == distances_um[-1] else -1
+        end_um = distances_um[-1] if sign > 0 else distances_um[0]
+        added = end_um + sign * step_um * np.arange(1, _FINE_CANDIDATES // 2 + 1)
+        added = np.sort(added[(added >= limits_um[0]) & (added <= limits_um[1])])
+        if inside or not len(added):
+            break
+        pair = (distances_um, evidence), (added, search.evidence(added, _FINE_ITERATIONS))
+        (low_um, low), (high_um, high) = pair if sign > 0 else pair[::-1]
+        distances_um, evidence = np.concatenate([low_um, high_um]), np.concatenate([low, high])
+    return distances_um, evidence
+
+
 def _combine(distances_um: Curve, evidence: Curve) -> tuple[float, float, bool]:
     """Distance, disagreement of the criteria, and whether the misfit has its minimum inside."""
-    gradient, squared, misfit, pixels = evidence.sum(axis=1).T
-    explained = -np.log(misfit)
+    explained, tamura = _explained(evidence), _tamura(evidence)
     by_misfit_um, bracketed = _summit(distances_um, explained, int(np.argmax(explained)))
-    mean = gradient / pixels
-    tamura = np.sqrt(np.sqrt(np.maximum(squared / pixels - mean**2, 0)) / mean)
     start = int(np.argmin(np.abs(distances_um - by_misfit_um)))
     by_edges_um, inside = _summit(distances_um, tamura, start)
     if not inside:
@@ -215,15 +242,9 @@ def _candidate_count(geometry: Geometry, low_um: float, high_um: float) -> int:
 
 def _typical_scale(padded: NDArray[np.float32], geometry: Geometry, distances_um: Curve) -> float:
     """One scale for all candidates: a threshold of its own for each would favour the faint ones."""
-    spectrum = scipy.fft.fft2(padded.astype(np.complex64))
-    return float(
-        np.median(
-            [
-                scattering_scale(scipy.fft.ifft2(spectrum * np.conj(_transfer(padded.shape, geometry.at(float(d))))))
-                for d in distances_um
-            ]
-        )
-    )
+    field = padded.astype(np.complex64)
+    backs = (np.conj(_transfer(padded.shape, geometry.at(float(d)))) for d in distances_um)
+    return float(np.median([scattering_scale(apply_transfer(field, back)) for back in backs]))
 
 
 def _transfer(shape: tuple[int, int], at: Geometry) -> NDArray[np.complex64]:

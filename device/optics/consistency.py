@@ -59,7 +59,7 @@ def agreement(
     fringes, modelled = measured - measured.mean(), predicted - predicted.mean()
     power = float((fringes**2).sum())
     covariance = float((fringes * modelled).sum())
-    spread = np.sqrt(power * float((modelled**2).sum()))
+    spread = float(np.sqrt(power * float((modelled**2).sum())))
     return Agreement(
         correlation=covariance / spread if spread > 0 else 0.0,
         residual=float(np.sqrt((remainder**2).sum() / power)) if power > 0 else 0.0,

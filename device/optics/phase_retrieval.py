@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.optics.geometry import Geometry
-from device.optics.propagation import asm_transfer_function, fringe_reach_px, pad_to
+from device.optics.propagation import apply_transfer, asm_transfer_function, fringe_reach_px, pad_to
 
 __all__ = ["Iterate", "iterate", "mirror_pad", "retrieve_single_shot", "scattering_scale"]
 
@@ -74,13 +73,15 @@ def iterate(
     sensor = amplitude.astype(np.complex64)
     previous = constrained = modelled = np.ones_like(sensor)
     for step, threshold in enumerate(thresholds):
-        free = _carry(sensor, back)
+        free = apply_transfer(sensor, back)
         constrained = _constrain(free, threshold, support, absorbing)
-        ahead = constrained if step == 0 else constrained + np.float32(momentum) * (constrained - previous)
+        ahead = constrained.copy()
+        if step:
+            ahead += np.float32(momentum) * (constrained - previous)
         previous = constrained
-        modelled = _carry(ahead, transfer)
+        modelled = apply_transfer(ahead, transfer)
         sensor = modelled * (amplitude / np.maximum(np.abs(modelled), _TINY))
-    return Iterate(_carry(sensor, back), constrained, np.abs(modelled) - amplitude)
+    return Iterate(apply_transfer(sensor, back), constrained, np.abs(modelled) - amplitude)
 
 
 def retrieve_single_shot(
@@ -111,19 +112,13 @@ def retrieve_single_shot(
     mask = None
     steps: Sequence[float] = [0.0] * iterations
     if support is None:
-        scale = scattering_scale(_carry(padded.astype(np.complex64), np.conj(transfer)))
+        scale = scattering_scale(apply_transfer(padded.astype(np.complex64), np.conj(transfer)))
         steps = [scale * float(t) for t in np.linspace(*thresholds, iterations)]
     else:
         mask = np.zeros(padded.shape, dtype=np.bool_)
         mask[window] = support
     result = iterate(padded, transfer, steps, momentum=momentum, support=mask, absorbing=absorbing)
     return np.ascontiguousarray(result.constrained[window])
-
-
-def _carry(field: Complex, transfer: Complex) -> Complex:
-    spectrum = scipy.fft.fft2(field)
-    spectrum *= transfer
-    return scipy.fft.ifft2(spectrum, overwrite_x=True)
 
 
 def _constrain(field: Complex, threshold: float, support: NDArray[np.bool_] | None, absorbing: bool) -> Complex:

@@ -7,15 +7,17 @@ Sign: exp(+i 2 pi z sqrt(1/lambda^2 - f^2)), so +z carries a field from the obje
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.optics import fft
 from device.optics.geometry import Geometry
 
 __all__ = [
+    "apply_transfer",
     "asm_transfer_function",
     "backpropagate",
     "compute_transfer_function",
@@ -47,8 +49,8 @@ def compute_transfer_function(
     frequencies whose fringes the grid can't sample at this distance are zero (Matsushima and Shimobaba, eqs. 13, 20).
     """
     height, width = shape
-    fy = scipy.fft.fftfreq(height, pitch_um)[:, None]
-    fx = scipy.fft.fftfreq(width, pitch_um)[None, :]
+    fy = fft.fftfreq(height, pitch_um)[:, None]
+    fx = fft.fftfreq(width, pitch_um)[None, :]
     squared = 1.0 / wavelength_um**2 - fx**2 - fy**2
     # The constant carrier exp(ikz) is left out: it would only cost digits in float32.
     phase = 2 * np.pi * distance_um * (np.sqrt(np.maximum(squared, 0.0)) - 1.0 / wavelength_um)
@@ -69,7 +71,15 @@ def fringe_reach_px(pitch_um: float, wavelength_um: float, distance_um: float) -
 
 def pad_to(length: int, margin: int) -> int:
     """The next length, at least `length + 2 * margin`, that the FFT likes."""
-    return int(scipy.fft.next_fast_len(length + 2 * margin))
+    fast: Any = fft.next_fast_len(length + 2 * margin)
+    return int(fast)
+
+
+def apply_transfer(field: Complex, transfer: Complex) -> Complex:
+    """Multiply a field's spectrum by a transfer function in FFT order; periodic, complex64 [height, width]."""
+    spectrum: Complex = np.asarray(fft.fft2(field), np.complex64)
+    spectrum *= transfer
+    return np.asarray(fft.ifft2(spectrum, overwrite_x=True), np.complex64)
 
 
 def propagate(
@@ -96,13 +106,10 @@ def propagate(
     margin_y, margin_x = (min(reach, n // 2) for n in (height, width))
     shape = (height, width) if reach == 0 else (pad_to(height, margin_y), pad_to(width, margin_x))
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    padded = np.pad(
-        field, ((top, shape[0] - height - top), (left, shape[1] - width - left)), mode="symmetric"
-    ) if reach else field
+    border = ((top, shape[0] - height - top), (left, shape[1] - width - left))
+    padded = np.pad(field, border, mode="symmetric") if reach else field
     transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
-    spectrum = scipy.fft.fft2(padded.astype(np.complex64, copy=False), overwrite_x=False)
-    spectrum *= transfer
-    result = scipy.fft.ifft2(spectrum, overwrite_x=True)
+    result = apply_transfer(padded.astype(np.complex64, copy=False), transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 import scipy.special
 from numpy.typing import NDArray
 
+from device.optics import fft
 from device.optics.propagation import asm_transfer_function, fringe_reach_px
 from device.twin.morphology import Volume
 from device.twin.scene import Particle
@@ -50,8 +50,8 @@ def coherence_envelope(
     shape: tuple[int, int], pitch_um: float, light: Illumination, distance_um: float, *, temporal: bool = True
 ) -> NDArray[np.float32]:
     """Visibility of each spatial frequency, float32 [height, width] in FFT order, 0 to 1."""
-    fy = scipy.fft.fftfreq(shape[0], pitch_um)[:, None]
-    fx = scipy.fft.fftfreq(shape[1], pitch_um)[None, :]
+    fy = fft.fftfreq(shape[0], pitch_um)[:, None]
+    fx = fft.fftfreq(shape[1], pitch_um)[None, :]
     squared = fx**2 + fy**2
     envelope = np.ones(shape)
     wavelength = light.wavelength_um
@@ -118,7 +118,7 @@ def _carried(size: int, pitch_um: float, light: Illumination, distance_um: float
     """Transfer function of a square patch with coherence and pixel integration in it."""
     shape = (size, size)
     transfer = asm_transfer_function(shape, pitch_um, light.wavelength_um, distance_um)
-    pixel = np.sinc(scipy.fft.fftfreq(size)).astype(np.float32)
+    pixel = np.sinc(fft.fftfreq(size)).astype(np.float32)
     carried = transfer * coherence_envelope(shape, pitch_um, light, distance_um)
     carried *= pixel[:, None] * pixel[None, :]
     return carried
@@ -136,12 +136,12 @@ def scattered_wave(
     for particle in particles:
         patch = _transmission(particle.volume, light.wavelength_um) - 1
         reach = fringe_reach_px(pitch_um, light.wavelength_um, particle.z_um)
-        size = scipy.fft.next_fast_len(patch.shape[0] + 2 * reach)
+        size = fft.next_fast_len(patch.shape[0] + 2 * reach)
         wave = np.zeros((size, size), np.complex64)
         lead = size // 2 - patch.shape[0] // 2
         wave[lead : lead + patch.shape[0], lead : lead + patch.shape[1]] = patch
         carried = _carried(size, pitch_um, light, particle.z_um)
-        wave = scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * carried, overwrite_x=True)
+        wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * carried, overwrite_x=True)
         _add(total, wave, *_place_px(particle, pitch_um))
     return total
 
@@ -159,19 +159,19 @@ def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> ND
     depth = volume.contrast.shape[0]
     size = volume.contrast.shape[1]
     margin = size // 2
-    padded = scipy.fft.next_fast_len(size + 2 * margin)
+    padded = fft.next_fast_len(size + 2 * margin)
     lead = padded // 2 - size // 2
     wave = np.ones((padded, padded), np.complex64)
     step = asm_transfer_function((padded, padded), volume.voxel_um, wavelength_um, per_slab * volume.voxel_um, False)
     for start in range(0, depth, per_slab):
         slab = volume.contrast[start : start + per_slab].sum(axis=0) * volume.voxel_um
         wave[lead : lead + size, lead : lead + size] *= np.exp(2j * np.pi / wavelength_um * slab).astype(np.complex64)
-        wave = scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * step, overwrite_x=True)
+        wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * step, overwrite_x=True)
     steps = -(-depth // per_slab)
     # A slab acts where it begins, half a slab before its middle; the middle of the volume is depth / 2 voxels in.
     back_um = -(steps * per_slab - depth / 2 + per_slab / 2) * volume.voxel_um
     back = asm_transfer_function((padded, padded), volume.voxel_um, wavelength_um, back_um, False)
-    return scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * back)
+    return fft.ifft2(fft.fft2(wave, overwrite_x=True) * back)
 
 
 def multislice_object_field(
@@ -189,10 +189,10 @@ def multislice_object_field(
     for particle in particles:
         x_px, y_px = _place_px(particle, voxel_um)
         paste(field, _exit_wave(particle.volume, light.wavelength_um), x_px + centre, y_px + centre)
-    fy, fx = scipy.fft.fftfreq(fine_shape[0], 1 / finer)[:, None], scipy.fft.fftfreq(fine_shape[1], 1 / finer)[None, :]
+    fy, fx = fft.fftfreq(fine_shape[0], 1 / finer)[:, None], fft.fftfreq(fine_shape[1], 1 / finer)[None, :]
     keep = (np.abs(fy) <= 0.5) & (np.abs(fx) <= 0.5)
     back = np.exp(2j * np.pi * centre / finer * (fx + fy))
-    smooth = scipy.fft.ifft2(scipy.fft.fft2(field) * keep * back)
+    smooth = fft.ifft2(fft.fft2(field) * keep * back)
     return np.ascontiguousarray(smooth[::finer, ::finer]).astype(np.complex64)
 
 
@@ -221,7 +221,7 @@ def multislice_hologram(
 
 
 def _half_voxel_shift(shape: tuple[int, int], voxels: float) -> NDArray[np.complex64]:
-    fy, fx = scipy.fft.fftfreq(shape[0])[:, None], scipy.fft.fftfreq(shape[1])[None, :]
+    fy, fx = fft.fftfreq(shape[0])[:, None], fft.fftfreq(shape[1])[None, :]
     return np.exp(-2j * np.pi * voxels * (fx + fy)).astype(np.complex64)
 
 
@@ -249,11 +249,11 @@ def _sequential(
         transfer = asm_transfer_function(fine_shape, voxel_um, light.wavelength_um, z_um - next_um)
         if half and next_um == 0.0:
             transfer = transfer * _half_voxel_shift(fine_shape, half)
-        wave = scipy.fft.ifft2(scipy.fft.fft2(wave, overwrite_x=True) * transfer, overwrite_x=True)
+        wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * transfer, overwrite_x=True)
     intensity = np.abs(wave) ** 2
     if planes and light.source_diameter_um > 0:
         mean_um = float(np.mean([z for z, _ in planes]))
         blur = coherence_envelope(fine_shape, voxel_um, light, mean_um, temporal=False)
-        intensity = scipy.fft.ifft2(scipy.fft.fft2(intensity) * blur).real
+        intensity = fft.ifft2(fft.fft2(intensity) * blur).real
     binned = intensity.reshape(fine_shape[0] // finer, finer, fine_shape[1] // finer, finer).mean(axis=(1, 3))
     return binned[margin_px : margin_px + shape[0], margin_px : margin_px + shape[1]].astype(np.float32)

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_PX, classifier_crop
+from device.inference.interpreter import Interpreter
+from device.inference.networks import ClassifierNetwork, HidefNetwork
+from device.inference.store import ModelStore
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
 from device.twin.forward import Illumination, object_field, thin_hologram
 from device.twin.scene import Particle, draw_particle
+from models.recipes.hidef import field_method
+from models.training.export import BundleSpec, to_tflite, write_bundle
+from models.training.quality import wilson_interval
 
-__all__ = ["LABELS", "NEVER_SEEN", "Crops", "build", "conformal_quantile", "fit_temperature", "render_crops", "train"]
+__all__ = ["LABELS", "NEVER_SEEN", "Crops", "build", "evaluate_bundle", "export", "render_crops", "run_training"]
 
 Complex = NDArray[np.complex64]
 Reconstruct = Callable[[Complex], Complex]
@@ -154,3 +161,137 @@ def conformal_quantile(probabilities: NDArray[np.float64], labels: NDArray[np.in
     scores = np.sort(1 - probabilities[np.arange(len(labels)), labels])
     rank = min(int(np.ceil((len(scores) + 1) * coverage)), len(scores)) - 1
     return float(scores[rank])
+
+
+def reconstructor(store: ModelStore) -> Reconstruct:
+    """Back-propagated field -> object field by the shipped HIDEF file."""
+    bundle, interpreter = store.open("hidef")
+    network = HidefNetwork(interpreter, bundle.manifest)
+    return field_method(network.run, network.tile_px, network.margin_px)
+
+
+def run_training(work: Path, store: ModelStore, *, fields: int = 150, epochs: int = 40, seed: int = 1) -> None:
+    """Render crops with the shipped HIDEF file and fit; keeps crops and weights in `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    reconstruct = reconstructor(store)
+    parts = {"train": (seed, fields), "held_out": (seed + 1000, fields // 5), "calibration": (seed + 2000, fields // 5)}
+    crops = {name: render_crops(start, count, LABELS, reconstruct) for name, (start, count) in parts.items()}
+    for name, part in crops.items():
+        print(f"{name}: {len(part.labels)} crops", flush=True)
+    calibration = crops["calibration"]
+    np.savez(work / "calibration.npz", images=calibration.images, labels=calibration.labels)
+    model = train(crops["train"], crops["held_out"], epochs, seed)
+    model.save_weights(work / "weights.weights.h5")
+
+
+def export(work: Path, out: Path, version: str) -> Path:
+    """int8 bundle of the weights in `work`, temperature and conformal quantile fitted on the int8 file's own outputs."""
+    model = build()
+    model.load_weights(work / "weights.weights.h5")
+    with np.load(work / "calibration.npz") as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    content = to_tflite(_fixed(model), [image[None] for image in images[:300]])
+    probe = out / "probe.partial"
+    out.mkdir(parents=True, exist_ok=True)
+    probe.write_bytes(content)
+    logits = Interpreter(probe).run(images)
+    probe.unlink()
+    # Half fits the temperature, the other half the quantile: a quantile on fitted data would be too small.
+    half = len(labels) // 2
+    temperature = fit_temperature(logits[:half], labels[:half])
+    quantile = conformal_quantile(softmax(logits[half:], temperature), labels[half:])
+    optics: dict[str, tuple[float, float] | float] = {
+        "wavelength_um": (0.82, 0.88),
+        "pitch_um": (1.09, 1.15),
+        "distance_um": (400.0, 600.0),
+        "defocus_um": 100.0,
+        "defocus_number": (240.0, 440.0),
+    }
+    spec = BundleSpec(
+        "bioaerosol", version, "classification", "classifier", ("re_minus_1", "im"), LABELS, optics, LABELS,
+        round(temperature, 4), round(quantile, 4), 0.5,
+    )  # fmt: skip
+    print(f"int8 on calibration crops: accuracy {(logits.argmax(axis=1) == labels).mean():.4f}; temperature {temperature:.3f}")
+    return write_bundle(spec, content, images[:1], out)
+
+
+def _fixed(model: Any) -> Any:
+    """The network for one crop at a time, without what only training needs."""
+    import keras
+
+    inputs = keras.Input((CROP_PX, CROP_PX, 2), batch_size=1)
+    return keras.Model(inputs, model(inputs, training=False))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the card says; all on simulated crops."""
+
+    crops: int
+    accuracy: tuple[float, float, float]
+    """With its 95 % interval."""
+    balanced_accuracy: float
+    ceiling: float
+    """Balanced accuracy of the same network on crops of the true field."""
+    calibration_error: float
+    """Expected calibration error, 15 bins."""
+    coverage: float
+    """Share of 90 % prediction sets that hold the truth."""
+    never_seen_auroc: float
+    """Of the best probability, classes against never-seen morphologies."""
+    confusion: NDArray[np.int64]
+    """[true, named], in the order of LABELS."""
+
+
+def evaluate_bundle(store: ModelStore, fields: int = 30, seed: int = 90_000) -> Quality:
+    """Score the shipped int8 classifier behind the shipped int8 HIDEF on frames that nothing was fitted on."""
+    reconstruct = reconstructor(store)
+    bundle, interpreter = store.open("bioaerosol")
+    network = ClassifierNetwork(interpreter, bundle.manifest)
+    seen = render_crops(seed, fields, LABELS, reconstruct)
+    unseen = render_crops(seed + 1, max(fields // 4, 1), NEVER_SEEN, reconstruct)
+    chances = network.probabilities(seen.images)
+    named = chances.argmax(axis=1)
+    confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    np.add.at(confusion, (seen.labels, named), 1)
+    right = named == seen.labels
+    truth_named = network.probabilities(seen.truth_images).argmax(axis=1)
+    best, other = chances.max(axis=1), network.probabilities(unseen.images).max(axis=1)
+    return Quality(
+        crops=len(right),
+        accuracy=(float(right.mean()), *wilson_interval(int(right.sum()), len(right))),
+        balanced_accuracy=_balanced(named, seen.labels),
+        ceiling=_balanced(truth_named, seen.labels),
+        calibration_error=_calibration_error(best, right),
+        coverage=float((1 - chances[np.arange(len(right)), seen.labels] <= bundle.manifest.conformal_quantile).mean()),
+        never_seen_auroc=float((best[:, None] > other[None, :]).mean() + 0.5 * (best[:, None] == other[None, :]).mean()),
+        confusion=confusion,
+    )
+
+
+def _balanced(named: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    return float(np.mean([(named[truth == k] == k).mean() for k in np.unique(truth)]))
+
+
+def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599)."""
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(confidence[which == k].mean() - right[which == k].mean()) * (which == k).mean() for k in np.unique(which)]
+    return float(np.sum(gaps))
+
+
+def table_lines(quality: Quality) -> list[str]:
+    """The evaluation as Markdown."""
+    rows = [
+        ("crops", f"{quality.crops}"),
+        ("accuracy", f"{quality.accuracy[0]:.3f} ({quality.accuracy[1]:.3f} to {quality.accuracy[2]:.3f})"),
+        ("balanced accuracy", f"{quality.balanced_accuracy:.3f}"),
+        ("balanced accuracy on crops of the true field (not what it was trained on)", f"{quality.ceiling:.3f}"),
+        ("expected calibration error", f"{quality.calibration_error:.3f}"),
+        ("coverage of the 90 % prediction sets", f"{quality.coverage:.3f}"),
+        ("AUROC of the best probability, known against never-seen shapes", f"{quality.never_seen_auroc:.3f}"),
+    ]
+    lines = ["| figure (simulated) | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    lines += ["| true, named | " + " | ".join(LABELS) + " |", "|---|" + "---|" * len(LABELS)]
+    lines += [f"| {LABELS[k]} | " + " | ".join(str(n) for n in row) + " |" for k, row in enumerate(quality.confusion)]
+    return lines

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from device.optics import fft
 from device.optics.propagation import asm_transfer_function, propagate
 from device.twin.forward import Illumination, coherence_envelope, paste
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
@@ -131,7 +131,7 @@ def _optical_cutoff(rng: np.random.Generator) -> NDArray[np.float32] | None:
     if rng.random() < 0.35:
         return None
     cutoff = float(rng.uniform(0.17, 0.5))
-    fy, fx = scipy.fft.fftfreq(SCENE_PX)[:, None], scipy.fft.fftfreq(SCENE_PX)[None, :]
+    fy, fx = fft.fftfreq(SCENE_PX)[:, None], fft.fftfreq(SCENE_PX)[None, :]
     return (1 / (1 + np.exp((np.hypot(fy, fx) - cutoff) / 0.012))).astype(np.float32)
 
 
@@ -173,11 +173,11 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
         distance = number / wavelength
         light = Illumination(wavelength, bandwidth, blur_per_px, 2 * distance)
         transfer = asm_transfer_function.__wrapped__(shape, 1.0, wavelength, distance, False)
-        spectrum += scipy.fft.fft2(plane - 1) * transfer * coherence_envelope(shape, 1.0, light, distance)
+        spectrum += fft.fft2(plane - 1) * transfer * coherence_envelope(shape, 1.0, light, distance)
     if pupil is not None:
         spectrum *= pupil
-        target = scipy.fft.ifft2(scipy.fft.fft2(target) * pupil).astype(np.complex64)
-    intensity = np.abs(1 + scipy.fft.ifft2(spectrum)) ** 2
+        target = fft.ifft2(fft.fft2(target) * pupil).astype(np.complex64)
+    intensity = np.abs(1 + fft.ifft2(spectrum)) ** 2
     recorded = _record(rng, intensity.astype(np.float32), ranges)
     nominal = defocus_number + float(rng.normal(0, 2 + 0.01 * defocus_number))
     return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue)

@@ -1,0 +1,77 @@
+# make run    the simulated bioaerosol sampler, with everything it needs
+# make test   everything that needs no hardware
+# README.md lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements
+
+.PHONY: run test lint test-faults test-training bench bench-real bench-sampler bench-hidef lock clean
+
+run: $(VENV)/.box
+	$(BIN)/holonode run
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Holonode needs Python 3.11 or newer: make PYTHON=python3.11 run")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.box: $(VENV)/bin/python pyproject.toml $(LOCKS)/box.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/box.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.box $(LOCKS)/dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/dev.lock
+	touch $@
+
+$(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(LOCKS)/train.lock
+	touch $@
+
+# The tests talk to a real broker.
+.PHONY: mosquitto
+mosquitto:
+	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh deploy/install-mosquitto.sh
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint mosquitto
+	$(BIN)/python -m pytest -m "not campaign and not training"
+
+# kill -9 at random moments, and what else breaks in the field
+test-faults: $(VENV)/.dev mosquitto
+	$(BIN)/python -m tests.faults.kill_service --kills 50
+
+# simulate -> train -> int8 -> bundle, on a toy budget
+test-training: $(VENV)/.train
+	$(BIN)/python -m pytest -m training
+
+bench: bench-real bench-sampler bench-hidef
+
+bench-real: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.real_beads
+	$(BIN)/python -m tests.benchmarks.real_focus
+	$(BIN)/python -m tests.benchmarks.empty_frames
+
+bench-sampler: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.sampler_truth
+
+bench-hidef: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.hidef_quality
+
+# Hashes of every file of every package; no host names.
+lock: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet pip-tools
+	for part in box dev train; do \
+	  $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file $(LOCKS)/$$part.lock $(LOCKS)/$$part.in || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build *.egg-info

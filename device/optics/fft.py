@@ -1,0 +1,34 @@
+"""Fast Fourier transforms of fields: the one place that knows which library does them.
+
+scipy's transforms keep complex64 and are two to three times as fast as numpy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+__all__ = ["fft2", "fftfreq", "ifft2", "next_fast_len"]
+
+
+def fft2(field: NDArray[Any], *, overwrite_x: bool = False) -> NDArray[np.complex64]:
+    """Forward transform of the last two axes, complex64; `overwrite_x` lets the input's memory be used."""
+    return cast("NDArray[np.complex64]", scipy.fft.fft2(field, overwrite_x=overwrite_x))
+
+
+def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False) -> NDArray[np.complex64]:
+    """Inverse of `fft2`."""
+    return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x))
+
+
+def fftfreq(n: int, pitch: float = 1.0) -> NDArray[np.float64]:
+    """Frequencies in FFT order, cycles per unit of `pitch`."""
+    return np.asarray(scipy.fft.fftfreq(n, pitch), np.float64)
+
+
+def next_fast_len(n: int) -> int:
+    """The next length, n or more, that the transform is fast for."""
+    return int(cast("int", scipy.fft.next_fast_len(n)))
