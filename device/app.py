@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,7 @@ def build_drivers(config: Config, instrument: Instrument) -> Drivers:
             timeout_s=config.lamp.acknowledge_timeout_s,
         )
         # The simulated camera sees what the real controller acknowledged.
-        world.follow_lamp(lambda: lamp.state)
+        world.follow_lamp(partial(getattr, lamp, "state"))
     camera: Camera = TwinCamera(world)
     if config.camera.driver == "picamera2":
         from device.drivers.picamera2_camera import Picamera2Camera

@@ -82,7 +82,7 @@ class Service:
             link = self._link(outbox, self._info(instrument, pipeline, origin))
             drivers = build_drivers(config, instrument)
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: self._stop.set())
+                signal.signal(number, self._asked_to_stop)
             self._greet(outbox, link)
             link.start()
             try:
@@ -96,6 +96,9 @@ class Service:
                 self._broker.stop()
         self._say(f"stopped after {self._tally.intervals} intervals, {self._tally.detections} detections")
         return 0
+
+    def _asked_to_stop(self, _number: int, _frame: object) -> None:
+        self._stop.set()
 
     def _link(self, outbox: Outbox, info: Info) -> MqttLink:
         mqtt = self._config.mqtt
@@ -212,16 +215,17 @@ class Service:
                 interval_id=interval_id,
                 span=(started, datetime.now(UTC)),
                 clock=hologram.clock,
-                frames=FrameCounts(captured=1, analysed=1, dropped=0),
+                frames=FrameCounts(captured=1, analysed=int(analysis.analysed), dropped=int(not analysis.analysed)),
                 labels=[d.label for d in detections],
                 volume=volume,
                 dead_time_s=sample.dead_time_s,
             )
             return [*detections, interval]
 
-        records = outbox.commit(build, {"last_interval": interval_id})
+        interval = outbox.commit(build, {"last_interval": interval_id})[-1]
         outbox.prune()
-        self._tell(records[-1], analysis, sample)
+        if isinstance(interval, Interval):
+            self._tell(interval, analysis, sample)
 
     def _tell(self, interval: Interval, analysis: FrameAnalysis, sample: Sample) -> None:
         self._tally.intervals += 1
@@ -229,7 +233,10 @@ class Service:
         self._tally.analysis_s = analysis.elapsed_s
         if analysis.particles:
             self._tally.last_detection = interval.ended_at
-        total, air = interval.counts["total"], interval.concentration["total"]
+        total, air = interval.counts["total"], interval.concentration.get("total")
+        if air is None:
+            self._say(f"{interval.ended_at[11:19]}Z  not analysed: {analysis.obstructed:.0%} of the field is blocked")
+            return
         seen = [
             f"{label} {count.n} ({interval.concentration[label].low:.0f}-{interval.concentration[label].high:.0f})"
             for label, count in interval.counts.items()

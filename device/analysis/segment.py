@@ -36,9 +36,9 @@ class SegmentSettings:
     """Contrast is smoothed over this share of a region's inscribed radius before it is split."""
     split_dip: float = 0.01
     """Two bodies are two particles where the contrast between them is lower by this share of the lesser peak."""
-    resolved_px: float = 8.0
+    resolved_px: float = 10.0
     """Bodies up to this diameter are smooth at the resolution of a reconstruction; larger ones show texture of their own."""
-    texture_dip: float = 0.15
+    texture_dip: float = 0.2
     """Dip asked of larger bodies on top, for every e-fold in diameter."""
 
 
@@ -60,7 +60,7 @@ def segment(field: NDArray[np.complex64], settings: SegmentSettings | None = Non
     """Particles of an object field complex64 [height, width] that is near 1 where nothing is."""
     settings = settings or SegmentSettings()
     contrast = np.abs(field - 1).astype(np.float32)
-    smooth = cv2.GaussianBlur(contrast, (0, 0), settings.smooth_px)
+    smooth = np.asarray(cv2.GaussianBlur(contrast, (0, 0), settings.smooth_px), np.float32)
     floor = settings.noise_factor * float(np.median(smooth[::2, ::2]))
     labels, count = _hysteresis(smooth, max(settings.edge_contrast, 0.6 * floor), max(settings.seed_contrast, floor))
     found: list[Segment] = []
@@ -79,7 +79,8 @@ def segment(field: NDArray[np.complex64], settings: SegmentSettings | None = Non
 def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:
     """Connected regions above `low` that reach `high` somewhere, numbered from 1."""
     above = (smooth > low).astype(np.uint8)
-    count, labels = cv2.connectedComponents(above, connectivity=8)
+    count, found = cv2.connectedComponents(above, connectivity=8)
+    labels = np.asarray(found, np.int32)
     strong = np.zeros(count, bool)
     strong[np.unique(labels[smooth > high])] = True
     strong[0] = False
@@ -125,7 +126,8 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     if mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
-    smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
+    blurred = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
+    smooth = np.asarray(blurred, np.float32)
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)
     while len(peaks) > 1:
         parts = _nearest(mask, [place for place, _ in peaks])

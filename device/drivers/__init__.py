@@ -1,1 +1,9 @@
-"""TODO map"""
+"""What acts on the world, one file per real thing.
+
+ports             what lamp, camera, pump and environment promise
+twin              all of them over the simulated instrument
+recorded, replay  recorded frames: reading files, and as a camera
+serial_protocol   the controller's packets
+serial_lamp       the lamp on the controller
+picamera2_camera  a Raspberry Pi camera
+"""
