@@ -40,6 +40,14 @@ class SegmentSettings:
     """Bodies up to this diameter are smooth at the resolution of a reconstruction; larger ones show texture of their own."""
     texture_dip: float = 0.2
     """Dip asked of larger bodies on top, for every e-fold in diameter."""
+    core_share: float = 0.5
+    shape_smooth: float = 0.7
+    wa: float = 1.0
+    wb: float = 0.5
+    free_neck: float = 0.8
+    """Bodies whose common border is shorter than this share of the lesser one's diameter have a neck between them."""
+    neck_dip: float = 0.15
+    """Dip asked on top where the border is longer, for every further diameter."""
 
 
 @dataclass(frozen=True)
@@ -126,18 +134,37 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     if mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
-    blurred = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
-    smooth = np.asarray(blurred, np.float32)
+    smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
+    core = _filled(mask & (contrast > settings.core_share * float(contrast[mask].max())))
+    depth = cv2.distanceTransform(np.pad(core.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = cv2.GaussianBlur(depth, (0, 0), settings.shape_smooth)
+    smooth = smooth**settings.wa * (depth / depth.max())**settings.wb
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)
     while len(peaks) > 1:
         parts = _nearest(mask, [place for place, _ in peaks])
-        diameters = 2 * np.sqrt(np.array([max(int(part.sum()), 1) for part in parts]) / np.pi)
-        asked = settings.split_dip + settings.texture_dip * np.log(np.maximum(diameters / settings.resolved_px, 1))
-        lacking = asked - np.array([dip for _, dip in peaks])
+        lacking = _asked_dips(parts, settings) - np.array([dip for _, dip in peaks])
         if lacking.max() <= 0:
             return parts
         peaks.pop(int(np.argmax(lacking)))
     return [mask]
+
+
+def _asked_dips(parts: list[Mask], settings: SegmentSettings) -> NDArray[np.float64]:
+    """How deep the dip around each part must be for it to be a particle of its own."""
+    diameters = 2 * np.sqrt(np.array([max(int(part.sum()), 1) for part in parts]) / np.pi)
+    asked = settings.split_dip + settings.texture_dip * np.log(np.maximum(diameters / settings.resolved_px, 1))
+    for k, part in enumerate(parts):
+        others = [j for j in range(len(parts)) if j != k]
+        necks = [_border(part, parts[j]) / min(diameters[k], diameters[j]) for j in others]
+        asked[k] += settings.neck_dip * max(max(necks) - settings.free_neck, 0)
+    return asked
+
+
+def _border(one: Mask, other: Mask) -> float:
+    """Length of the border two masks share, in pixels."""
+    across = int((one[:, 1:] & other[:, :-1]).sum() + (one[:, :-1] & other[:, 1:]).sum())
+    along = int((one[1:] & other[:-1]).sum() + (one[:-1] & other[1:]).sum())
+    return float(np.hypot(across, along))
 
 
 def _nearest(mask: Mask, places: list[tuple[int, int]]) -> list[Mask]:

@@ -6,7 +6,6 @@ wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once
 
 from __future__ import annotations
 
-import logging
 import random
 import ssl
 import threading
@@ -30,8 +29,6 @@ from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
 
 __all__ = ["Address", "LinkState", "MqttLink", "parse_url"]
-
-log = logging.getLogger("holonode.mqtt")
 
 WINDOW = 20
 """Rows in flight at a time: enough to hide the round trip, few enough to send again."""
@@ -228,7 +225,6 @@ class MqttLink:
     def _tell(self, code: str, message: str) -> None:
         if code not in self._told:
             self._told.add(code)
-            log.warning("%s", message)
             self._on_trouble(code, message)
 
     def _work(self) -> None:

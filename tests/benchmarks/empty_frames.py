@@ -1,8 +1,10 @@
 """Real frames without particles: `python -m tests.benchmarks.empty_frames`.
 
-Frames of a lensless sensor whose cover bears dust but no plastic. Each is divided by the median of the others, through
-`holonode replay`; whatever is found is false. The recordings' optics are not published, so several plausible ones are
-tried. The frames with plastic say that the same settings are not blind.
+Frames of a lensless sensor whose cover bears specks but no plastic. Each is divided by the median of the others, through
+`holonode replay`; whatever is found is false. Two of the six (012, 015) do hold something: a millimetre of dirt that
+covers a tenth of the field and more. It is too large to be a particle, and the frame is reported as blocked, not as
+empty. The recordings' optics are not published, so several plausible ones are tried. The frames with plastic, which is
+half a millimetre and more, say that the same program is not blind.
 """
 
 from __future__ import annotations
@@ -35,13 +37,18 @@ OPTICS = (Optics(0.45, 600.0), Optics(0.53, 1000.0), Optics(0.53, 3000.0), Optic
 """Plausible wavelengths of an LED and distances of a sample close to the sensor."""
 
 
-def particles_by_frame(inputs: list[Path], background: str, optics: Optics, method: str = "hidef") -> dict[str, int]:
+def particles_by_frame(
+    inputs: list[Path], background: str, optics: Optics, method: str = "hidef", largest_um: float | None = None
+) -> dict[str, int]:
     """Particles that `holonode replay` finds, by file name."""
     from device.cli import main
 
     with tempfile.TemporaryDirectory() as out:
         paths = [str(path) for path in inputs]
-        status = main(["replay", *paths, "--out", out, "--background", background, "--method", method, "--json", *optics.arguments()])
+        options = ["--out", out, "--background", background, "--method", method, "--json", *optics.arguments()]
+        if largest_um is not None:
+            options += ["--max-esd-um", str(largest_um)]
+        status = main(["replay", *paths, *options])
         if status != 0:
             raise SystemExit(status)
         run = json.loads((Path(out) / "run.json").read_text())
@@ -56,9 +63,9 @@ def main() -> None:
     for optics in OPTICS:
         found = particles_by_frame(empty, "median", optics)
         print(f"{optics.wavelength_um:7.2f} um {optics.distance_um:6.0f} um  {len(found)} frames: {sum(found.values())} (bar 0)", flush=True)
-    print("not blind: frames with plastic, each divided by an empty frame")
+    print("not blind: frames with plastic, each divided by an empty frame, bodies up to 6 mm allowed")
     full = [sorted(p.glob("*.jpg"))[0] for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "none"]
-    for name, count in particles_by_frame(full, str(empty[0]), OPTICS[1]).items():
+    for name, count in particles_by_frame(full, str(empty[-1]), OPTICS[1], largest_um=6000).items():
         print(f"{name}: {count}")
 
 

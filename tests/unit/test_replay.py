@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from device.cli import main
 from device.optics.propagation import propagate
@@ -23,7 +24,7 @@ LIGHT = np.linspace(300, 500, SIDE, dtype=np.float32)[None, :] * np.ones((SIDE, 
 def _frame(*places: tuple[float, float], seed: int = 0) -> NDArray[np.float32]:
     """Dark discs 16 px across at (column, row), under uneven light, with noise."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
-    density = sum((1 / (1 + np.exp((np.hypot(x - c, y - r) - 8) / 0.6)) for c, r in places), np.zeros((SIDE, SIDE)))
+    density = sum((expit((8 - np.hypot(x - c, y - r)) / 0.6) for c, r in places), np.zeros((SIDE, SIDE)))
     at_sensor = propagate((1 - 0.9 * density).astype(np.complex64), pitch_um=1.12, wavelength_um=0.85, distance_um=500.0)
     noise = 1 + 0.01 * np.random.default_rng(seed).standard_normal((SIDE, SIDE))
     return (np.abs(at_sensor) ** 2 * noise * LIGHT).astype(np.float32)

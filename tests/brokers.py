@@ -1,0 +1,117 @@
+"""A real mosquitto on a port of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Broker:
+    """Start, kill and start again; sessions survive on disk."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    extra: tuple[str, ...] = ("allow_anonymous true",)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {self.folder}/", "user root",
+            "max_queued_messages 0", "autosave_interval 1", *self.extra,
+        ]  # fmt: skip
+        settings = self.folder / "mosquitto.conf"
+        settings.write_text("\n".join(lines) + "\n")
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([MOSQUITTO, "-c", str(settings)], stdout=log, stderr=log)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def stop(self, *, kill: bool = False) -> None:
+        if self._process is not None:
+            if kill:
+                self._process.kill()
+            else:
+                self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextlib.contextmanager
+def broker(folder: Path, *extra: str) -> Iterator[Broker]:
+    running = Broker(folder, extra=extra or ("allow_anonymous true",))
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+class Subscriber:
+    """Listens to everything of Holonode, in a session that survives."""
+
+    def __init__(self, port: int, client_id: str = "listener", topic: str = "holonode/v1/#") -> None:
+        self.messages: queue.Queue[tuple[str, dict[str, Any], bool]] = queue.Queue()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_message = lambda _c, _u, m: self.messages.put((m.topic, json.loads(m.payload), bool(m.retain)))
+        self._client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+        lasting = Properties(PacketTypes.CONNECT)
+        lasting.SessionExpiryInterval = 3600
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=lasting)
+        self._client.loop_start()
+
+    def until(self, leaf: str, timeout_s: float = 30, **wanted: Any) -> dict[str, Any]:
+        """The next message of a topic that holds what is wanted."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                topic, payload, _ = self.messages.get(timeout=max(deadline - time.monotonic(), 0.01))
+            except queue.Empty as error:
+                raise AssertionError(f"no {leaf} with {wanted} within {timeout_s} s") from error
+            if topic.endswith("/" + leaf) and all(payload.get(k) == v for k, v in wanted.items()):
+                return payload
+
+    def drain(self, quiet_s: float = 1.0) -> list[tuple[str, dict[str, Any], bool]]:
+        """Everything until nothing came for a while."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self.messages.get(timeout=quiet_s))
+        return found
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()

@@ -1,0 +1,89 @@
+"""`holonode run` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = """
+[device]
+id = "{device_id}"
+[camera]
+exposure_us = 2000.0
+[twin]
+seed = {seed}
+realtime = false
+[twin.concentration_per_m3]
+birch = 12000
+dust = 12000
+[sampling]
+sample_volume_l = 2.0
+pause_s = 0.0
+max_intervals = {intervals}
+[analysis]
+reconstruction = "{reconstruction}"
+classifier_model = ""
+[storage]
+folder = "{store}"
+min_free_mb = {min_free_mb}
+[mqtt]
+url = "{url}"
+{mqtt}
+"""
+
+
+@dataclass
+class Service:
+    """A configured service that can be started, stopped and killed."""
+
+    config: Path
+    _process: subprocess.Popen[str] | None = None
+
+    @classmethod
+    def configured(cls, folder: Path, url: str, **changes: object) -> Service:
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "device_id": "test-box", "seed": 1, "intervals": 0, "reconstruction": "backpropagate", "store": folder / "store",
+            "min_free_mb": 0, "url": url, "mqtt": "",
+        } | changes  # fmt: skip
+        config = folder / "box.toml"
+        config.write_text(CONFIG.format(**values))
+        return cls(config)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "device", "run", "--config", str(self.config)]
+        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
+        )
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate(timeout=20)
+        self._process = None
+
+    def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 60) -> tuple[int, str]:
+        """(exit status, output) after a signal, or after the service ends by itself."""
+        assert self._process is not None
+        if number is not None:
+            self._process.send_signal(number)
+        output, _ = self._process.communicate(timeout=timeout_s)
+        status = self._process.returncode
+        self._process = None
+        return status, output
+
+    def run(self, timeout_s: float = 60) -> tuple[int, str]:
+        self.start()
+        return self.finish(None, timeout_s)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.kill()
+
