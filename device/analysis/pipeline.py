@@ -100,7 +100,7 @@ class Pipeline:
 
     def _particles(self, result: Reconstruction, hologram: Hologram) -> tuple[Particle, ...]:
         found: list[Particle] = []
-        for part in segment(result.field, self.settings.segmentation):
+        for part in segment(result.field, self.settings.segmentation, start=result.start):
             depth = estimate_depth(result.start, result.field, part, hologram.geometry, self.settings.depth)
             particle = measure(result.field, part, depth, hologram.geometry)
             if self.settings.min_esd_um <= particle.esd_um <= self.settings.max_esd_um:

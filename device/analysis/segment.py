@@ -32,21 +32,19 @@ class SegmentSettings:
     """Smaller specks are noise."""
     round_area: float = 1.4
     """A region under this multiple of its inscribed circle's area is one particle."""
+    measured_weight: float = 0.4
+    """Weight of the back-propagated field in the contrast that splits: it is sharper than the network's, if not as clean."""
     split_smoothing: float = 0.08
     """Contrast is smoothed over this share of a region's inscribed radius before it is split."""
-    split_dip: float = 0.01
+    split_dip: float = 0.03
     """Two bodies are two particles where the contrast between them is lower by this share of the lesser peak."""
     resolved_px: float = 10.0
     """Bodies up to this diameter are smooth at the resolution of a reconstruction; larger ones show texture of their own."""
-    texture_dip: float = 0.2
+    texture_dip: float = 0.15
     """Dip asked of larger bodies on top, for every e-fold in diameter."""
-    core_share: float = 0.5
-    shape_smooth: float = 0.7
-    wa: float = 1.0
-    wb: float = 0.5
     free_neck: float = 0.8
     """Bodies whose common border is shorter than this share of the lesser one's diameter have a neck between them."""
-    neck_dip: float = 0.15
+    neck_dip: float = 0.1
     """Dip asked on top where the border is longer, for every further diameter."""
 
 
@@ -64,24 +62,40 @@ class Segment:
     """Whether it is cut by the border of the frame."""
 
 
-def segment(field: NDArray[np.complex64], settings: SegmentSettings | None = None) -> list[Segment]:
-    """Particles of an object field complex64 [height, width] that is near 1 where nothing is."""
+def segment(
+    field: NDArray[np.complex64], settings: SegmentSettings | None = None, *, start: NDArray[np.complex64] | None = None
+) -> list[Segment]:
+    """Particles of an object field complex64 [height, width] that is near 1 where nothing is.
+
+    The object field says where particles are; the back-propagated `start`, of the same shape, helps to part those that
+    touch.
+    """
     settings = settings or SegmentSettings()
-    contrast = np.abs(field - 1).astype(np.float32)
-    smooth = np.asarray(cv2.GaussianBlur(contrast, (0, 0), settings.smooth_px), np.float32)
+    smooth = _contrast(field, settings)
     floor = settings.noise_factor * float(np.median(smooth[::2, ::2]))
     labels, count = _hysteresis(smooth, max(settings.edge_contrast, 0.6 * floor), max(settings.seed_contrast, floor))
     found: list[Segment] = []
     for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
-        region = labels[y : y + height, x : x + width] == label
-        local = smooth[y : y + height, x : x + width]
+        box = (slice(y, y + height), slice(x, x + width))
+        region, local = labels[box] == label, smooth[box]
         body = _filled(region & (local > settings.edge_share * float(local[region].max())))
         if body.sum() < settings.least_area_px:
             continue
-        for part in _split(body, local, settings):
+        parting = local if start is None else _blended(local, _contrast(start[box], settings), settings.measured_weight)
+        for part in _split(body, parting, settings):
             if part.sum() >= settings.least_area_px:
                 found.append(_cut(part, x, y, field.shape))
     return found
+
+
+def _contrast(field: NDArray[np.complex64], settings: SegmentSettings) -> Image:
+    """|field - 1|, smoothed."""
+    return cv2.GaussianBlur(np.abs(field - 1).astype(np.float32), (0, 0), settings.smooth_px)
+
+
+def _blended(one: Image, other: Image, weight: float) -> Image:
+    """Weighted geometric mean of two contrasts."""
+    return (one ** (1 - weight) * other**weight).astype(np.float32)
 
 
 def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:
@@ -135,10 +149,6 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
     smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
-    core = _filled(mask & (contrast > settings.core_share * float(contrast[mask].max())))
-    depth = cv2.distanceTransform(np.pad(core.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    depth = cv2.GaussianBlur(depth, (0, 0), settings.shape_smooth)
-    smooth = smooth**settings.wa * (depth / depth.max())**settings.wb
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)
     while len(peaks) > 1:
         parts = _nearest(mask, [place for place, _ in peaks])

@@ -154,9 +154,11 @@ def _read_mat(path: Path) -> list[Array]:
 
     try:
         with path.open("rb") as file:
-            if file.read(128)[124:126] in (b"\x00\x02", b"\x02\x00") or file.seek(0) == 0 and file.read(8) == b"\x89HDF\r\n\x1a\n":
+            # MATLAB 7.3 writes HDF5 behind a header that says version 2.
+            if file.read(128)[124:126] in (b"\x00\x02", b"\x02\x00"):
                 return _read_hdf5(path)
-        arrays = scipy.io.loadmat(str(path))
+            file.seek(0)
+            arrays = scipy.io.loadmat(file)
     except InputError:
         raise
     except Exception as error:  # scipy raises whatever a damaged stream leads it to (zlib.error, ValueError, struct.error)
@@ -190,11 +192,10 @@ def _read_hdf5(path: Path) -> list[Array]:
 
 def _read_numpy(path: Path) -> list[Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _stack(loaded, path)
-        with loaded:
-            return _stack(_largest({k: loaded[k] for k in loaded.files}, path), path)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        return _stack(arrays if isinstance(arrays, np.ndarray) else _largest(arrays, path), path)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zlib.error, struct.error) as error:

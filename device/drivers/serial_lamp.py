@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import termios
 import threading
 import time
 
@@ -13,6 +14,9 @@ from device.errors import HardwareError, InputError
 from device.frames import LampState
 
 __all__ = ["SerialLamp"]
+
+# What pyserial lets through when a cable is pulled.
+_LINE_ERRORS = (serial.SerialException, OSError, termios.error)
 
 _TRIES = 3
 _LONGEST_PACKET = 64
@@ -102,8 +106,8 @@ class SerialLamp:
                 line.write(Packet(kind, self._sequence, channel, microamps).to_bytes())
                 line.flush()
                 answer = self._await(line, self._sequence)
-            except (serial.SerialException, OSError) as error:
-                # pyserial raises both for a cable that was pulled; the next try opens the port again.
+            except _LINE_ERRORS as error:
+                # The next try opens the port again.
                 trouble = str(error)
                 self._drop_line()
                 continue
@@ -125,7 +129,7 @@ class SerialLamp:
 
     def _drop_line(self) -> None:
         if self._line is not None:
-            with contextlib.suppress(serial.SerialException, OSError):
+            with contextlib.suppress(*_LINE_ERRORS):
                 self._line.close()
             self._line = None
 

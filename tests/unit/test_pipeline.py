@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_tiles_cover_the_frame_with_two_margins_of_overlap(length: int) -> None:
     starts = tile_starts(length, 512, 48)
     assert starts[0] == 0
     assert starts[-1] + 512 == length
-    assert all(b - a <= 512 - 2 * 48 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= 512 - 2 * 48 for a, b in pairwise(starts))
 
 
 @pytest.mark.parametrize("shape", [(200, 300), (512, 512), (640, 1000)])

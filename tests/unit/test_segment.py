@@ -18,7 +18,9 @@ DEPTH = Depth(500.0, 10.0)
 SHAPE = (192, 256)
 
 
-def _discs(places_px: list[tuple[float, float]], diameter_px: float, phase_rad: float = 1.2, blur_px: float = 0.7) -> np.ndarray:
+def _discs(
+    places_px: list[tuple[float, float]], diameter_px: float, phase_rad: float = 1.2, blur_px: float = 0.7
+) -> np.ndarray:
     """A field with phase discs at (column, row), complex64."""
     fine = 4
     y, x = np.mgrid[0 : SHAPE[0] * fine, 0 : SHAPE[1] * fine]

@@ -1,0 +1,138 @@
+"""The outbox keeps what it took, in order, and says when it can't take more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from device.errors import InputError, TransientError
+from device.identifiers import random_ulid, record_ulid
+from device.records import Event, from_json
+from device.storage.outbox import Outbox
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+def events(count: int):
+    def build(first: int) -> list[Event]:
+        return [
+            Event(
+                device_id="box", spool_id="s", seq=first + k, id=record_ulid(NOW, "box", "s", first + k), code="test", severity="info",
+                message="m", since="2026-05-04T00:00:00.000000Z",
+            )
+            for k in range(count)
+        ]  # fmt: skip
+
+    return build
+
+
+def opened(folder: Path, **options: object) -> Outbox:
+    return Outbox(folder / "store", "box", **options)  # type: ignore[arg-type]
+
+
+def test_records_come_out_in_order_until_they_are_delivered(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(3))
+    outbox.commit(events(2))
+    assert [row.seq for row in outbox.pending(10)] == [1, 2, 3, 4, 5]
+    assert [row.seq for row in outbox.pending(2, after_seq=3)] == [4, 5]
+    outbox.delivered([1, 3])
+    assert [row.seq for row in outbox.pending(10)] == [2, 4, 5]
+    assert outbox.depth() == 3
+    assert from_json(outbox.pending(1)[0].body, Event).seq == 2
+    outbox.close()
+
+
+def test_the_sequence_and_the_spool_go_on_after_a_restart(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.commit(events(4))
+    first.delivered([1, 2, 3, 4])
+    spool = first.spool_id
+    first.close()
+    second = opened(tmp_path)
+    assert second.spool_id == spool
+    assert second.next_seq == 5
+    assert second.boot_id != first.boot_id
+    second.prune(keep=0)
+    assert second.next_seq == 5
+    second.close()
+
+
+def test_a_build_that_fails_keeps_nothing_and_burns_no_number(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+
+    def broken(first: int) -> list[Event]:
+        raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        outbox.commit(broken, {"window": "3"})
+    assert outbox.next_seq == 1
+    assert outbox.get_state("window") is None
+    outbox.commit(events(1), {"window": "4"})
+    assert outbox.get_state("window") == "4"
+    outbox.close()
+
+
+def test_a_second_service_is_refused_with_the_holder_named(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    with pytest.raises(InputError, match=r"another service uses this store .*process \d+"):
+        opened(tmp_path)
+    outbox.close()
+    opened(tmp_path).close()
+
+
+def test_another_devices_store_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with pytest.raises(InputError, match="belongs to another device"):
+        Outbox(tmp_path / "store", "other")
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    content = b"this is not a database, but somebody's notes" * 50
+    (folder / "outbox.sqlite").write_bytes(content)
+    with pytest.raises(InputError, match="can't be opened"):
+        opened(tmp_path)
+    assert (folder / "outbox.sqlite").read_bytes() == content
+
+
+def test_a_short_disk_drops_delivered_rows_first_then_refuses_and_counts(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(2000))
+    outbox.delivered(range(1, 1501))
+    outbox._min_free_bytes = 2**62
+    outbox.commit(events(1))
+    assert [row.seq for row in outbox.pending(1)] == [1501]
+    assert outbox.depth() == 501
+    with pytest.raises(TransientError, match="can't take new records"):
+        for _ in range(5000):
+            outbox.commit(events(20))
+    assert outbox.refused == 1
+    depth, following = outbox.depth(), outbox.next_seq
+    outbox._min_free_bytes = 0
+    outbox.commit(events(1))
+    assert outbox.refused == 0
+    assert outbox.depth() == depth + 1
+    assert outbox.next_seq == following + 1
+    outbox.close()
+
+
+def test_there_is_no_shared_memory_file_and_syncs_are_full(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(1))
+    assert not (tmp_path / "store" / "outbox.sqlite-shm").exists()
+    assert outbox._database.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert outbox._database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    outbox.close()
+
+
+def test_ids_are_ulids_that_can_be_made_again_and_sort_by_time() -> None:
+    made = record_ulid(NOW, "box", "spool", 7)
+    assert len(made) == 26
+    assert made == record_ulid(NOW, "box", "spool", 7)
+    assert made != record_ulid(NOW, "box", "spool", 8)
+    assert made < record_ulid(NOW.replace(year=2027), "box", "spool", 7)
+    assert random_ulid() != random_ulid()
