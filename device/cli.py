@@ -54,5 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # the edge of the program: one line for a person, the rest on request
         if args.debug:
             traceback.print_exc()
-        print(f"holonode {args.command}: unexpected {type(error).__name__}: {error}. Run with --debug for details.", file=sys.stderr)
+        print(
+            f"holonode {args.command}: unexpected {type(error).__name__}: {error}. Run with --debug for details.",
+            file=sys.stderr,
+        )
         return 1

@@ -66,7 +66,14 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)] = 1
     """Seed of every random draw."""
     concentration_per_m3: dict[str, NonNegative] = field(
-        default_factory=lambda: {"birch": 300.0, "grass": 200.0, "ragweed": 200.0, "alternaria": 300.0, "cladosporium": 600.0, "dust": 500.0}
+        default_factory=lambda: {
+            "birch": 300.0,
+            "grass": 200.0,
+            "ragweed": 200.0,
+            "alternaria": 300.0,
+            "cladosporium": 600.0,
+            "dust": 500.0,
+        }
     )
     """Particles per cubic metre of air (or per litre of liquid), by morphology."""
     truth_file: str = ""

@@ -91,6 +91,8 @@ class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClockRecord(Struct, frozen=True):
+    """Quality of the wall-clock stamps of a record."""
+
     source: str
     synchronised: bool
     uncertainty_s: float
@@ -117,6 +119,8 @@ class ModelUse(Struct, frozen=True):
 
 
 class Models(Struct, frozen=True, kw_only=True):
+    """The models that took part."""
+
     reconstruction: ModelUse | None = None
     classifier: ModelUse | None = None
 
@@ -153,6 +157,8 @@ class Detection(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class FrameCounts(Struct, frozen=True, kw_only=True):
+    """Frames of an interval: what was taken, searched, lost."""
+
     captured: int = 0
     analysed: int = 0
     dropped: int = 0

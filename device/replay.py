@@ -109,12 +109,14 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     seq = 0
     with (request.out / "detections.jsonl").open("wb") as lines:
         for source, background in _with_background(files, request.background, result, say):
-            hologram = _hologram(source, background, request.geometry, len(result.frames), result, say)
+            hologram = _hologram(source, background, request.geometry, result, say)
             if hologram is None:
                 continue
             analysis = pipeline.analyse(hologram)
             if not analysis.analysed:
                 _pass_over(source, hologram, analysis, result, say)
+                if request.panels:
+                    _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
                 continue
             records = detection_records(origin, hologram, analysis, seq + 1, interval_id)
             seq += len(records)
@@ -161,9 +163,9 @@ def _pass_over(
 ) -> None:
     """A frame that is blocked is said and counted, not searched."""
     result.frames_obstructed += 1
-    note = f"not analysed: something too large to be a particle blocks {analysis.obstructed:.0%} of the field (see --max-esd-um)"
+    blocked = f"something too large to be a particle blocks {analysis.obstructed:.0%} of the field"
     result.frames.append(_frame_entry(source, hologram, 0) | {"obstructed": round(analysis.obstructed, 4)})
-    say(f"{source.frame.name}: {note}")
+    say(f"{source.frame.name}: not analysed: {blocked} (see --max-esd-um)")
 
 
 def _readable(files: list[Path], result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:
@@ -197,7 +199,7 @@ def _with_background(
             say(f"{first.frame.name}: background, not analysed")
             yield from ((source, first.frame.pixels) for source in sources)
     elif background == "median":
-        yield from _with_running_median(sources)
+        yield from _with_running_median(sources, result, say)
     else:
         path = Path(background).expanduser()
         frames = [frame.pixels for file in expand([path]) for frame in read_frames(file)]
@@ -205,20 +207,25 @@ def _with_background(
         yield from ((source, shared) for source in sources if source.path.resolve() != path.resolve())
 
 
-def _with_running_median(sources: Iterator[_Source]) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+def _with_running_median(
+    sources: Iterator[_Source], result: ReplayResult, say: Callable[[str], None]
+) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
     """Each frame with the median of up to MEDIAN_NEIGHBOURS frames around it, itself left out."""
     held: deque[_Source] = deque()
     waiting: deque[_Source] = deque()
     reach = MEDIAN_NEIGHBOURS + 1
 
-    def emit(source: _Source) -> tuple[_Source, NDArray[np.float32] | None]:
+    def divided() -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+        source = waiting.popleft()
         others = [s.frame.pixels for s in held if s is not source and s.frame.pixels.shape == source.frame.pixels.shape]
         if len(others) < 2:
-            raise InputError(
+            error = InputError(
                 "a median background needs at least three frames of one shape", got=f"{len(others) + 1}",
                 remedy="Give more frames, or use --background FILE, first or none.",
             )  # fmt: skip
-        return source, median_background(others)
+            _fail(source.frame.name, error, result, say)
+        else:
+            yield source, median_background(others)
 
     for source in sources:
         held.append(source)
@@ -226,16 +233,15 @@ def _with_running_median(sources: Iterator[_Source]) -> Iterator[tuple[_Source, 
         while len(held) > reach:
             held.popleft()
         if len(waiting) > MEDIAN_NEIGHBOURS // 2 and len(held) == reach:
-            yield emit(waiting.popleft())
+            yield from divided()
     while waiting:
-        yield emit(waiting.popleft())
+        yield from divided()
 
 
 def _hologram(
     source: _Source,
     background: NDArray[np.float32] | None,
     geometry: Geometry,
-    index: int,
     result: ReplayResult,
     say: Callable[[str], None],
 ) -> Hologram | None:
@@ -246,7 +252,7 @@ def _hologram(
         return None
     captured_at = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
     clock = Clock(source="file", synchronised=False, uncertainty_s=86400.0)
-    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, index, source.frame.name)
+    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, len(result.frames), source.frame.name)
 
 
 def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[str, Any]:

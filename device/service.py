@@ -42,7 +42,7 @@ STATS_EVERY_S = 60.0
 _LONGEST_PAUSE_S = 30.0
 
 
-class _Stopped(Exception):
+class _StopError(Exception):
     """Somebody asked the service to stop while it slept."""
 
 
@@ -77,13 +77,20 @@ class Service:
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
         try:
             origin = Origin(
-                config.device.id, outbox.spool_id, config_hash(config), pipeline.id, pipeline.models, config.sampling.mode, None, labels
+                config.device.id,
+                outbox.spool_id,
+                config_hash(config),
+                pipeline.id,
+                pipeline.models,
+                config.sampling.mode,
+                None,
+                labels,
             )
             link = self._link(outbox, self._info(instrument, pipeline, origin))
             drivers = build_drivers(config, instrument)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._asked_to_stop)
-            self._greet(outbox, link)
+            self._greet(outbox)
             link.start()
             try:
                 self._loop(instrument, pipeline, origin, drivers, outbox, link)
@@ -114,11 +121,13 @@ class Service:
 
         return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble)
 
-    def _greet(self, outbox: Outbox, link: MqttLink) -> None:
+    def _greet(self, outbox: Outbox) -> None:
         url = self._broker.url if self._broker else self._config.mqtt.url
         own = f" (its own {self._broker.kind}, loopback only)" if self._broker else ""
         address = parse_url(url)
-        self._say(f"holonode {__version__}: {self._config.device.id}, {self._config.sampling.mode}, {self._config.camera.driver} camera")
+        self._say(
+            f"holonode {__version__}: {self._config.device.id}, {self._config.sampling.mode}, {self._config.camera.driver} camera"
+        )
         self._say(f"broker   {url}{own}")
         topics = Topics(self._config.device.id)
         self._say(f"watch    mosquitto_sub -h {address.host} -p {address.port} -v -t '{topics.root}/#'")
@@ -170,7 +179,7 @@ class Service:
                     return
                 self._keep(instrument, pipeline, origin, sample, started, outbox)
                 pause_s = 1.0
-            except _Stopped:
+            except _StopError:
                 return
             except (HardwareError, TransientError) as error:
                 self._lost(error, outbox)
@@ -181,7 +190,7 @@ class Service:
             if config.sampling.pause_s:
                 try:
                     self._sleeper(drivers)(config.sampling.pause_s)
-                except _Stopped:
+                except _StopError:
                     return
 
     def _sleeper(self, drivers: Drivers) -> Callable[[float], None]:
@@ -191,9 +200,9 @@ class Service:
             if not (self._config.twin.realtime or self._config.camera.driver != "twin"):
                 drivers.time.sleep(seconds)
             elif self._stop.wait(seconds):
-                raise _Stopped
+                raise _StopError
             if self._stop.is_set():
-                raise _Stopped
+                raise _StopError
 
         return sleep
 

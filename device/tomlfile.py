@@ -53,7 +53,9 @@ def _explained(error: msgspec.ValidationError, path: Path, text: str, tree: dict
         remedy = f"Did you mean {near[0]}?" if near else "Remove it."
         return InputError(f"unknown key {dotted}", where=where, expected="one of " + ", ".join(known), remedy=remedy)
     if missing:
-        return InputError(f"key {missing.group(1)} is missing", where=where, expected=f"{'.'.join([*keys, missing.group(1)])} = ...")
+        return InputError(
+            f"key {missing.group(1)} is missing", where=where, expected=f"{'.'.join([*keys, missing.group(1)])} = ..."
+        )
     expected, _, got = message.removeprefix("Expected ").partition(", got ")
     value: Any = tree
     for key in keys:

@@ -55,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if args.debug or error.name not in ("keras", "tensorflow"):
             raise
-        print(f"holonode-models {args.action}: {error.name} is missing; install the extra: pip install 'holonode[train]'.", file=sys.stderr)
+        print(
+            f"holonode-models {args.action}: {error.name} is missing; install the extra: pip install 'holonode[train]'.",
+            file=sys.stderr,
+        )
         return 3
     return 0
 

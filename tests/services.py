@@ -86,4 +86,3 @@ class Service:
     def stop(self) -> None:
         if self._process is not None:
             self.kill()
-

@@ -9,5 +9,7 @@ depth        distance of every particle from the pass that has been made
 crops        what the classifier sees
 count        exact Poisson intervals, concentrations
 pipeline     the stages strung together, with their provenance
-panels       a picture a person understands
+obstruction  is something too large in the way
+report       analyses to records
+panels       a picture a person understands, with close-ups from gallery
 """

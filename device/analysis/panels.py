@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.gallery import close_ups
 from device.analysis.pipeline import FrameAnalysis
 from device.frames import Hologram
 from device.records import Classification, Particle
@@ -33,16 +34,28 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
     scale = _PANE_PX / max(shape)
     pitch_um = hologram.geometry.object_pitch_um
     colours = _colours(analysis.classifications, labels)
+    amplitude, delay = _grey(np.abs(field), 0.2, 1.5), phase_colours(np.angle(field))
     recorded = _pane(_grey(hologram.intensity, 0.4, 1.8), scale)
-    focused = _pane(_grey(np.abs(field), 0.2, 1.5), scale)
-    phase = _pane(phase_colours(np.angle(field)), scale)
+    focused, phase = _pane(amplitude, scale), _pane(delay, scale)
     for particle, name in zip(analysis.particles, analysis.classifications, strict=True):
         _box(focused, particle, name, colours[name.label], scale)
     for pane in (recorded, focused, phase):
         scale_bar(pane, pitch_um / scale)
     titles = ("what the sensor saw", "in focus, particles named and sized", "phase: how much the light was delayed")
-    row = _row([_titled(p, t) for p, t in zip((recorded, focused, phase), titles, strict=True)])
-    return np.vstack([_heading(hologram, analysis, row.shape[1]), row, _legend(analysis, colours, row.shape[1])])
+    row = _row([*(_titled(p, t) for p, t in zip((recorded, focused, phase), titles, strict=True)), _phase_key(phase.shape[0])])
+    width = row.shape[1]
+    gallery = close_ups(analysis, amplitude, delay, colours, width)
+    return np.vstack([_heading(hologram, analysis, width), row, gallery, _legend(analysis, colours, width)])
+
+
+def _phase_key(height: int) -> Picture:
+    """What the colours of the phase mean, from half a wave behind to half a wave ahead."""
+    key = np.full((height + 30, 92, 3), _PAPER, np.uint8)
+    ramp = phase_colours(np.linspace(np.pi, -np.pi, height)[:, None])
+    key[30:, :16] = cv2.resize(ramp, (16, height), interpolation=cv2.INTER_LINEAR)
+    for text, y in (("+1/2 wave", 40), ("no delay", 34 + height // 2), ("-1/2 wave", height + 28)):
+        cv2.putText(key, text, (20, y), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
+    return key
 
 
 def _grey(values: NDArray[np.floating], low: float, high: float) -> Picture:
@@ -71,7 +84,7 @@ def _box(pane: Picture, particle: Particle, name: Classification, colour: tuple[
     a = (round((x - 3) * scale), round((y - 3) * scale))
     b = (round((x + width + 3) * scale), round((y + height + 3) * scale))
     cv2.rectangle(pane, a, b, colour, 2, cv2.LINE_AA)
-    text = f"{name.label} {particle.esd_um:.0f}" if name.label != "particle" else f"{particle.esd_um:.0f} um"
+    text = f"{name.label} {particle.esd_um:.0f}" if name.label != "particle" else f"{particle.esd_um:.0f}"
     at = (max(min(a[0], pane.shape[1] - 9 * len(text)), 2), a[1] - 5 if a[1] > 18 else b[1] + 14)
     cv2.putText(pane, text, at, _FONT, 0.42, (255, 255, 255), 3, cv2.LINE_AA)
     cv2.putText(pane, text, at, _FONT, 0.42, colour, 1, cv2.LINE_AA)
@@ -108,8 +121,10 @@ def _heading(hologram: Hologram, analysis: FrameAnalysis, width: int) -> Picture
     head = np.full((44, width, 3), _PAPER, np.uint8)
     found = len(analysis.particles)
     said = "nothing found" if found == 0 else f"{found} particle{'s' if found != 1 else ''}"
-    geometry = hologram.geometry
-    text = f"{hologram.name or 'frame'}: {said}   ({geometry.distance_um / 1000:.3g} mm from the sensor, {geometry.wavelength_um * 1000:.0f} nm)"
+    if not analysis.analysed:
+        said = f"not analysed, {analysis.obstructed:.0%} of the field is blocked"
+    recorded = f"{hologram.geometry.distance_um / 1000:.3g} mm from the sensor, {hologram.geometry.wavelength_um * 1000:.0f} nm"
+    text = f"{hologram.name or 'frame'}: {said}   ({recorded})"
     cv2.putText(head, text, (_GAP_PX, 31), _FONT, 0.7, _INK, 2, cv2.LINE_AA)
     return head
 

@@ -107,9 +107,7 @@ class Pipeline:
                 found.append(particle)
         return tuple(found)
 
-    def _names(
-        self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram
-    ) -> tuple[Classification, ...]:
+    def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:
             return (UNCLASSIFIED,) * len(particles)
         pitch_um = hologram.geometry.object_pitch_um

@@ -33,7 +33,9 @@ class FieldNetwork(Protocol):
         """Border of a tile that isn't used where a neighbour has it."""
         ...
 
-    def run(self, tile: Complex) -> Complex: ...
+    def run(self, tile: Complex) -> Complex:
+        """The object field of one tile, complex64 [tile_px, tile_px]; 1 where nothing is."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -82,15 +82,18 @@ def segment(
         if body.sum() < settings.least_area_px:
             continue
         parting = local if start is None else _blended(local, _contrast(start[box], settings), settings.measured_weight)
-        for part in _split(body, parting, settings):
-            if part.sum() >= settings.least_area_px:
-                found.append(_cut(part, x, y, field.shape))
+        parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
+        found.extend(_cut(part, x, y, field.shape) for part in parts)
     return found
 
 
 def _contrast(field: NDArray[np.complex64], settings: SegmentSettings) -> Image:
     """|field - 1|, smoothed."""
-    return cv2.GaussianBlur(np.abs(field - 1).astype(np.float32), (0, 0), settings.smooth_px)
+    return _blurred(np.abs(field - 1).astype(np.float32), settings.smooth_px)
+
+
+def _blurred(image: Image, sigma_px: float, border: int = cv2.BORDER_REFLECT_101) -> Image:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=border), np.float32)
 
 
 def _blended(one: Image, other: Image, weight: float) -> Image:
@@ -148,7 +151,7 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     if mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
-    smooth = cv2.GaussianBlur(inside, (0, 0), max(settings.split_smoothing * radius, 0.5), borderType=cv2.BORDER_CONSTANT)
+    smooth = _blurred(inside, max(settings.split_smoothing * radius, 0.5), cv2.BORDER_CONSTANT)
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)
     while len(peaks) > 1:
         parts = _nearest(mask, [place for place, _ in peaks])
@@ -199,7 +202,8 @@ def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) 
         for old, peak in islands.items():
             owners[int(grown[labels == old][0])].append(peak)
         islands = {}
-        for label, members in owners.items():
+        for label, owned in owners.items():
+            members = owned
             if not members:
                 place = np.unravel_index(int(np.argmax(np.where(grown == label, smooth, -1))), mask.shape)
                 peaks.append((float(smooth[place]), (int(place[0]), int(place[1])), 0.0))

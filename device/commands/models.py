@@ -9,7 +9,9 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("action", choices=("list", "verify"), help="list: what is there; verify: digest, manifest and self-test")
+    parser.add_argument(
+        "action", choices=("list", "verify"), help="list: what is there; verify: digest, manifest and self-test"
+    )
     parser.add_argument("name", nargs="?", help="one bundle (default: all)")
 
 

@@ -39,7 +39,8 @@ class Picamera2Camera:
             from picamera2 import Picamera2
         except ImportError as error:
             raise HardwareError(
-                "picamera2 is not installed", remedy="apt-get install python3-picamera2, and give the environment system packages."
+                "picamera2 is not installed",
+                remedy="apt-get install python3-picamera2, and give the environment system packages.",
             ) from error
         try:
             camera = Picamera2(self._number)
@@ -75,12 +76,16 @@ class Picamera2Camera:
             pixels, metadata = self._request()
             ended_ns = int(metadata["SensorTimestamp"])
             if ended_ns <= self._last_ns:
-                raise HardwareError("the camera repeats a frame", got=f"sensor time stamp {ended_ns} ns again", remedy="Restart it.")
+                raise HardwareError(
+                    "the camera repeats a frame", got=f"sensor time stamp {ended_ns} ns again", remedy="Restart it."
+                )
             self._last_ns = ended_ns
             was_us = float(metadata["ExposureTime"])
             # The sensor stamps the end of the exposure's first row.
             if ended_ns - was_us * 1000 > lamp.acknowledged_ns and abs(was_us - exposure_us) <= max(0.02 * exposure_us, 50):
-                return self._frame(pixels, metadata, Exposure(was_us, float(metadata["AnalogueGain"]), 0, lamp.current_ma), lamp)
+                return self._frame(
+                    pixels, metadata, Exposure(was_us, float(metadata["AnalogueGain"]), 0, lamp.current_ma), lamp
+                )
         raise HardwareError(
             "the camera doesn't take the exposure", expected=f"{exposure_us} us under the acknowledged lamp",
             got=f"none of {_MOST_DISCARDED} frames", remedy="Restart the camera; lower the exposure.",
@@ -92,7 +97,9 @@ class Picamera2Camera:
             request = self._camera.wait(job, timeout=self._timeout_s)
         except TimeoutError as error:
             raise HardwareError(
-                "the camera hangs", expected=f"a frame within {self._timeout_s:g} s", remedy="Power-cycle it; check the ribbon cable."
+                "the camera hangs",
+                expected=f"a frame within {self._timeout_s:g} s",
+                remedy="Power-cycle it; check the ribbon cable.",
             ) from error
         try:
             raw = request.make_array("raw").view(np.uint16)
@@ -111,7 +118,15 @@ class Picamera2Camera:
         captured = datetime.fromtimestamp(time.time() - age_s, UTC)
         number = self._taken - 1
         return RawFrame(
-            pixels, self._sensor.bit_depth, exposure, lamp, int(metadata["SensorTimestamp"]), captured, Clock(), number, f"frame-{number:06d}"
+            pixels,
+            self._sensor.bit_depth,
+            exposure,
+            lamp,
+            int(metadata["SensorTimestamp"]),
+            captured,
+            Clock(),
+            number,
+            f"frame-{number:06d}",
         )
 
     def close(self) -> None:

@@ -70,15 +70,21 @@ class Pump(Protocol):
     """Moves the sample."""
 
     @property
-    def state(self) -> PumpState: ...
+    def state(self) -> PumpState:
+        """The last acknowledged state."""
+        ...
 
-    def set_flow(self, flow_ml_min: float) -> PumpState: ...
+    def set_flow(self, flow_ml_min: float) -> PumpState:
+        """Ask for a flow, 0 to stop; InputError out of range, HardwareError where nothing is acknowledged."""
+        ...
 
     def volume_ml(self) -> float:
         """Volume moved since construction, from flow and monotonic time (or the flow meter)."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Off and released; safe to call twice."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,10 @@ class EnvironmentReading:
 class Environment(Protocol):
     """Temperature, humidity, pressure, supply."""
 
-    def read(self) -> EnvironmentReading: ...
+    def read(self) -> EnvironmentReading:
+        """What the sensors say now."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Released; safe to call twice."""
+        ...

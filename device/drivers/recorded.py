@@ -58,7 +58,8 @@ def expand(inputs: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             found = [path]
         else:
-            found = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=_natural)
+            # Path.glob takes no absolute patterns.
+            found = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=_natural)  # noqa: PTH207
             if not found:
                 raise InputError("no such file or folder", where=path, remedy="Check the path; globs need quotes in a shell.")
         files.extend(found)
@@ -69,7 +70,9 @@ def read_frames(path: Path) -> Iterator[RecordedFrame]:
     """Every frame of a file, in order; InputError where it can't be trusted."""
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError("unknown kind of file", where=path, expected="a name ending in " + _KNOWN, got=path.suffix or "no ending")
+        raise InputError(
+            "unknown kind of file", where=path, expected="a name ending in " + _KNOWN, got=path.suffix or "no ending"
+        )
     if not path.is_file():
         raise InputError("no such file", where=path)
     if path.stat().st_size == 0:

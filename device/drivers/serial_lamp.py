@@ -56,7 +56,9 @@ class SerialLamp:
                 raise HardwareError("the lamp is closed", where=self._port, remedy="Open it again before setting a current.")
             if not 0 <= current_ma <= self._max_current_ma:
                 self._switch_off_quietly()
-                raise InputError("lamp current out of range", expected=f"0 to {self._max_current_ma:g} mA", got=f"{current_ma:g} mA")
+                raise InputError(
+                    "lamp current out of range", expected=f"0 to {self._max_current_ma:g} mA", got=f"{current_ma:g} mA"
+                )
             wanted = round(current_ma * 1000)
             answer = self._exchange(Kind.SET, channel, wanted)
             if answer.kind is Kind.NAK or answer.microamps != wanted:

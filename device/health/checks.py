@@ -72,7 +72,10 @@ def _model(store: ModelStore, name: str) -> Check:
         bundle, _ = store.open(name)
     except HolonodeError as error:
         return Check(
-            name=f"model {name}", status="failed", message=str(error), remedy="Copy the bundle again, then: holonode models verify"
+            name=f"model {name}",
+            status="failed",
+            message=str(error),
+            remedy="Copy the bundle again, then: holonode models verify",
         )
     return Check(name=f"model {name}", status="ok", value=bundle.manifest.version, message="digest and golden self-test passed")
 
@@ -83,7 +86,9 @@ def _instrument(config: Config) -> Check:
     try:
         instrument = load_instrument(config.device.instrument)
     except HolonodeError as error:
-        return Check(name="instrument", status="failed", message=str(error), remedy="Correct device.instrument or the file it names")
+        return Check(
+            name="instrument", status="failed", message=str(error), remedy="Correct device.instrument or the file it names"
+        )
     return Check(name="instrument", status="ok", value=instrument.name, message=f"id {instrument.id}")
 
 
@@ -92,7 +97,11 @@ def _store(config: Config) -> Check:
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(existing, os.W_OK):
         return Check(
-            name="store", status="failed", value=str(folder), message="not writable", remedy=f"sudo install -d -o $USER {folder}"
+            name="store",
+            status="failed",
+            value=str(folder),
+            message="not writable",
+            remedy=f"sudo install -d -o $USER {folder}",
         )
     return Check(name="store", status="ok", value=str(folder))
 
@@ -107,7 +116,9 @@ def _disk(config: Config) -> Check:
             remedy="Delete what isn't needed, or lower storage.min_free_mb",
         )  # fmt: skip
     status = "ok" if free_mb > _FREE_MB_WANTED else "warning"
-    return Check(name="disk", status=status, value=round(free_mb), unit="MB", message="free" if status == "ok" else "little space left")
+    return Check(
+        name="disk", status=status, value=round(free_mb), unit="MB", message="free" if status == "ok" else "little space left"
+    )
 
 
 def _broker(config: Config) -> Check:
@@ -127,7 +138,11 @@ def _broker(config: Config) -> Check:
         return Check(name="broker", status="ok", value="own mosquitto on loopback")
     if importlib.util.find_spec("amqtt") is not None:
         return Check(
-            name="broker", status="warning", value="own amqtt on loopback", message="keeps no sessions", remedy="apt-get install mosquitto"
+            name="broker",
+            status="warning",
+            value="own amqtt on loopback",
+            message="keeps no sessions",
+            remedy="apt-get install mosquitto",
         )
     return Check(name="broker", status="failed", message="none configured, none installed", remedy="apt-get install mosquitto")
 
@@ -135,9 +150,17 @@ def _broker(config: Config) -> Check:
 def _camera(config: Config) -> Check:
     driver = config.camera.driver
     if driver == "picamera2" and importlib.util.find_spec("picamera2") is None:
-        return Check(name="camera", status="failed", value=driver, message="picamera2 is missing", remedy="apt-get install python3-picamera2")
+        return Check(
+            name="camera",
+            status="failed",
+            value=driver,
+            message="picamera2 is missing",
+            remedy="apt-get install python3-picamera2",
+        )
     if driver == "replay" and not config.camera.replay_inputs:
-        return Check(name="camera", status="failed", value=driver, message="nothing to replay", remedy="Set camera.replay_inputs")
+        return Check(
+            name="camera", status="failed", value=driver, message="nothing to replay", remedy="Set camera.replay_inputs"
+        )
     return Check(name="camera", status="ok", value=driver)
 
 
@@ -152,7 +175,11 @@ def _lamp(config: Config) -> Check:
         )  # fmt: skip
     if not os.access(port, os.R_OK | os.W_OK):
         return Check(
-            name="lamp", status="failed", value=str(port), message="no permission", remedy="sudo usermod -a -G dialout $USER, then log in again"
+            name="lamp",
+            status="failed",
+            value=str(port),
+            message="no permission",
+            remedy="sudo usermod -a -G dialout $USER, then log in again",
         )
     return Check(name="lamp", status="ok", value=str(port))
 

@@ -53,7 +53,9 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """Names of all bundles."""
-        return sorted({re.sub(r"-\d+\.\d+\.\d+$", "", path.stem) for folder in self.folders for path in folder.glob("*.tflite")})
+        return sorted(
+            {re.sub(r"-\d+\.\d+\.\d+$", "", path.stem) for folder in self.folders for path in folder.glob("*.tflite")}
+        )
 
     def find(self, name: str) -> Bundle:
         """The newest version of a bundle, digest checked; InputError where there is none."""
@@ -77,6 +79,7 @@ class ModelStore:
 
 
 def checked(model: Path) -> Bundle:
+    """The bundle of a model file whose digest is its manifest's; CheckError where it isn't."""
     manifest = load_manifest(model.with_suffix(".toml"))
     try:
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -131,16 +134,19 @@ def verify_golden_in_child(bundle: Bundle) -> None:
     command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_CHILD_TIMEOUT_S, check=False, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_TIMEOUT_S, check=False, env=environment)
     except subprocess.TimeoutExpired as error:
-        raise CheckError("the model doesn't finish its self-test", where=bundle.model, got=f"no answer in {_CHILD_TIMEOUT_S:g} s") from error
+        raise CheckError(
+            "the model doesn't finish its self-test", where=bundle.model, got=f"no answer in {_CHILD_TIMEOUT_S:g} s"
+        ) from error
     if done.returncode == CheckError.exit_status:
         raise CheckError(done.stderr.strip())
     if done.returncode != 0:
         raise CheckError(
-            "the model takes its process down", where=bundle.model, got=f"exit status {done.returncode}", remedy="It is not used."
+            "the model takes its process down",
+            where=bundle.model,
+            got=f"exit status {done.returncode}",
+            remedy="It is not used.",
         )
     _verified.add(bundle.manifest.sha256)
 

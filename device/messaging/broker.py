@@ -7,6 +7,7 @@ store and takes it over. A service that stops in order stops it too.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -88,10 +89,8 @@ def _running(record: Path) -> OwnBroker | None:
 
 def _is_ours(pid: int) -> bool:
     """Whether a process is a broker that a service here started, and not another that got its number."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # collects a child that has ended
-    except ChildProcessError:
-        pass
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -115,7 +114,10 @@ def _free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise InputError(
-        "the port for the broker is taken", where="mqtt.own_broker_port", got=wanted, remedy="Choose another, or 0 for a free one."
+        "the port for the broker is taken",
+        where="mqtt.own_broker_port",
+        got=wanted,
+        remedy="Choose another, or 0 for a free one.",
     )
 
 

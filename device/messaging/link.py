@@ -96,7 +96,7 @@ class MqttLink:
         outbox: Outbox,
         info: Info,
         *,
-        on_trouble: Callable[[str, str], None] = lambda code, message: None,
+        on_trouble: Callable[[str, str], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`on_trouble(code, message)` hears of refusals, once a cause."""
@@ -182,7 +182,10 @@ class MqttLink:
             self._move(LinkState.REFUSED)
             self._failures += 1 if reason.value not in _UNSUPPORTED_PROTOCOL else 2
             if reason.value not in _UNSUPPORTED_PROTOCOL:
-                self._tell("broker_refused", f"The broker at {self._address.host}:{self._address.port} refuses the connection: {reason}.")
+                self._tell(
+                    "broker_refused",
+                    f"The broker at {self._address.host}:{self._address.port} refuses the connection: {reason}.",
+                )
             return
         self._failures = 0
         self._told.discard("broker_lost")
@@ -193,7 +196,9 @@ class MqttLink:
 
     def _unreachable(self, _client: paho.Client, _user: Any) -> None:
         self._move(LinkState.LOST)
-        self._tell("broker_lost", f"No broker answers at {self._address.host}:{self._address.port}; records wait in the outbox.")
+        self._tell(
+            "broker_lost", f"No broker answers at {self._address.host}:{self._address.port}; records wait in the outbox."
+        )
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         if self.state is LinkState.CONNECTED and not self._stopping:

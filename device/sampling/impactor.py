@@ -140,7 +140,9 @@ class Impactor:
 
     def _move(self, phase: Phase) -> None:
         if phase not in _MOVES[self.phase]:
-            raise HardwareError("the sampler is out of step", expected=sorted(p.value for p in _MOVES[self.phase]), got=phase.value)
+            raise HardwareError(
+                "the sampler is out of step", expected=sorted(p.value for p in _MOVES[self.phase]), got=phase.value
+            )
         self.phase = phase
 
     def _abandon(self) -> None:

@@ -27,7 +27,16 @@ from device.optics.propagation import asm_transfer_function, fringe_reach_px
 from device.twin.morphology import Volume
 from device.twin.scene import Particle
 
-__all__ = ["Illumination", "coherence_envelope", "multislice_hologram", "multislice_object_field", "object_field", "paste", "scattered_wave", "thin_hologram"]
+__all__ = [
+    "Illumination",
+    "coherence_envelope",
+    "multislice_hologram",
+    "multislice_object_field",
+    "object_field",
+    "paste",
+    "scattered_wave",
+    "thin_hologram",
+]
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -71,8 +80,9 @@ def _overlap(
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where a patch with its middle pixel at (x_px, y_px) meets the canvas: slices of canvas and of patch."""
     top, left = y_px - patch.shape[0] // 2, x_px - patch.shape[1] // 2
-    y0, y1 = max(top, 0), max(min(top + patch.shape[0], canvas.shape[0]), max(top, 0))
-    x0, x1 = max(left, 0), max(min(left + patch.shape[1], canvas.shape[1]), max(left, 0))
+    y0, x0 = max(top, 0), max(left, 0)
+    y1 = max(min(top + patch.shape[0], canvas.shape[0]), y0)
+    x1 = max(min(left + patch.shape[1], canvas.shape[1]), x0)
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
 
 

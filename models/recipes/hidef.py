@@ -18,7 +18,7 @@ from device.analysis.reconstruct import tile_starts
 from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
-from models.recipes.hidef_evaluation import METRICS, Score, evaluate, test_fields
+from models.recipes.hidef_evaluation import METRICS, Score, evaluate, scoring_fields
 from models.training.export import BundleSpec, to_tflite, write_bundle
 from models.training.loop import Schedule, fill_pool, train
 from models.training.pool import Pool
@@ -108,7 +108,9 @@ def evaluate_bundle(
     """Scores by defocus bin of the shipped int8 file, of back-propagation at the true depth, and, given weights, of float32."""
     bundle, interpreter = store.open("hidef")
     network = HidefNetwork(interpreter, bundle.manifest)
-    methods: dict[str, Callable[[Complex], Complex]] = {"hidef int8": field_method(network.run, network.tile_px, network.margin_px)}
+    methods: dict[str, Callable[[Complex], Complex]] = {
+        "hidef int8": field_method(network.run, network.tile_px, network.margin_px)
+    }
     if float_weights is not None:
         methods["hidef float32"] = field_method(_float_run(float_weights), network.tile_px, network.margin_px)
     return bins(methods, fields_per_bin, seed)
@@ -120,7 +122,7 @@ def bins(
     """Scores by defocus, from -150 to 150 um; the network never saw the outermost."""
     table: dict[float, dict[str, list[Score]]] = {}
     for k, defocus_um in enumerate((-150.0, -100.0, -50.0, 0.0, 50.0, 100.0, 150.0)):
-        table[defocus_um] = evaluate(list(test_fields(fields_per_bin, seed + k, defocus_um)), methods)
+        table[defocus_um] = evaluate(list(scoring_fields(fields_per_bin, seed + k, defocus_um)), methods)
     return table
 
 
@@ -151,4 +153,8 @@ def table_lines(table: dict[float, dict[str, list[Score]]]) -> list[str]:
 def training_summary(work: Path) -> dict[str, Any]:
     """Steps, megapixels and last loss of a training."""
     state = json.loads((work / "state.json").read_text())
-    return {"steps": state["step"], "megapixels": round(state["megapixels"]), "loss": state["curve"][-1][2] if state["curve"] else None}
+    return {
+        "steps": state["step"],
+        "megapixels": round(state["megapixels"]),
+        "loss": state["curve"][-1][2] if state["curve"] else None,
+    }

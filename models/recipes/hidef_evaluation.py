@@ -18,7 +18,7 @@ from device.optics.propagation import backpropagate, propagate
 from device.twin.forward import Illumination, multislice_hologram, multislice_object_field
 from device.twin.scene import Particle, draw_particle
 
-__all__ = ["METRICS", "Score", "TestField", "evaluate", "field_metrics", "test_fields"]
+__all__ = ["METRICS", "Score", "ScoringField", "evaluate", "field_metrics", "scoring_fields"]
 
 Complex = NDArray[np.complex64]
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
@@ -28,7 +28,7 @@ LABELS = ("birch", "grass", "oak", "ragweed", "alternaria", "cladosporium", "pen
 
 
 @dataclass(frozen=True)
-class TestField:
+class ScoringField:
     """One simulated recording with its truth."""
 
     intensity: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Score:
     values: Mapping[str, float]
 
 
-def test_fields(count: int, seed: int, defocus_um: float, per_field: int = 8) -> Iterator[TestField]:
+def scoring_fields(count: int, seed: int, defocus_um: float, per_field: int = 8) -> Iterator[ScoringField]:
     """Fields whose particles lie all `defocus_um` off the focal plane, give or take 5 um."""
     rng = np.random.default_rng(seed)
     side_um = FIELD_PX * GEOMETRY.pitch_um
@@ -68,7 +68,7 @@ def test_fields(count: int, seed: int, defocus_um: float, per_field: int = 8) ->
         yield _render(rng, particles)
 
 
-def _render(rng: np.random.Generator, particles: list[Particle]) -> TestField:
+def _render(rng: np.random.Generator, particles: list[Particle]) -> ScoringField:
     shape = (FIELD_PX, FIELD_PX)
     clean = multislice_hologram(shape, GEOMETRY.pitch_um, particles, LIGHT, margin_px=160)
     electrons = 0.6 * 4700.0
@@ -77,7 +77,7 @@ def _render(rng: np.random.Generator, particles: list[Particle]) -> TestField:
     truth = multislice_object_field(shape, GEOMETRY.pitch_um, particles, LIGHT)
     boxes = tuple(_box(p, shape) for p in particles)
     inside = [k for k, box in enumerate(boxes) if all(s.stop - s.start > 8 for s in box)]
-    return TestField(intensity, truth, tuple(particles[k] for k in inside), tuple(boxes[k] for k in inside))
+    return ScoringField(intensity, truth, tuple(particles[k] for k in inside), tuple(boxes[k] for k in inside))
 
 
 def _box(particle: Particle, shape: tuple[int, int], margin_px: int = 4) -> tuple[slice, slice]:
@@ -117,7 +117,7 @@ def field_metrics(field: Complex, truth: Complex) -> dict[str, float]:
 METRICS = ("amplitude_psnr_db", "amplitude_ssim", "phase_rmse_rad", "complex_error", "complex_correlation")
 
 
-def oracle_backpropagation(field: TestField) -> list[Complex]:
+def oracle_backpropagation(field: ScoringField) -> list[Complex]:
     """Each particle's box refocused at that particle's true depth: the classical method with the answer told."""
     boxes: list[Complex] = []
     base = backpropagate(field.intensity, GEOMETRY)
@@ -134,7 +134,7 @@ def oracle_backpropagation(field: TestField) -> list[Complex]:
 
 
 def evaluate(
-    fields: Sequence[TestField], reconstruct: Mapping[str, Callable[[NDArray[np.float32]], Complex]]
+    fields: Sequence[ScoringField], reconstruct: Mapping[str, Callable[[NDArray[np.float32]], Complex]]
 ) -> dict[str, list[Score]]:
     """Scores of every particle by every method, oracle back-propagation among them.
 

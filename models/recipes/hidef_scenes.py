@@ -135,9 +135,7 @@ def _optical_cutoff(rng: np.random.Generator) -> NDArray[np.float32] | None:
     return (1 / (1 + np.exp((np.hypot(fy, fx) - cutoff) / 0.012))).astype(np.float32)
 
 
-def _record(
-    rng: np.random.Generator, intensity: NDArray[np.float32], ranges: SceneRange
-) -> NDArray[np.float32]:
+def _record(rng: np.random.Generator, intensity: NDArray[np.float32], ranges: SceneRange) -> NDArray[np.float32]:
     """What real recordings add: uneven light left by an imperfect background, fringes, dust, noise, quantisation."""
     height, width = intensity.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

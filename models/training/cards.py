@@ -73,5 +73,12 @@ def _training(recipe: str, work: Path) -> list[str]:
 
     state: dict[str, Any] = json.loads((work / "state.json").read_text())
     picks = state["curve"][:: max(1, len(state["curve"]) // 12)]
-    curve = ["", "Loss against training compute:", "", "| megapixels | loss |", "|---|---|", *(f"| {m:.0f} | {loss:.4f} |" for _, m, loss in picks)]
+    curve = [
+        "",
+        "Loss against training compute:",
+        "",
+        "| megapixels | loss |",
+        "|---|---|",
+        *(f"| {m:.0f} | {loss:.4f} |" for _, m, loss in picks),
+    ]
     return ["", f"{state['step']} steps, {state['megapixels']:.0f} megapixels.", *curve]

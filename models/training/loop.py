@@ -50,7 +50,9 @@ class Schedule:
         return self.peak_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-def fill_pool(recipe_module: str, folder: Path, capacity: int, shape: tuple[int, int, int], seed: int) -> subprocess.Popen[bytes]:
+def fill_pool(
+    recipe_module: str, folder: Path, capacity: int, shape: tuple[int, int, int], seed: int
+) -> subprocess.Popen[bytes]:
     """Start a process that renders samples of `recipe_module.samples(seed)` into the pool until it is ended."""
     command = [sys.executable, "-m", "models.training.render", recipe_module, str(folder), str(capacity), str(seed)]
     command += [str(n) for n in shape]
@@ -101,7 +103,7 @@ def train(build: Any, pool: Pool, work: Path, schedule: Schedule, seed: int = 0,
     while state["step"] < schedule.steps and time.monotonic() - started < deadline_s:
         losses = _round(model, pool, schedule, state, rng, average)
         state["curve"].append([state["step"], round(state["megapixels"], 1), float(np.mean(losses))])
-        _save(model, average, build, work, state)
+        _save(model, average, work, state)
         print(
             f"step {state['step']:6d}  {state['megapixels']:8.0f} Mpx  loss {np.mean(losses):.5f}  "
             f"rate {schedule.rate(state['step']):.2e}  rendered {pool.written}",
@@ -122,12 +124,12 @@ def _round(
         state["megapixels"] += batch.shape[0] * batch.shape[1] * batch.shape[2] / 1e6
         if state["step"] % 5 == 0:
             decay = min(schedule.average**5, (1 + state["step"]) / (50 + state["step"]))
-            for mean, weight in zip(average, model.get_weights(), strict=True):
-                mean += (1 - decay) * (weight - mean)
+            for k, weight in enumerate(model.get_weights()):
+                average[k] += (1 - decay) * (weight - average[k])
     return losses
 
 
-def _save(model: Any, average: list[Any], build: Any, work: Path, state: dict[str, Any]) -> None:
+def _save(model: Any, average: list[Any], work: Path, state: dict[str, Any]) -> None:
     last = model.get_weights()
     model.set_weights(average)
     model.save_weights(work / "partial.weights.h5")

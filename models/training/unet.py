@@ -7,6 +7,7 @@ the tile.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["build_unet", "macs_per_pixel"]
@@ -24,7 +25,7 @@ def build_unet(widths: tuple[int, ...], bottleneck: int = 3, tile_px: int | None
     inputs = layers.Input((tile_px, tile_px, 2), name="field")
     x = layers.Conv2D(widths[0], 4, strides=2, padding="same", activation="relu", kernel_initializer="he_normal")(inputs)
     skips = []
-    for width, deeper in zip(widths[:-1], widths[1:], strict=True):
+    for width, deeper in pairwise(widths):
         x = convolutions(x, width, 2)
         skips.append(x)
         x = layers.Conv2D(deeper, 2, strides=2, activation="relu", kernel_initializer="he_normal")(x)
@@ -41,21 +42,16 @@ def macs_per_pixel(model: Any, tile_px: int = 256) -> float:
     import keras
 
     total = 0.0
-    shapes = {}
-    probe = keras.ops.zeros((1, tile_px, tile_px, 2))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            shapes[layer.name] = tuple(probe.shape)
     for layer in model.layers:
         if not isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
             continue
         kernel = layer.kernel.shape
-        scale = model_scale(layer, model, tile_px)
+        scale = _scale(layer, model, tile_px)
         total += float(kernel[0] * kernel[1] * kernel[2] * kernel[3]) * scale
     return total
 
 
-def model_scale(layer: Any, model: Any, tile_px: int) -> float:
+def _scale(layer: Any, model: Any, tile_px: int) -> float:
     """Applications of the kernel per input pixel: output positions, or input positions of a transposed convolution."""
     import keras
 

@@ -62,7 +62,8 @@ def main() -> None:
     print("wavelength  distance  empty frames: particles")
     for optics in OPTICS:
         found = particles_by_frame(empty, "median", optics)
-        print(f"{optics.wavelength_um:7.2f} um {optics.distance_um:6.0f} um  {len(found)} frames: {sum(found.values())} (bar 0)", flush=True)
+        conditions = f"{optics.wavelength_um:7.2f} um {optics.distance_um:6.0f} um"
+        print(f"{conditions}  {len(found)} frames: {sum(found.values())} (bar 0)", flush=True)
     print("not blind: frames with plastic, each divided by an empty frame, bodies up to 6 mm allowed")
     full = [sorted(p.glob("*.jpg"))[0] for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "none"]
     for name, count in particles_by_frame(full, str(empty[-1]), OPTICS[1], largest_um=6000).items():

@@ -20,7 +20,9 @@ def main(fields_per_bin: int = 4) -> int:
     weights = Path("runs/hidef/weights.weights.h5")
     able = weights.exists() and importlib.util.find_spec("keras") is not None
     print("simulated: multislice fields on a finer grid, the bioaerosol instrument's noise; medians with 95 % intervals")
-    print("\n".join(table_lines(evaluate_bundle(ModelStore(ARTEFACTS), fields_per_bin, float_weights=weights if able else None))))
+    print(
+        "\n".join(table_lines(evaluate_bundle(ModelStore(ARTEFACTS), fields_per_bin, float_weights=weights if able else None)))
+    )
     return 0
 
 

@@ -61,7 +61,7 @@ def score_positions(found_px: NDArray[np.float64], truth_px: NDArray[np.float64]
     """Match found to true places, the nearest pairs first, one to one, within 3 px."""
 
     def counts(places: NDArray[np.float64]) -> NDArray[np.bool_]:
-        return ((places >= _BORDER_PX) & (places <= side_px - 1 - _BORDER_PX)).all(axis=1)
+        return np.all((places >= _BORDER_PX) & (places <= side_px - 1 - _BORDER_PX), axis=1)
 
     found_px = found_px.reshape(-1, 2)
     distance = np.hypot(*(found_px[:, None, :] - truth_px[None, :, :]).transpose(2, 0, 1))

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.brokers import Subscriber, broker
@@ -78,7 +79,7 @@ def _judge(kills: int, database: Path, messages: list[tuple[str, dict[str, objec
     ids = Counter(str(m["id"]) for topic, m, _ in messages if "seq" in m)
     # A record that came under two keys would be doubled for the far end, whatever it deduplicates by.
     doubled = len(ids) - len(arrived) if len(ids) != len(arrived) else sum(n - 1 for n in bodies.values() if n > 1)
-    disorder = sum(b < a for a, b in zip(seqs, seqs[1:], strict=False))
+    disorder = sum(b < a for a, b in pairwise(seqs))
     return Outcome(kills, len(committed), len(committed - set(seqs)), abs(doubled), len(keys) - len(arrived), disorder)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks.bench_focus import (
+from tests.benchmarks.real_focus import (
     bead_distances,
     colloid,
     correlations_with_the_measured_field,

@@ -69,9 +69,7 @@ def test_the_packaged_preset_follows_the_published_schema() -> None:
 def test_instruments_load_by_name_and_by_file_and_keep_their_id(tmp_path: Path) -> None:
     named = load_instrument("bioaerosol-imx219-850nm")
     copy = tmp_path / "mine.toml"
-    copy.write_text(
-        (Path(__file__).parents[2] / "calibration" / "instruments" / "bioaerosol-imx219-850nm.toml").read_text()
-    )
+    copy.write_text((Path(__file__).parents[2] / "calibration" / "instruments" / "bioaerosol-imx219-850nm.toml").read_text())
     assert load_instrument(str(copy)).id == named.id
     assert 300 < named.geometry.defocus_number < 400
     with pytest.raises(InputError, match="no such instrument"):

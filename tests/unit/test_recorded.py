@@ -137,9 +137,9 @@ def test_empty_missing_and_unknown_files_are_refused(tmp_path: Path) -> None:
         list(read_frames(unknown))
     with pytest.raises(InputError, match="no such file"):
         expand([tmp_path / "nothing.png"])
+    folder = tmp_path / "folder"
+    folder.mkdir()
     with pytest.raises(InputError, match="no holograms"):
-        folder = tmp_path / "folder"
-        folder.mkdir()
         expand([folder])
 
 

@@ -32,7 +32,10 @@ def _frame(*places: tuple[float, float], seed: int = 0) -> NDArray[np.float32]:
 
 def _replay(*inputs: Path, out: Path, options: list[str] | None = None) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
     paths = [str(path) for path in inputs]
-    status = main(["replay", *paths, "--out", str(out), "--method", "backpropagate", *OPTICS, *(options or [])])
+    config = out.parent / "no-models.toml"
+    config.write_text('[analysis]\nclassifier_model = ""\n')
+    plain = ["--config", str(config), "--method", "backpropagate", *OPTICS]
+    status = main(["replay", *paths, "--out", str(out), *plain, *(options or [])])
     lines = (out / "detections.jsonl").read_bytes().splitlines() if (out / "detections.jsonl").exists() else []
     run = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {}
     return status, [json.loads(line) for line in lines], run
@@ -51,9 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_particles_come_out_with_their_places_and_provenance(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    status, found, run = _replay(
-        folder, out=out, options=["--background", str(folder / "clean.npy"), "--min-esd-um", "8"]
-    )
+    status, found, run = _replay(folder, out=out, options=["--background", str(folder / "clean.npy"), "--min-esd-um", "8"])
     assert status == 0
     assert [(round(r["x_um"] / 1.12), round(r["y_um"] / 1.12)) for r in found if r["frame"] == 0] == [(120, 90)]
     assert len(found) == 3
@@ -117,6 +118,14 @@ def test_a_frame_of_another_shape_than_the_background_is_left_out(folder: Path, 
     _, _, run = _replay(folder, out=tmp_path / "out", options=["--background", str(folder / "clean.npy")])
     assert [error["name"] for error in run["errors"]] == ["small.npy"]
     assert "another shape" in run["errors"][0]["error"]
+
+
+def test_a_frame_of_another_shape_has_no_median_and_stops_nothing(folder: Path, tmp_path: Path) -> None:
+    np.save(folder / "aside.npy", _frame((120, 90))[:200, :200])
+    status, _, run = _replay(folder, out=tmp_path / "out", options=["--background", "median"])
+    assert status == 0
+    assert [error["name"] for error in run["errors"]] == ["aside.npy"]
+    assert run["frames_analysed"] == 3
 
 
 def test_a_blocked_frame_is_counted_apart(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

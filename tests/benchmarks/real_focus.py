@@ -1,6 +1,6 @@
 """Distances and single-shot retrieval on recorded holograms, file by file.
 
-python -m tests.benchmarks.bench_focus [FOLDER OF HOLOGRAMS]
+python -m tests.benchmarks.real_focus [FOLDER OF HOLOGRAMS]
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+"""Bundles are verified before they are used, and refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device.app import ARTEFACTS
+from device.errors import CheckError, InputError
+from device.inference.networks import ClassifierNetwork, HidefNetwork
+from device.inference.store import Bundle, ModelStore, checked, verify_golden, verify_golden_in_child
+from device.optics.geometry import Geometry
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    for path in ARTEFACTS.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path
+
+
+def model(folder: Path, name: str = "hidef") -> Path:
+    return next(folder.glob(f"{name}-*.tflite"))
+
+
+@pytest.mark.parametrize("name", ["hidef", "bioaerosol"])
+def test_the_shipped_bundles_pass_their_own_checks(name: str) -> None:
+    bundle, interpreter = ModelStore(ARTEFACTS).open(name)
+    assert bundle.manifest.input.dtype == "int8"
+    assert bundle.manifest.output.dtype == "int8"
+    assert interpreter.input_shape == bundle.manifest.input.shape
+    assert verify_golden(bundle) <= bundle.manifest.golden.tolerance
+
+
+def test_the_classifier_file_is_small() -> None:
+    assert model(ARTEFACTS, "bioaerosol").stat().st_size <= 200_000
+
+
+def test_a_flipped_bit_is_refused(installed: Path) -> None:
+    path = model(installed)
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CheckError, match="not the one its manifest names"):
+        ModelStore(installed).open("hidef")
+
+
+def test_a_truncated_model_whose_manifest_was_forged_takes_no_process_with_it(installed: Path) -> None:
+    import hashlib
+
+    path = model(installed)
+    true = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes()[:200_000])
+    forged = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = path.with_suffix(".toml")
+    manifest.write_text(manifest.read_text().replace(true, forged))
+    with pytest.raises(CheckError):
+        ModelStore(installed).open("hidef")
+
+
+def test_a_golden_answer_that_differs_is_refused(installed: Path) -> None:
+    path = model(installed)
+    with np.load(path.with_suffix(".npz")) as arrays:
+        sample, expected = arrays["input"], arrays["expected"]
+    np.savez(path.with_suffix(".npz"), input=sample, expected=np.roll(expected, 20, axis=1))
+    with pytest.raises(CheckError, match="golden answer"):
+        verify_golden(checked(path))
+    bundle = checked(path)
+    with pytest.raises(CheckError, match="golden answer"):
+        verify_golden_in_child(Bundle(bundle.model, _renamed(bundle)))
+
+
+def _renamed(bundle: Bundle):
+    # Another digest, so that an earlier pass of the same file in this process doesn't count.
+    import msgspec
+
+    return msgspec.structs.replace(bundle.manifest, sha256="0" * 64)
+
+
+def test_missing_and_broken_manifests_are_clear_errors(installed: Path) -> None:
+    manifest = model(installed).with_suffix(".toml")
+    manifest.write_text(manifest.read_text().replace("[golden]", "[golden]\nsurprise = 1"))
+    with pytest.raises(InputError, match="manifest is not valid"):
+        ModelStore(installed).find("hidef")
+    manifest.unlink()
+    with pytest.raises(InputError, match="manifest can't be read"):
+        ModelStore(installed).find("hidef")
+    with pytest.raises(InputError, match="no such model"):
+        ModelStore(installed).find("nobody")
+
+
+def test_the_newest_version_wins(installed: Path) -> None:
+    path = model(installed)
+    stem = path.stem.rsplit("-", 1)[0]
+    for suffix in (".tflite", ".toml", ".npz"):
+        shutil.copy(path.with_suffix(suffix), installed / f"{stem}-99.10.0{suffix}")
+        shutil.copy(path.with_suffix(suffix), installed / f"{stem}-99.9.0{suffix}")
+    assert ModelStore(installed).find("hidef").model.stem == "hidef-99.10.0"
+
+
+def test_optics_that_are_not_covered_are_named() -> None:
+    manifest = ModelStore(ARTEFACTS).find("hidef").manifest
+    assert manifest.refusal(Geometry(0.532, 6.5, 9000.0)) is None
+    assert "defocus_number" in (manifest.refusal(Geometry(0.532, 6.5, 100.0)) or "")
+
+
+def test_hidef_leaves_an_empty_field_empty() -> None:
+    bundle, interpreter = ModelStore(ARTEFACTS).open("hidef")
+    network = HidefNetwork(interpreter, bundle.manifest)
+    field = network.run(np.ones((network.tile_px, network.tile_px), np.complex64))
+    assert np.abs(field - 1).max() < 0.1
+
+
+def test_probabilities_are_probabilities_and_sets_hold_the_best() -> None:
+    bundle, interpreter = ModelStore(ARTEFACTS).open("bioaerosol")
+    network = ClassifierNetwork(interpreter, bundle.manifest)
+    crops = np.random.default_rng(0).normal(0, 0.5, (3, 64, 64, 2)).astype(np.float32)
+    for row in network.probabilities(crops):
+        assert row.sum() == pytest.approx(1)
+    for named in network.classify(crops, reject_below=1.0):
+        assert named.label == "unknown"
+        assert max(named.probabilities, key=lambda k: named.probabilities[k]) in named.prediction_set
+    assert network.classify(crops[:0]) == []
