@@ -3,9 +3,11 @@
 At the focal plane a particle that lies dz before it shows as its focused self carried over dz. So the correlation of
 the focused particle (from the network), carried over dz, with the back-propagated field peaks at the particle's depth:
 
-    S(dz) = Re sum conj(F[o]) F[u] exp(-i kz dz)
+    S(dz) = Re sum_r w_r c_r exp(-i kz_r dz),   c_r = sum over ring r of conj(F[o]) F[u] / sum of |F[o]| |F[u]|
 
-Both spectra belong to one crop; their product is gathered by radius first, so that every dz costs a few additions.
+Both spectra belong to one crop and are gathered by radius first, so that every dz costs a few additions. Dividing by
+the moduli leaves what tells depth, the phase: without it a large particle's low frequencies drown its fine ones. w_r is
+the root of the number of frequencies in the ring.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from device.optics.geometry import Geometry
 __all__ = ["Depth", "DepthSettings", "estimate_depth", "nominal_depth"]
 
 Complex = NDArray[np.complex64]
+
+_ALIKE = 16
+"""Neighbouring rings of half a frequency step that err alike, for a particle a quarter as wide as its crop."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +83,42 @@ def estimate_depth(
     own, seen = _crops(start, field, part, size)
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
     bins, axial = _axial(size, wavelength_um / pitch_um)
-    own_spectrum, seen_spectrum = fft.fft2(own), fft.fft2(seen)
-    product = (np.conj(own_spectrum) * seen_spectrum).ravel()
-    gathered = np.bincount(bins.ravel(), product.real) + 1j * np.bincount(bins.ravel(), product.imag)
+    rings = _coherence(fft.fft2(own), fft.fft2(seen), bins)
     unit_px = pitch_um / wavelength_um  # one defocus number, in pixels along the axis
     span = min(settings.half_range, 0.9 * geometry.defocus_number)
     offsets_px = np.linspace(-span, span, settings.steps) * unit_px
-    curve = (np.exp(-1j * axial[None, :] * offsets_px[:, None]) @ gathered).real
+    curve = (np.exp(-1j * axial[None, :] * offsets_px[:, None]) @ rings).real
     best = int(np.argmax(curve))
     step_px = float(offsets_px[1] - offsets_px[0])
+    widest_um = span * unit_px * pitch_um / math.sqrt(3)
     if not 0 < best < len(curve) - 1:
-        edge_um = float(offsets_px[best]) * pitch_um
-        return _at(geometry, edge_um, span * unit_px * pitch_um / math.sqrt(3))
+        return _at(geometry, float(offsets_px[best]) * pitch_um, widest_um)
     left, middle, right = curve[best - 1 : best + 2]
-    bend = left - 2 * middle + right
-    offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / bend)
-    # Noise of S: what is in the crop but not explained by the particle, spread over its frequencies.
-    power = float((np.abs(own_spectrum) ** 2).sum())
-    unexplained = max(float((np.abs(seen_spectrum) ** 2).sum()) - middle**2 / max(power, 1e-12), 0.0)
-    noise = math.sqrt(unexplained * power / size**2)
-    deviation_px = noise / max(-float(bend) / step_px**2, 1e-12) * math.sqrt(float(np.mean(axial**2)))
-    return _at(geometry, offset_px * pitch_um, float(np.clip(deviation_px * pitch_um, 0.1, span * unit_px * pitch_um)))
+    offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / (left - 2 * middle + right))
+    deviation_um = _deviation_px(rings, axial, offset_px) * pitch_um
+    return _at(geometry, offset_px * pitch_um, min(max(deviation_um, 0.1), widest_um))
+
+
+def _coherence(own: Complex, seen: Complex, bins: NDArray[np.int64]) -> NDArray[np.complex128]:
+    """w_r c_r of every ring, complex128 [rings]."""
+    product = (np.conj(own) * seen).ravel()
+    place = bins.ravel()
+    gathered = np.bincount(place, product.real) + 1j * np.bincount(place, product.imag)
+    moduli = np.bincount(place, np.abs(product))
+    # Rings a thousand times darker than the brightest hold noise, not the particle.
+    return gathered / np.maximum(moduli + 1e-3 * moduli.max(), 1e-20) * np.sqrt(np.bincount(place))
+
+
+def _deviation_px(rings: NDArray[np.complex128], axial: NDArray[np.float64], offset_px: float) -> float:
+    """One standard deviation of the peak's place, from how little the rings agree on it.
+
+    At the peak every ring should be real; what is imaginary pulls the peak to one side or the other. Rings next to each
+    other err alike, for a particle is smaller than its crop: they are taken in groups of _ALIKE.
+    """
+    turned = rings * np.exp(-1j * axial * offset_px)
+    pulls = np.add.reduceat(axial * turned.imag, np.arange(0, len(rings), _ALIKE))
+    bend = float((axial**2 * turned.real).sum())
+    return float(np.sqrt((pulls**2).sum())) / max(bend, 1e-12)
 
 
 def _at(geometry: Geometry, offset_um: float, uncertainty_um: float) -> Depth:
