@@ -30,9 +30,9 @@ def close_ups(
     `amplitude` and `phase` are pictures uint8 BGR [height, width, 3] of the whole frame, pixel by pixel.
     """
     step = _SIDE_PX + _GAP_PX
-    shown = sorted(
-        zip(analysis.particles, analysis.classifications, strict=True), key=lambda pair: -pair[0].esd_um
-    )[: (width - _GAP_PX) // step]
+    shown = sorted(zip(analysis.particles, analysis.classifications, strict=True), key=lambda pair: -pair[0].esd_um)[
+        : (width - _GAP_PX) // step
+    ]
     if not shown:
         return np.zeros((0, width, 3), np.uint8)
     strip = np.full((2 * _SIDE_PX + 72, width, 3), _PAPER, np.uint8)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from device import __version__
 from device.analysis.crops import classifier_crop
-from device.analysis.depth import DepthSettings, estimate_depth
+from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
-from device.analysis.segment import SegmentSettings, segment
+from device.analysis.segment import Segment, SegmentSettings, segment
 from device.frames import Hologram
+from device.optics.geometry import Geometry
 from device.records import Classification, Models, Particle
 
 __all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
@@ -101,11 +102,17 @@ class Pipeline:
     def _particles(self, result: Reconstruction, hologram: Hologram) -> tuple[Particle, ...]:
         found: list[Particle] = []
         for part in segment(result.field, self.settings.segmentation, start=result.start):
-            depth = estimate_depth(result.start, result.field, part, hologram.geometry, self.settings.depth)
+            depth = self._depth(result, part, hologram.geometry)
             particle = measure(result.field, part, depth, hologram.geometry)
             if self.settings.min_esd_um <= particle.esd_um <= self.settings.max_esd_um:
                 found.append(particle)
         return tuple(found)
+
+    def _depth(self, result: Reconstruction, part: Segment, geometry: Geometry) -> Depth:
+        # A back-propagated field agrees with itself best where it is: it can't tell depth.
+        if self.network is None:
+            return nominal_depth(geometry, self.settings.depth)
+        return estimate_depth(result.start, result.field, part, geometry, self.settings.depth)
 
     def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:

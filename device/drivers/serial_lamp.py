@@ -32,52 +32,67 @@ class SerialLamp:
         self._line: serial.Serial | None = None
         self._sequence = 0
         self._boot_id: int | None = None
+        self._set_in_boot: int | None = None
         self._closed = False
         self._lock = threading.RLock()
         self.resets = 0
         """Controller resets seen."""
-        self.off()
+        try:
+            self.off()
+        except HardwareError:
+            # The port is held exclusively: whoever tries again must find it free.
+            self._drop_line()
+            raise
 
     @property
     def state(self) -> LampState:
         """What the controller says now; unacknowledged where it doesn't answer or was reset since it was set."""
         with self._lock:
-            known = self._boot_id
             try:
                 answer = self._exchange(Kind.QUERY, tries=1)
             except HardwareError:
                 return _UNKNOWN
-            return self._state_of(answer) if answer.boot_id == known else _UNKNOWN
+            known = answer.kind is Kind.ACK and answer.boot_id == self._set_in_boot
+            return self._state_of(answer) if known else _UNKNOWN
 
     def set_current(self, current_ma: float, channel: int = 0) -> LampState:
         """See `ports.Lamp`."""
         with self._lock:
-            if self._closed:
-                raise HardwareError("the lamp is closed", where=self._port, remedy="Open it again before setting a current.")
+            self._refuse_if_closed()
             if not 0 <= current_ma <= self._max_current_ma:
                 self._switch_off_quietly()
                 raise InputError(
                     "lamp current out of range", expected=f"0 to {self._max_current_ma:g} mA", got=f"{current_ma:g} mA"
                 )
             wanted = round(current_ma * 1000)
-            answer = self._exchange(Kind.SET, channel, wanted)
-            if answer.kind is Kind.NAK or answer.microamps != wanted:
+            try:
+                answer = self._exchange(Kind.SET, channel, wanted)
+            except HardwareError:
+                # The controller may have obeyed a question whose answer was lost.
+                self._switch_off_quietly()
+                raise
+            # No channel is on at 0 mA, whichever was named.
+            in_force = answer.microamps == wanted and (wanted == 0 or answer.channel == channel)
+            if answer.kind is not Kind.ACK or not in_force:
                 self._switch_off_quietly()
                 raise HardwareError(
                     "the lamp controller refused the current", where=self._port, expected=f"{current_ma:g} mA",
                     got=f"{answer.microamps / 1000:g} mA in force", remedy="Check the channel and the driver's limit.",
                 )  # fmt: skip
+            self._set_in_boot = answer.boot_id
             return self._state_of(answer)
 
     def off(self) -> LampState:
         """See `ports.Lamp`."""
         with self._lock:
+            self._refuse_if_closed()
             answer = self._exchange(Kind.OFF)
-            if answer.microamps != 0:
+            if answer.kind is not Kind.ACK or answer.microamps != 0:
                 raise HardwareError(
                     "the lamp controller says the lamp is still on", where=self._port, got=f"{answer.microamps / 1000:g} mA",
                     remedy="Unplug the lamp; the controller is faulty.",
                 )  # fmt: skip
+            self._set_in_boot = answer.boot_id
             return self._state_of(answer)
 
     def close(self) -> None:
@@ -89,16 +104,21 @@ class SerialLamp:
             self._drop_line()
             self._closed = True
 
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise HardwareError("the lamp is closed", where=self._port, remedy="Open it again before using it.")
+
     def _switch_off_quietly(self) -> None:
         # Whoever calls this already has an error to raise, or is leaving.
         with contextlib.suppress(HardwareError):
-            self._exchange(Kind.OFF)
+            self.off()
 
     def _state_of(self, answer: Packet) -> LampState:
         return LampState(answer.channel, answer.microamps / 1000, acknowledged=True, acknowledged_ns=time.monotonic_ns())
 
     def _exchange(self, kind: Kind, channel: int = 0, microamps: int = 0, tries: int = _TRIES) -> Packet:
         """Ask until an answer to this very question comes; HardwareError where none does."""
+        self._refuse_if_closed()
         trouble = "no answer"
         for _ in range(tries):
             self._sequence = (self._sequence + 1) % 256

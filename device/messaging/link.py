@@ -6,6 +6,7 @@ wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once
 
 from __future__ import annotations
 
+import queue
 import random
 import ssl
 import threading
@@ -35,6 +36,12 @@ WINDOW = 20
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _UNSUPPORTED_PROTOCOL = (1, 132)
+
+_HANG_UPS_TOLD = 3
+"""Connections in a row that ended with rows in flight and none answered."""
+
+_SWITCH_AFTER = 2
+"""Failures to connect after which the other protocol version is tried."""
 
 
 class LinkState(Enum):
@@ -108,12 +115,13 @@ class MqttLink:
         self._on_trouble, self._jitter = on_trouble, jitter
         self._password = _password(config)
         self._wake = threading.Event()
-        self._lock = threading.RLock()
-        self._in_flight: dict[int, int] = {}  # message id -> seq
+        self._answers: queue.SimpleQueue[tuple[int, ReasonCode]] = queue.SimpleQueue()
+        self._in_flight: dict[int, int] = {}  # message id -> seq; the sender's thread alone touches it
         self._sent_to = 0
         self._pause_until = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._failures = 0
+        self._hang_ups = 0
         self._told: set[str] = set()
         self._stopping = False
         self._version = MQTTProtocolVersion.MQTTv311 if config.protocol == "3.1.1" else MQTTProtocolVersion.MQTTv5
@@ -143,6 +151,7 @@ class MqttLink:
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout_s)
+        self._settle()
         if self.state is LinkState.CONNECTED:
             status = Status.now("stopped", self._outbox.boot_id)
             sent = self._client.publish(self._topics.of("status"), to_payload(status), qos=1, retain=True)
@@ -202,6 +211,7 @@ class MqttLink:
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         if self.state is LinkState.CONNECTED and not self._stopping:
+            self._note_hang_up()
             self._tell("broker_lost", f"The connection to the broker was lost ({reason}); records wait in the outbox.")
         elif self.state is not LinkState.CONNECTED:
             # A broker that lacks MQTT 5 may just hang up on it.
@@ -210,22 +220,46 @@ class MqttLink:
             self._move(LinkState.LOST)
         self._wake.set()
 
+    def _note_hang_up(self) -> None:
+        """Some brokers answer a publish they deny by closing the connection (mosquitto 2.0.11 does)."""
+        self._hang_ups = self._hang_ups + 1 if self._in_flight and self._answers.empty() else 0
+        if self._hang_ups >= _HANG_UPS_TOLD:
+            self.refused_publishes += 1
+            topic = f"{self._topics.root}/#"
+            self._tell(
+                "publish_refused",
+                f"The broker hangs up on what is published; does it let {topic} be written? Records are kept.",
+            )
+
     def _acknowledged(self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _props: Any = None) -> None:
-        with self._lock:
+        # paho calls this with its own lock held: anything but leaving a note here could wait for a thread in publish().
+        self._answers.put((mid, reason))
+        self._wake.set()
+
+    def _settle(self) -> None:
+        """Rows whose answers have come; only the sender's thread calls this, or nobody after it has ended."""
+        done: list[int] = []
+        while True:
+            try:
+                mid, reason = self._answers.get_nowait()
+            except queue.Empty:
+                break
             seq = self._in_flight.pop(mid, None)
             if seq is None:
-                return
+                continue
             if reason.is_failure:
                 self.refused_publishes += 1
                 self._pause_until = time.monotonic() + self._pause_s * (0.5 + self._jitter())
                 self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
                 self._tell("publish_refused", f"The broker refuses what is published ({reason}); records are kept.")
             else:
-                self._outbox.delivered([seq])
-                self.published += 1
-                self._pause_s = _FIRST_PAUSE_S
-                self._told.discard("publish_refused")
-        self._wake.set()
+                done.append(seq)
+                self._hang_ups = 0
+        if done:
+            self._outbox.delivered(done)
+            self.published += len(done)
+            self._pause_s = _FIRST_PAUSE_S
+            self._told.discard("publish_refused")
 
     def _tell(self, code: str, message: str) -> None:
         if code not in self._told:
@@ -236,7 +270,8 @@ class MqttLink:
         while not self._stopping:
             self._wake.wait(timeout=0.5)
             self._wake.clear()
-            if self._failures >= 2 and self._config.protocol == "auto" and self.state is not LinkState.CONNECTED:
+            self._settle()
+            if self._failures >= _SWITCH_AFTER and self._config.protocol == "auto" and self.state is not LinkState.CONNECTED:
                 self._switch_protocol()
             if self.state is LinkState.CONNECTED and time.monotonic() >= self._pause_until:
                 self._send()
@@ -246,22 +281,18 @@ class MqttLink:
         self._version = MQTTProtocolVersion.MQTTv311 if older else MQTTProtocolVersion.MQTTv5
         self._failures = 0
         self._client.loop_stop()
-        with self._lock:
-            self._in_flight.clear()
-            self._sent_to = 0
+        self._in_flight.clear()
         self._client = self._new_client()
         self._open()
 
     def _send(self) -> None:
-        with self._lock:
-            if not self._in_flight:
-                # What was refused, or lost with an old connection, is looked at again from the first waiting row.
-                self._sent_to = 0
-            rows = self._outbox.pending(WINDOW - len(self._in_flight), self._sent_to)
-            for row in rows:
-                sent = self._client.publish(self._topics.of(row.kind), self._body(row), qos=1)
-                self._in_flight[sent.mid] = row.seq
-                self._sent_to = row.seq
+        if not self._in_flight:
+            # What was refused, or lost with an old connection, is looked at again from the first waiting row.
+            self._sent_to = 0
+        for row in self._outbox.pending(WINDOW - len(self._in_flight), self._sent_to):
+            sent = self._client.publish(self._topics.of(row.kind), self._body(row), qos=1)
+            self._in_flight[sent.mid] = row.seq
+            self._sent_to = row.seq
 
     def _body(self, row: Row) -> bytes:
         """The record; marked historical where an earlier run of the service made it."""

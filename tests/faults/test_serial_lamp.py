@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_a_reset_makes_the_state_unacknowledged_until_it_is_set_again(controller
     lamp.set_current(20.0)
     controller.reset()
     assert not lamp.state.acknowledged
+    assert not lamp.state.acknowledged
     assert lamp.resets == 1
     assert lamp.set_current(20.0).is_on
     assert lamp.state.is_on
@@ -102,3 +104,43 @@ def test_a_refusal_leaves_the_lamp_off() -> None:
     finally:
         lamp.close()
         weak.unplug()
+
+
+def test_a_current_whose_acknowledgements_are_lost_leaves_the_lamp_off(controller: Controller, lamp: SerialLamp) -> None:
+    controller.corrupt_next = 3
+    with pytest.raises(HardwareError, match="doesn't answer"):
+        lamp.set_current(10.0)
+    assert controller.microamps == 0
+    assert lamp.state.acknowledged
+    assert not lamp.state.is_on
+
+
+def test_a_cable_that_is_plugged_in_again_works_again(tmp_path: Path) -> None:
+    link = tmp_path / "lamp"
+    first = Controller()
+    link.symlink_to(first.port)
+    lamp = SerialLamp(str(link), timeout_s=0.25)
+    lamp.set_current(20.0)
+    first.unplug()
+    with pytest.raises(HardwareError):
+        lamp.set_current(10.0)
+    second = Controller()
+    second.boot_id = first.boot_id + 1
+    link.unlink()
+    link.symlink_to(second.port)
+    try:
+        assert not lamp.state.acknowledged
+        assert lamp.set_current(15.0).current_ma == 15.0
+        assert second.microamps == 15_000
+    finally:
+        lamp.close()
+        second.unplug()
+
+
+def test_a_closed_lamp_stays_off_the_port(controller: Controller, lamp: SerialLamp) -> None:
+    lamp.close()
+    heard = controller.heard
+    assert not lamp.state.acknowledged
+    with pytest.raises(HardwareError, match="closed"):
+        lamp.off()
+    assert controller.heard == heard

@@ -106,6 +106,12 @@ def test_without_a_classifier_everything_is_a_particle() -> None:
     assert {name.label for name in analysis.classifications} == {"particle"}
 
 
+def test_without_a_network_depth_is_the_nominal_one_and_says_how_uncertain_it_is() -> None:
+    analysis = Pipeline(PipelineSettings(), None, None, Models()).analyse(_hologram(_object_field()))
+    assert {p.z_um for p in analysis.particles} == {500.0}
+    assert all(p.z_uncertainty_um > 50 for p in analysis.particles)
+
+
 def test_the_id_follows_settings_and_models_and_nothing_else() -> None:
     plain = _pipeline()
     assert plain.id == _pipeline().id
