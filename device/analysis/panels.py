@@ -85,9 +85,10 @@ def _box(pane: Picture, particle: Particle, name: Classification, colour: tuple[
     b = (round((x + width + 3) * scale), round((y + height + 3) * scale))
     cv2.rectangle(pane, a, b, colour, 2, cv2.LINE_AA)
     text = f"{name.label} {particle.esd_um:.0f}" if name.label != "particle" else f"{particle.esd_um:.0f}"
-    at = (max(min(a[0], pane.shape[1] - 9 * len(text)), 2), a[1] - 5 if a[1] > 18 else b[1] + 14)
-    cv2.putText(pane, text, at, _FONT, 0.42, (255, 255, 255), 3, cv2.LINE_AA)
-    cv2.putText(pane, text, at, _FONT, 0.42, colour, 1, cv2.LINE_AA)
+    (wide, _), _ = cv2.getTextSize(text, _FONT, 0.42, 1)
+    left, line = max(min(a[0], pane.shape[1] - wide - 4), 2), a[1] - 5 if a[1] > 18 else b[1] + 14
+    cv2.rectangle(pane, (left - 2, line - 11), (left + wide + 2, line + 3), (255, 255, 255), -1)
+    cv2.putText(pane, text, (left, line), _FONT, 0.42, colour, 1, cv2.LINE_AA)
 
 
 def scale_bar(pane: Picture, um_per_px: float) -> None:
