@@ -32,6 +32,10 @@ class SegmentSettings:
     """Smaller specks are noise."""
     round_area: float = 1.4
     """A region under this multiple of its inscribed circle's area is one particle."""
+    widest_px: int = 600
+    """A region in a larger box is tissue or dirt, not particles that touch: it is left whole."""
+    most_parts: int = 40
+    """A region is split into no more than this; what is left over goes to the nearest."""
     measured_weight: float = 0.4
     """Weight of the back-propagated field in the contrast that splits: it is sharper than the network's, if not as clean."""
     split_smoothing: float = 0.08
@@ -148,11 +152,11 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     padded = np.pad(mask.astype(np.uint8), 1)
     radius = float(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
     # One round body fills its inscribed circle; two that touch fill at least twice that.
-    if mask.sum() < settings.round_area * np.pi * radius**2:
+    if mask.size > settings.widest_px**2 or mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
     inside = np.where(mask, contrast, 0).astype(np.float32)
     smooth = _blurred(inside, max(settings.split_smoothing * radius, 0.5), cv2.BORDER_CONSTANT)
-    peaks = _persistent_peaks(smooth, mask, settings.split_dip)
+    peaks = _persistent_peaks(smooth, mask, settings.split_dip)[: settings.most_parts]
     while len(peaks) > 1:
         parts = _nearest(mask, [place for place, _ in peaks])
         lacking = _asked_dips(parts, settings) - np.array([dip for _, dip in peaks])
@@ -194,26 +198,27 @@ def _persistent_peaks(smooth: Image, mask: Mask, dip: float, levels: int = 120) 
     """
     top = float(smooth[mask].max())
     peaks: list[tuple[float, tuple[int, int], float]] = []  # height, place, level at which a higher island took it in
-    islands: dict[int, int] = {}
-    labels = np.zeros(mask.shape, np.int32)
+    standing: list[int] = []
     for level in np.linspace(top, 0, levels, endpoint=False)[1:]:
-        count, grown = cv2.connectedComponents(((smooth > level) & mask).astype(np.uint8), connectivity=8)
-        owners: dict[int, list[int]] = {k: [] for k in range(1, count)}
-        for old, peak in islands.items():
-            owners[int(grown[labels == old][0])].append(peak)
-        islands = {}
-        for label, owned in owners.items():
-            members = owned
-            if not members:
-                place = np.unravel_index(int(np.argmax(np.where(grown == label, smooth, -1))), mask.shape)
-                peaks.append((float(smooth[place]), (int(place[0]), int(place[1])), 0.0))
-                members = [len(peaks) - 1]
-            members.sort(key=lambda k: -peaks[k][0])
-            for drowned in members[1:]:
-                peaks[drowned] = (*peaks[drowned][:2], float(level))
-            islands[label] = members[0]
-        labels = grown
-    return [(place, 1 - merged / height) for height, place, merged in peaks if height - merged >= dip * height]
+        count, grown, stats, _ = cv2.connectedComponentsWithStats(((smooth > level) & mask).astype(np.uint8), connectivity=8)
+        owners: dict[int, int] = {}
+        for k in sorted(standing, key=lambda k: -peaks[k][0]):
+            label = int(grown[peaks[k][1]])
+            if label in owners:
+                peaks[k] = (*peaks[k][:2], float(level))
+            else:
+                owners[label] = k
+        for label in set(range(1, count)) - set(owners):
+            left, top_row, width, height = stats[label, :4].tolist()
+            box = (slice(top_row, top_row + height), slice(left, left + width))
+            island = np.where(grown[box] == label, smooth[box], -1)
+            row, column = np.unravel_index(int(np.argmax(island)), island.shape)
+            place = (top_row + int(row), left + int(column))
+            peaks.append((float(smooth[place]), place, 0.0))
+            owners[label] = len(peaks) - 1
+        standing = list(owners.values())
+    deep = [(place, 1 - merged / height) for height, place, merged in peaks if height - merged >= dip * height]
+    return sorted(deep, key=lambda peak: -peak[1])
 
 
 def _cut(part: Mask, x: int, y: int, shape: tuple[int, ...]) -> Segment:

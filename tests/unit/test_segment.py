@@ -89,6 +89,17 @@ def test_a_textured_grain_is_one() -> None:
     assert len(segment(grain.astype(np.complex64))) == 1
 
 
+def test_tissue_is_left_whole() -> None:
+    rng = np.random.default_rng(4)
+    texture = scipy.ndimage.gaussian_filter(rng.standard_normal((700, 700)), 3)
+    tissue = np.exp(1j * (1.5 + 0.3 * texture / texture.std()))
+    tissue[:40], tissue[-40:] = 1, 1
+    # More of the frame must be empty than not, for the background's level is its median.
+    field = np.ones((700, 1700), np.complex64)
+    field[:, :700] = tissue
+    assert len(segment(field)) == 1
+
+
 def test_a_grain_whose_phase_wraps_to_nothing_inside_is_one_without_a_hole() -> None:
     field = _discs([(128, 96)], 40, phase_rad=2 * np.pi, blur_px=3)
     (part,) = segment(field)
