@@ -56,6 +56,7 @@ bench: bench-real bench-sampler bench-hidef
 bench-real: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.real_beads
 	$(BIN)/python -m tests.benchmarks.real_focus
+	$(BIN)/python -m tests.benchmarks.real_field
 	$(BIN)/python -m tests.benchmarks.empty_frames
 
 bench-sampler: $(VENV)/.dev

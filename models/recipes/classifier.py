@@ -1,13 +1,13 @@
 """The bioaerosol classifier: names a particle from its reconstructed field.
 
 Trained on what it will see: crops of fields that the shipped int8 HIDEF file reconstructed from simulated frames of the
-instrument, at the places where the particles truly are, give or take a pixel. Size stays physical: a crop has a fixed
-pitch (see device.analysis.crops).
+instrument, at the places where the pipeline's own segmentation found the particles. Size stays physical: a crop has a
+fixed pitch (see device.analysis.crops).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_PX, classifier_crop
+from device.analysis.depth import nominal_depth
+from device.analysis.measure import measure
+from device.analysis.segment import segment
 from device.inference.interpreter import Interpreter
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
@@ -66,18 +69,30 @@ def render_crops(seed: int, fields: int, names: tuple[str, ...], reconstruct: Re
         clean = thin_hologram((FIELD_PX, FIELD_PX), GEOMETRY.pitch_um, particles, light)
         electrons = float(np.exp(rng.uniform(np.log(800), np.log(6000))))
         noisy = (rng.poisson(clean * electrons) / np.maximum(rng.poisson(electrons, clean.shape), 1)).astype(np.float32)
-        field = reconstruct(backpropagate(noisy, GEOMETRY, GEOMETRY.distance_um + float(rng.normal(0, 8))))
+        start = backpropagate(noisy, GEOMETRY, GEOMETRY.distance_um + float(rng.normal(0, 8)))
+        field = reconstruct(start)
         truth = object_field(clean.shape, particles, light)
-        for particle in particles:
-            x_px, y_px = particle.x_um / GEOMETRY.pitch_um, particle.y_um / GEOMETRY.pitch_um
-            if not (12 < x_px < FIELD_PX - 12 and 12 < y_px < FIELD_PX - 12):
-                continue
-            x_px, y_px = x_px + rng.normal(0, 0.7), y_px + rng.normal(0, 0.7)
+        for particle, x_px, y_px in _found(field, start, particles):
             images.append(classifier_crop(field, x_px, y_px, GEOMETRY.pitch_um))
             truths.append(classifier_crop(truth, x_px, y_px, GEOMETRY.pitch_um))
             labels.append(names.index(particle.label))
             sizes.append(particle.esd_um)
     return Crops(np.stack(images), np.stack(truths), np.array(labels), np.array(sizes, np.float32))
+
+
+def _found(field: Complex, start: Complex, particles: list[Particle]) -> Iterator[tuple[Particle, float, float]]:
+    """Particles that the pipeline's segmentation finds, each once, with the centre it measures, in pixels."""
+    pitch_um = GEOMETRY.pitch_um
+    nominal = nominal_depth(GEOMETRY)
+    left = list(particles)
+    for part in segment(field, start=start):
+        measured = measure(field, part, nominal, GEOMETRY)
+        near = [p for p in left if np.hypot(p.x_um - measured.x_um, p.y_um - measured.y_um) < max(p.esd_um / 3, 3.0)]
+        if near:
+            # Of several in reach the one of the same size: a spore beside a grain is not the grain.
+            best = min(near, key=lambda p: abs(np.log(p.esd_um / measured.esd_um)))
+            left.remove(best)
+            yield best, measured.x_um / pitch_um, measured.y_um / pitch_um
 
 
 def _draw(rng: np.random.Generator, names: tuple[str, ...], count: int) -> list[Particle]:
