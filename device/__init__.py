@@ -5,8 +5,18 @@ frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
 config       the TOML configuration
-cli, app     the `holonode` command and the one composition root
-optics/ twin/ drivers/ inference/ analysis/ sampling/ storage/ messaging/
+tomlfile     strict TOML files with errors that name the line
+identifiers  ULIDs that can be made again
+schemas      JSON Schemas of all of these
+optics/      physics on arrays          twin/       the simulated instrument
+drivers/     what acts on the world     inference/  running the networks that ship
+analysis/    hologram to counts         sampling/   how a sample is taken
+storage/     the outbox                 messaging/  MQTT
+health/      checks                     commands/   one file per command
+app          the one composition root: configuration in, drivers and pipeline out
+service      sample, analyse, commit, publish (`holonode run`)
+replay       the same analysis over recorded frames
+cli          the `holonode` command
 """
 
 __version__ = "0.1.0"

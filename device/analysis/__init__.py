@@ -11,5 +11,6 @@ count        exact Poisson intervals, concentrations
 pipeline     the stages strung together, with their provenance
 obstruction  is something too large in the way
 report       analyses to records
-panels       a picture a person understands, with close-ups from gallery
+panels       a picture of a frame, with close-ups from gallery
+field_picture  amplitude and phase of one reconstruction
 """

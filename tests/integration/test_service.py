@@ -17,6 +17,7 @@ import pytest
 from device.app import ARTEFACTS
 from device.schemas import json_schema
 from tests.brokers import Broker, Subscriber, broker, free_port
+from tests.controller import Controller
 from tests.services import Service
 
 
@@ -125,6 +126,37 @@ def test_a_broker_that_refuses_keeps_the_records_and_the_service_goes_on(tmp_pat
         subscriber.close()
     assert len(intervals) == 4
     assert [m["historical"] for m in intervals] == [True, True, True, False]
+
+
+def lamp_on(controller: Controller) -> str:
+    return f'[lamp]\ndriver = "serial"\nserial_port = "{controller.port}"\nacknowledge_timeout_s = 0.3'
+
+
+def test_a_lamp_that_never_answers_is_one_clear_error(tmp_path: Path, running: Broker) -> None:
+    mute = Controller()
+    mute.silent = True
+    status, output = Service.configured(tmp_path, running.url, mqtt=lamp_on(mute)).run()
+    mute.unplug()
+    assert status == 3
+    assert "the lamp controller doesn't answer" in output
+    assert "Traceback" not in output
+
+
+def test_no_interval_is_taken_under_a_lamp_that_was_reset(tmp_path: Path, running: Broker, listener: Subscriber) -> None:
+    controller = Controller()
+    service = Service.configured(tmp_path, running.url, mqtt=lamp_on(controller))
+    service.start()
+    listener.until("intervals")
+    assert controller.heard > 4
+    controller.silent = True
+    event = listener.until("events", code="hardware_failed")
+    assert "lamp controller" in event["message"]
+    controller.silent = False
+    listener.until("intervals")
+    status, output = service.finish(timeout_s=90)
+    assert controller.microamps == 0
+    controller.unplug()
+    assert status == 0, output
 
 
 def test_no_broker_at_all_keeps_the_records(tmp_path: Path) -> None:
