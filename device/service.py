@@ -71,6 +71,8 @@ class Service:
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
         config = self._config
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._asked_to_stop)
         instrument = load_instrument(config.device.instrument)
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
         folder = Path(config.storage.folder).expanduser()
@@ -88,8 +90,6 @@ class Service:
             )
             link = self._link(outbox, self._info(instrument, pipeline, origin))
             drivers = build_drivers(config, instrument)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._asked_to_stop)
             self._greet(outbox)
             link.start()
             try:

@@ -280,6 +280,10 @@ class MqttLink:
         older = self._version == MQTTProtocolVersion.MQTTv5
         self._version = MQTTProtocolVersion.MQTTv311 if older else MQTTProtocolVersion.MQTTv5
         self._failures = 0
+        version = "3.1.1" if older else "5"
+        self._tell(
+            "protocol_switched", f"The broker doesn't take the connection; trying MQTT {version}. mqtt.protocol can fix one."
+        )
         self._client.loop_stop()
         self._in_flight.clear()
         self._client = self._new_client()

@@ -6,6 +6,7 @@ its state before the exposure and still holds it after.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -147,9 +148,10 @@ class Impactor:
 
     def _abandon(self) -> None:
         self.phase = Phase.IDLE
-        for switch_off in (lambda: self._pump.set_flow(0.0), self._lamp.off):
-            try:
-                switch_off()
-            except HardwareError:
-                # What failed is already on its way up; this only makes sure that nothing is left on.
-                continue
+        # What failed is already on its way up; this only makes sure that nothing is left on.
+        try:
+            with contextlib.suppress(HardwareError):
+                self._pump.set_flow(0.0)
+        finally:
+            with contextlib.suppress(HardwareError):
+                self._lamp.off()

@@ -43,6 +43,7 @@ NEVER_SEEN = ("bead", "cluster")
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
 FIELD_PX = 512
+FULL_WELL_E = 4700.0
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ def render_crops(seed: int, fields: int, names: tuple[str, ...], reconstruct: Re
         light = Illumination(0.85, float(rng.uniform(0.002, 0.014)), float(rng.uniform(30, 160)), 40000.0)
         particles = _draw(rng, names, per_field)
         clean = thin_hologram((FIELD_PX, FIELD_PX), GEOMETRY.pitch_um, particles, light)
-        electrons = float(np.exp(rng.uniform(np.log(800), np.log(6000))))
-        noisy = (rng.poisson(clean * electrons) / np.maximum(rng.poisson(electrons, clean.shape), 1)).astype(np.float32)
+        # The background's share of a full well: the brighter it is, the sooner the foci of large grains are clipped.
+        fill = float(np.exp(rng.uniform(np.log(0.15), np.log(0.65))))
+        electrons = fill * FULL_WELL_E
+        frame = np.minimum(rng.poisson(clean * electrons), FULL_WELL_E)
+        noisy = (frame / np.maximum(rng.poisson(electrons, clean.shape), 1)).astype(np.float32)
         start = backpropagate(noisy, GEOMETRY, GEOMETRY.distance_um + float(rng.normal(0, 8)))
         field = reconstruct(start)
         truth = object_field(clean.shape, particles, light)

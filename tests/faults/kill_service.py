@@ -66,8 +66,9 @@ def campaign(kills: int, folder: Path, seed: int = 1) -> Outcome:
 
 def _judge(kills: int, database: Path, messages: list[tuple[str, dict[str, object], bool]]) -> Outcome:
     with sqlite3.connect(database) as store:
-        committed = {int(row[0]) for row in store.execute("SELECT seq FROM records")}
-        bodies = Counter(int(row[0]) for row in store.execute("SELECT seq FROM records"))
+        # Every number below the next was committed once, whether its row is still there or not.
+        following = int(store.execute("SELECT value FROM meta WHERE key = 'next_seq'").fetchone()[0])
+        committed = set(range(1, following))
     store.close()
     keys = [
         (str(m["device_id"]), str(m["spool_id"]), int(str(m["seq"])))
@@ -78,9 +79,9 @@ def _judge(kills: int, database: Path, messages: list[tuple[str, dict[str, objec
     seqs = [seq for _, _, seq in arrived]
     ids = Counter(str(m["id"]) for topic, m, _ in messages if "seq" in m)
     # A record that came under two keys would be doubled for the far end, whatever it deduplicates by.
-    doubled = len(ids) - len(arrived) if len(ids) != len(arrived) else sum(n - 1 for n in bodies.values() if n > 1)
+    doubled = abs(len(ids) - len(arrived))
     disorder = sum(b < a for a, b in pairwise(seqs))
-    return Outcome(kills, len(committed), len(committed - set(seqs)), abs(doubled), len(keys) - len(arrived), disorder)
+    return Outcome(kills, len(committed), len(committed - set(seqs)), doubled, len(keys) - len(arrived), disorder)
 
 
 def main() -> int:
