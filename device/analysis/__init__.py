@@ -12,5 +12,6 @@ pipeline     the stages strung together, with their provenance
 obstruction  is something too large in the way
 report       analyses to records
 panels       a picture of a frame, with close-ups from gallery
+drawing      what the pictures share
 field_picture  amplitude and phase of one reconstruction
 """

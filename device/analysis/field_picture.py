@@ -6,24 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from device.analysis.panels import phase_colours, scale_bar
+from device.analysis.drawing import FONT, GAP_PX, INK, PANE_PX, PAPER, Picture, phase_colours, scale_bar
 
 __all__ = ["field_picture"]
 
-Picture = NDArray[np.uint8]
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_INK = (40, 40, 40)
-_PAPER = 250
-_PANE_PX = 640
-_GAP_PX = 18
 _BAR_PX = 16
 _LABELS_PX = 64
 
 
 def field_picture(field: NDArray[np.complexfloating], pitch_um: float, title: str) -> Picture:
     """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase."""
-    scale = _PANE_PX / max(field.shape)
+    scale = PANE_PX / max(field.shape)
     amplitude, phase = np.abs(field), np.angle(field)
     low, high = 0.0, max(float(np.quantile(amplitude, 0.999)), 1e-6)
     bright = _pane(_grey(amplitude, low, high), scale, pitch_um)
@@ -34,8 +27,8 @@ def field_picture(field: NDArray[np.complexfloating], pitch_um: float, title: st
             _titled(delayed, phase_colours(_ramp(-np.pi, np.pi)), (-np.pi, np.pi), "phase (rad)"),
         ]
     )
-    head = np.full((36, row.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(head, title, (_GAP_PX, 25), _FONT, 0.6, _INK, 1, cv2.LINE_AA)
+    head = np.full((36, row.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(head, title, (GAP_PX, 25), FONT, 0.6, INK, 1, cv2.LINE_AA)
     return np.vstack([head, row])
 
 
@@ -59,11 +52,11 @@ def _pane(picture: Picture, scale: float, pitch_um: float) -> Picture:
 def _titled(pane: Picture, ramp: Picture, limits: tuple[float, float], title: str) -> Picture:
     """The pane with its title above and its colour bar at the right."""
     height, width = pane.shape[:2]
-    canvas = np.full((height + 30 + _GAP_PX, width + _GAP_PX + 8 + _BAR_PX + _LABELS_PX, 3), _PAPER, np.uint8)
-    cv2.putText(canvas, title, (_GAP_PX, 21), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
-    canvas[30 : 30 + height, _GAP_PX : _GAP_PX + width] = pane
-    left = _GAP_PX + width + 8
+    canvas = np.full((height + 30 + GAP_PX, width + GAP_PX + 8 + _BAR_PX + _LABELS_PX, 3), PAPER, np.uint8)
+    cv2.putText(canvas, title, (GAP_PX, 21), FONT, 0.55, INK, 1, cv2.LINE_AA)
+    canvas[30 : 30 + height, GAP_PX : GAP_PX + width] = pane
+    left = GAP_PX + width + 8
     canvas[30 : 30 + height, left : left + _BAR_PX] = cv2.resize(ramp, (_BAR_PX, height), interpolation=cv2.INTER_LINEAR)
     for value, y in ((limits[1], 42), (sum(limits) / 2, 34 + height // 2), (limits[0], 28 + height)):
-        cv2.putText(canvas, f"{value:.2f}", (left + _BAR_PX + 4, y), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
+        cv2.putText(canvas, f"{value:.2f}", (left + _BAR_PX + 4, y), FONT, 0.42, INK, 1, cv2.LINE_AA)
     return canvas

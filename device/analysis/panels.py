@@ -6,20 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.drawing import FONT, GAP_PX, INK, PANE_PX, PAPER, Picture, phase_colours, scale_bar
 from device.analysis.gallery import close_ups
 from device.analysis.pipeline import FrameAnalysis
 from device.frames import Hologram
 from device.records import Classification, Particle
 
-__all__ = ["frame_panel", "phase_colours", "scale_bar"]
+__all__ = ["frame_panel"]
 
-Picture = NDArray[np.uint8]
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_INK = (40, 40, 40)
-_PAPER = 250
-_PANE_PX = 640
-_GAP_PX = 18
 
 # Okabe and Ito's palette, safe for colour-blind readers; BGR.
 _PALETTE = (
@@ -31,7 +25,7 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
     """uint8 BGR picture: recorded hologram | in focus, with boxes | phase; a legend below in plain words."""
     shape = hologram.intensity.shape
     field = analysis.reconstruction.field if analysis.reconstruction else np.ones(shape, np.complex64)
-    scale = _PANE_PX / max(shape)
+    scale = PANE_PX / max(shape)
     pitch_um = hologram.geometry.object_pitch_um
     colours = _colours(analysis.classifications, labels)
     amplitude, delay = _grey(np.abs(field), 0.2, 1.5), phase_colours(np.angle(field))
@@ -50,23 +44,17 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
 
 def _phase_key(height: int) -> Picture:
     """What the colours of the phase mean, from half a wave behind to half a wave ahead."""
-    key = np.full((height + 30, 92, 3), _PAPER, np.uint8)
+    key = np.full((height + 30, 92, 3), PAPER, np.uint8)
     ramp = phase_colours(np.linspace(np.pi, -np.pi, height)[:, None])
     key[30:, :16] = cv2.resize(ramp, (16, height), interpolation=cv2.INTER_LINEAR)
     for text, y in (("+1/2 wave", 40), ("no delay", 34 + height // 2), ("-1/2 wave", height + 28)):
-        cv2.putText(key, text, (20, y), _FONT, 0.4, _INK, 1, cv2.LINE_AA)
+        cv2.putText(key, text, (20, y), FONT, 0.4, INK, 1, cv2.LINE_AA)
     return key
 
 
 def _grey(values: NDArray[np.floating], low: float, high: float) -> Picture:
     grey = np.clip((values - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
-
-
-def phase_colours(phase_rad: NDArray[np.floating]) -> Picture:
-    """Cyclic colours of a phase in radians, uint8 BGR: grey-blue is no delay."""
-    wheel = np.clip((phase_rad + np.pi) / (2 * np.pi) * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(wheel, cv2.COLORMAP_TWILIGHT_SHIFTED), np.uint8)
 
 
 def _pane(picture: Picture, scale: float) -> Picture:
@@ -85,33 +73,20 @@ def _box(pane: Picture, particle: Particle, name: Classification, colour: tuple[
     b = (round((x + width + 3) * scale), round((y + height + 3) * scale))
     cv2.rectangle(pane, a, b, colour, 2, cv2.LINE_AA)
     text = f"{name.label} {particle.esd_um:.0f}" if name.label != "particle" else f"{particle.esd_um:.0f}"
-    (wide, _), _ = cv2.getTextSize(text, _FONT, 0.42, 1)
+    (wide, _), _ = cv2.getTextSize(text, FONT, 0.42, 1)
     left, line = max(min(a[0], pane.shape[1] - wide - 4), 2), a[1] - 5 if a[1] > 18 else b[1] + 14
     cv2.rectangle(pane, (left - 2, line - 11), (left + wide + 2, line + 3), (255, 255, 255), -1)
-    cv2.putText(pane, text, (left, line), _FONT, 0.42, colour, 1, cv2.LINE_AA)
-
-
-def scale_bar(pane: Picture, um_per_px: float) -> None:
-    """Draw a round length, about a fifth of the width, into the lower left corner."""
-    wanted = pane.shape[1] * um_per_px / 5
-    power = 10 ** np.floor(np.log10(wanted))
-    length_um = float(max(f * power for f in (1, 2, 5) if f * power <= wanted))
-    pixels = round(length_um / um_per_px)
-    y = pane.shape[0] - 16
-    cv2.rectangle(pane, (8, y - 22), (22 + max(pixels, 70), y + 10), (255, 255, 255), -1)
-    cv2.line(pane, (14, y), (14 + pixels, y), _INK, 4)
-    text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} um"
-    cv2.putText(pane, text, (14, y - 7), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    cv2.putText(pane, text, (left, line), FONT, 0.42, colour, 1, cv2.LINE_AA)
 
 
 def _titled(pane: Picture, title: str) -> Picture:
-    head = np.full((30, pane.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(head, title, (2, 21), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
+    head = np.full((30, pane.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(head, title, (2, 21), FONT, 0.55, INK, 1, cv2.LINE_AA)
     return np.vstack([head, pane])
 
 
 def _row(panes: list[Picture]) -> Picture:
-    gap = np.full((panes[0].shape[0], _GAP_PX, 3), _PAPER, np.uint8)
+    gap = np.full((panes[0].shape[0], GAP_PX, 3), PAPER, np.uint8)
     parts: list[Picture] = [gap]
     for pane in panes:
         parts += [pane, gap]
@@ -119,26 +94,26 @@ def _row(panes: list[Picture]) -> Picture:
 
 
 def _heading(hologram: Hologram, analysis: FrameAnalysis, width: int) -> Picture:
-    head = np.full((44, width, 3), _PAPER, np.uint8)
+    head = np.full((44, width, 3), PAPER, np.uint8)
     found = len(analysis.particles)
     said = "nothing found" if found == 0 else f"{found} particle{'s' if found != 1 else ''}"
     if not analysis.analysed:
         said = f"not analysed, {analysis.obstructed:.0%} of the field is blocked"
     recorded = f"{hologram.geometry.distance_um / 1000:.3g} mm from the sensor, {hologram.geometry.wavelength_um * 1000:.0f} nm"
     text = f"{hologram.name or 'frame'}: {said}   ({recorded})"
-    cv2.putText(head, text, (_GAP_PX, 31), _FONT, 0.7, _INK, 2, cv2.LINE_AA)
+    cv2.putText(head, text, (GAP_PX, 31), FONT, 0.7, INK, 2, cv2.LINE_AA)
     return head
 
 
 def _legend(analysis: FrameAnalysis, colours: dict[str, tuple[int, int, int]], width: int) -> Picture:
-    foot = np.full((64, width, 3), _PAPER, np.uint8)
-    x = _GAP_PX
+    foot = np.full((64, width, 3), PAPER, np.uint8)
+    x = GAP_PX
     names = [n.label for n in analysis.classifications]
     for label in sorted(set(names)):
         text = f"{label}: {names.count(label)}"
         cv2.rectangle(foot, (x, 12), (x + 16, 28), colours[label], -1)
-        cv2.putText(foot, text, (x + 24, 26), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
+        cv2.putText(foot, text, (x + 24, 26), FONT, 0.55, INK, 1, cv2.LINE_AA)
         x += 24 + 11 * len(text) + 30
     note = "numbers beside the boxes: diameter in micrometres of the disc of the same area"
-    cv2.putText(foot, note, (_GAP_PX, 52), _FONT, 0.45, (110, 110, 110), 1, cv2.LINE_AA)
+    cv2.putText(foot, note, (GAP_PX, 52), FONT, 0.45, (110, 110, 110), 1, cv2.LINE_AA)
     return foot
