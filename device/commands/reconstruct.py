@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device.commands.field_output import result_path, write_field, write_picture
 from device.commands.geometry_args import add_geometry_arguments
 from device.commands.hologram_input import add_hologram_arguments
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.analysis.background import Normalised
-    from device.optics.consistency import Agreement
     from device.optics.geometry import Geometry
 
 __all__ = ["add_arguments", "execute"]
@@ -28,10 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("hidef", "backpropagate", "iterative"), default="hidef",
-        help="the network; plain refocusing, twin image included; sparse phase retrieval (default hidef)",
+        "--method", choices=("hidef", "backpropagate", "iterative", "multiheight"), default="hidef",
+        help="the network; plain refocusing, twin image included; sparse phase retrieval; one field from several frames "
+        "of the same object (default hidef)",
     )  # fmt: skip
     parser.add_argument("--iterations", type=int, default=30, metavar="N", help="of --method iterative (default 30)")
+    parser.add_argument(
+        "--distances-um", type=float, nargs="+", metavar="X",
+        help="of --method multiheight: object to sensor of each frame, in the order of the files",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rotate", action="store_true", help="of --method multiheight: frames may be turned against each other"
+    )
+    parser.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
         help="search range of --distance-um auto (default: from half to twice the instrument's distance)",
@@ -49,6 +59,9 @@ def execute(args: argparse.Namespace) -> int:
         from device.errors import InputError
 
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
+    if args.method == "multiheight":
+        _multiheight(args)
+        return 0
     held: tuple[str, Normalised] | None = None
     several = False
     for name, frame in normalised_frames(args):
@@ -69,11 +82,11 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     geometry, uncertainty_um = _geometry(args, frame)
     field = _field(args, frame, geometry)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
-    out = _out(args.out, name if several else None)
-    _write(out, field, geometry, args.method, found)
+    out = result_path(args.out, name if several else None)
+    write_field(out, field, geometry, args.method, found)
     files = [str(out)]
     if args.png:
-        files.append(str(_picture(out, field, geometry, args.method)))
+        files.append(str(write_picture(out, field, geometry, args.method)))
     if args.json:
         answer = {
             "name": name, "files": files, "method": args.method, "distance_um": geometry.distance_um,
@@ -85,6 +98,47 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     distance = f"{geometry.distance_um:.6g} um" + (f" +- {uncertainty_um:.3g} um (found)" if uncertainty_um else "")
     agrees = f"correlation {found.correlation:.3f}, unexplained {found.residual:.0%} of the fringes"
     print(f"{name}: {args.method} at {distance}; propagated back to the sensor: {agrees}; {', '.join(files)}", flush=True)
+
+
+def _multiheight(args: argparse.Namespace) -> None:
+    """One field from all frames; the first frame's is the one compared and named."""
+    import json
+
+    import numpy as np
+
+    from device.commands.geometry_args import geometry_from
+    from device.commands.hologram_input import normalised_frames
+    from device.errors import InputError
+    from device.optics.consistency import agreement
+    from device.optics.multiheight import retrieve_multi_height
+
+    frames = [frame for _, frame in normalised_frames(args)]
+    distances_um: list[float] = args.distances_um or []
+    if len(distances_um) != len(frames):
+        raise InputError(
+            "frames and distances don't match", where="--distances-um", expected=f"{len(frames)}, one per frame",
+            got=len(distances_um), remedy="Give each frame's object to sensor distance in the order of the files.",
+        )  # fmt: skip
+    geometries = [geometry_from(args, distance_um=d).at(d) for d in distances_um]
+    found = retrieve_multi_height([f.intensity for f in frames], geometries, rotate=args.rotate, sparse=not args.dense)
+    first = geometries[0].at(found.placements[0].distance_um)
+    agrees = agreement(found.field, frames[0].intensity, first, noise=frames[0].noise)
+    out = result_path(args.out, None)
+    places = np.array([(p.distance_um, *p.shift_px, p.rotation_rad, p.gain, p.residual) for p in found.placements])
+    write_field(out, found.field, first, args.method, agrees, placements=places)
+    files = [str(out)] + ([str(write_picture(out, found.field, first, args.method))] if args.png else [])
+    if args.json:
+        placements = [dataclasses.asdict(p) for p in found.placements]
+        print(json.dumps({"files": files, "method": args.method, "placements": placements}), flush=True)
+        return
+    for number, place in enumerate(found.placements, start=1):
+        down, right = place.shift_px
+        turned = f", turned {np.rad2deg(place.rotation_rad):+.2f} degrees" if args.rotate else ""
+        print(
+            f"frame {number}: {place.distance_um:.6g} um, shifted {down:+.2f} rows {right:+.2f} columns{turned}; "
+            f"unexplained {place.residual:.0%} of the fringes"
+        )
+    print(f"one field from {len(frames)} frames: {', '.join(files)}", flush=True)
 
 
 def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, float | None]:
@@ -138,40 +192,3 @@ def _network_field(args: argparse.Namespace, frame: Normalised, geometry: Geomet
     # Nothing here depends on when a recorded file was taken.
     hologram = Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC))
     return reconstruct_field(hologram, pipeline.network)
-
-
-def _out(out: Path, frame_name: str | None) -> Path:
-    target = out if out.suffix == ".npz" else out.with_name(out.name + ".npz")
-    if frame_name is None:
-        return target
-    return target.with_name(f"{target.stem}-{frame_name.replace('#', '-')}.npz")
-
-
-def _write(out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str, found: Agreement) -> None:
-    import numpy as np
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out,
-        field=field,
-        distance_um=geometry.distance_um,
-        pitch_um=geometry.object_pitch_um,
-        wavelength_um=geometry.wavelength_um,
-        method=method,
-        consistency=found.correlation,
-        consistency_residual=found.residual,
-        consistency_chi2=np.nan if found.chi2 is None else found.chi2,
-    )
-
-
-def _picture(out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str) -> Path:
-    import cv2
-
-    from device.analysis.field_picture import field_picture
-    from device.errors import InputError
-
-    target = out.with_suffix(".png")
-    title = f"{method} at {geometry.distance_um:.6g} um, {geometry.wavelength_um:g} um light"
-    if not cv2.imwrite(str(target), field_picture(field, geometry.object_pitch_um, title)):
-        raise InputError("the picture could not be written", where=target)
-    return target

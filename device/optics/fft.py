@@ -5,7 +5,7 @@ scipy's transforms keep complex64 and are two to three times as fast as numpy's.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import scipy.fft
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 __all__ = ["fft2", "fftfreq", "ifft2", "next_fast_len"]
 
+Norm = Literal["backward", "ortho"]
 
-def fft2(field: NDArray[Any], *, overwrite_x: bool = False) -> NDArray[np.complex64]:
+
+def fft2(field: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backward") -> NDArray[np.complex64]:
     """Forward transform of the last two axes, complex64; `overwrite_x` lets the input's memory be used."""
-    return cast("NDArray[np.complex64]", scipy.fft.fft2(field, overwrite_x=overwrite_x))
+    return cast("NDArray[np.complex64]", scipy.fft.fft2(field, overwrite_x=overwrite_x, norm=norm))
 
 
-def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False) -> NDArray[np.complex64]:
+def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backward") -> NDArray[np.complex64]:
     """Inverse of `fft2`."""
-    return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x))
+    return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x, norm=norm))
 
 
 def fftfreq(n: int, pitch: float = 1.0) -> NDArray[np.float64]:
