@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from device.analysis.background import Normalised
+    import numpy as np
+    from numpy.typing import NDArray
 
-__all__ = ["add_hologram_arguments", "normalised_frames"]
+    from device.analysis.background import Normalised
+    from device.drivers.recorded import RecordedFrame
+
+__all__ = ["add_hologram_arguments", "background_pixels", "normalised_frames", "raw_frames"]
 
 
 def add_hologram_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,20 +26,34 @@ def add_hologram_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def normalised_frames(args: argparse.Namespace) -> Iterator[tuple[str, Normalised]]:
-    """Name and normalised intensity of every frame the arguments name; InputError for the first that can't be read."""
-    import sys
-
+def background_pixels(args: argparse.Namespace) -> NDArray[np.floating] | None:
+    """Mean of the frames --background names, or None."""
     import numpy as np
 
-    from device.analysis.background import normalise
     from device.drivers.recorded import expand, read_frames
 
-    background = None
-    if args.background is not None:
-        background = np.mean([frame.pixels for path in expand([args.background]) for frame in read_frames(path)], axis=0)
+    if args.background is None:
+        return None
+    return np.mean([frame.pixels for path in expand([args.background]) for frame in read_frames(path)], axis=0)
+
+
+def raw_frames(args: argparse.Namespace) -> Iterator[RecordedFrame]:
+    """Every frame the arguments name, as recorded; InputError for the first that can't be read."""
+    import sys
+
+    from device.drivers.recorded import expand, read_frames
+
     for path in expand(args.holograms):
         for frame in read_frames(path):
             for note in frame.notes:
                 print(f"{frame.name}: {note}", file=sys.stderr)
-            yield frame.name, normalise(frame.pixels, background, white_counts=frame.white)
+            yield frame
+
+
+def normalised_frames(args: argparse.Namespace) -> Iterator[tuple[str, Normalised]]:
+    """Name and normalised intensity of every frame the arguments name; InputError for the first that can't be read."""
+    from device.analysis.background import normalise
+
+    background = background_pixels(args)
+    for frame in raw_frames(args):
+        yield frame.name, normalise(frame.pixels, background, white_counts=frame.white)

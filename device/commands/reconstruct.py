@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("hidef", "backpropagate", "iterative", "multiheight"), default="hidef",
+        "--method", choices=("hidef", "backpropagate", "iterative", "multiheight", "offaxis"), default="hidef",
         help="the network; plain refocusing, twin image included; sparse phase retrieval; one field from several frames "
-        "of the same object (default hidef)",
+        "of the same object; the order of an off-axis hologram (default hidef)",
     )  # fmt: skip
     parser.add_argument("--iterations", type=int, default=30, metavar="N", help="of --method iterative (default 30)")
     parser.add_argument(
@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rotate", action="store_true", help="of --method multiheight: frames may be turned against each other"
     )
     parser.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
+    parser.add_argument(
+        "--flatten", type=int, default=1, choices=(1, 2, 3, 4), metavar="N",
+        help="of --method offaxis: order of the aberrations taken off (1: tilt alone, 2: curvature too; default 1)",
+    )  # fmt: skip
+    parser.add_argument("--conjugate", action="store_true", help="of --method offaxis: the other order, phase of opposite sign")
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
         help="search range of --distance-um auto (default: from half to twice the instrument's distance)",
@@ -61,6 +66,9 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
     if args.method == "multiheight":
         _multiheight(args)
+        return 0
+    if args.method == "offaxis":
+        _offaxis(args)
         return 0
     held: tuple[str, Normalised] | None = None
     several = False
@@ -139,6 +147,50 @@ def _multiheight(args: argparse.Namespace) -> None:
             f"unexplained {place.residual:.0%} of the fringes"
         )
     print(f"one field from {len(frames)} frames: {', '.join(files)}", flush=True)
+
+
+def _offaxis(args: argparse.Namespace) -> None:
+    """The field and unwrapped phase of each frame; --background is a hologram without the object, divided out."""
+    import json
+
+    import numpy as np
+
+    from device.commands.geometry_args import geometry_from
+    from device.commands.hologram_input import background_pixels, raw_frames
+    from device.optics.consistency import Agreement
+    from device.optics.offaxis import demodulate, find_carrier, flatten
+    from device.optics.propagation import propagate
+    from device.optics.unwrapping import unwrap
+
+    geometry = geometry_from(args, distance_um=0.0)
+    background = background_pixels(args)
+    frames = list(raw_frames(args))
+    for frame in frames:
+        carrier = find_carrier(frame.pixels, conjugate=args.conjugate)
+        field = demodulate(frame.pixels, carrier)
+        if background is not None:
+            field = field / demodulate(background, carrier)
+        field = flatten(field, order=args.flatten)
+        if geometry.distance_um > 0:
+            pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
+            carried = propagate(field, pitch_um=pitch_um, wavelength_um=wavelength_um, distance_um=-geometry.propagation_um)
+            field = flatten(carried, order=1)
+        field /= np.complex64(np.median(np.abs(field)))
+        phase = unwrap(np.angle(field))
+        out = result_path(args.out, frame.name if len(frames) > 1 else None)
+        nothing = Agreement(correlation=float("nan"), residual=float("nan"), chi2=None)  # one frame holds no second opinion
+        write_field(out, field, geometry, args.method, nothing, phase_rad=phase)
+        files = [str(out)] + ([str(write_picture(out, field, geometry, args.method))] if args.png else [])
+        found = {
+            "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
+            "carrier_columns": carrier.columns, "carrier_prominence": carrier.prominence,
+            "phase_span_rad": float(np.nanpercentile(phase, 99.9) - np.nanpercentile(phase, 0.1)),
+        }  # fmt: skip
+        words = (
+            f"{frame.name}: carrier at {carrier.rows:+.4f} rows, {carrier.columns:+.4f} columns (cycles per pixel), "
+            f"{carrier.prominence:.0f} times its surroundings; phase spans {found['phase_span_rad']:.2f} rad; {', '.join(files)}"
+        )
+        print(json.dumps(found) if args.json else words, flush=True)
 
 
 def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, float | None]:

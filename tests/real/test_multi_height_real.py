@@ -27,7 +27,9 @@ def test_registration_finds_the_millimetre_steps_of_the_stage(real_data: Path) -
     assert np.std(apart_um) < 40  # the stated distances scatter by 100 around the steps
 
 
-def test_the_command_makes_one_field_of_three_frames(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_one_field_of_three_frames(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = real_data / "beads_multiheight_gt" / "fov1"
     files = [str(folder / f"holo_{n:02d}mm.mat") for n in (8, 12, 16)]
     out = tmp_path / "field.npz"
