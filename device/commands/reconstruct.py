@@ -43,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
     parser.add_argument(
-        "--flatten", type=int, default=1, choices=(1, 2, 3, 4), metavar="N",
-        help="of --method offaxis: order of the aberrations taken off (1: tilt alone, 2: curvature too; default 1)",
+        "--flatten", type=int, choices=(1, 2, 3, 4), metavar="N",
+        help="of --method offaxis: order of the aberrations taken off (1: tilt alone, 2: curvature too; default: curvature "
+        "where it exceeds a fringe)",
     )  # fmt: skip
     parser.add_argument("--conjugate", action="store_true", help="of --method offaxis: the other order, phase of opposite sign")
     parser.add_argument(
@@ -158,39 +159,35 @@ def _offaxis(args: argparse.Namespace) -> None:
     from device.commands.geometry_args import geometry_from
     from device.commands.hologram_input import background_pixels, raw_frames
     from device.optics.consistency import Agreement
-    from device.optics.offaxis import demodulate, find_carrier, flatten
-    from device.optics.propagation import propagate
-    from device.optics.unwrapping import unwrap
+    from device.optics.offaxis_reconstruction import Focus, reconstruct_offaxis
 
     geometry = geometry_from(args, distance_um=0.0)
+    focus = None
+    if geometry.distance_um > 0:
+        focus = Focus(-geometry.propagation_um, geometry.wavelength_medium_um, geometry.object_pitch_um)
     background = background_pixels(args)
     frames = list(raw_frames(args))
     for frame in frames:
-        carrier = find_carrier(frame.pixels, conjugate=args.conjugate)
-        field = demodulate(frame.pixels, carrier)
-        if background is not None:
-            field = field / demodulate(background, carrier)
-        field = flatten(field, order=args.flatten)
-        if geometry.distance_um > 0:
-            pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
-            carried = propagate(field, pitch_um=pitch_um, wavelength_um=wavelength_um, distance_um=-geometry.propagation_um)
-            field = flatten(carried, order=1)
-        field /= np.complex64(np.median(np.abs(field)))
-        phase = unwrap(np.angle(field))
+        found = reconstruct_offaxis(frame.pixels, background, conjugate=args.conjugate, order=args.flatten, focus=focus)
         out = result_path(args.out, frame.name if len(frames) > 1 else None)
         nothing = Agreement(correlation=float("nan"), residual=float("nan"), chi2=None)  # one frame holds no second opinion
-        write_field(out, field, geometry, args.method, nothing, phase_rad=phase)
-        files = [str(out)] + ([str(write_picture(out, field, geometry, args.method))] if args.png else [])
-        found = {
-            "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
-            "carrier_columns": carrier.columns, "carrier_prominence": carrier.prominence,
-            "phase_span_rad": float(np.nanpercentile(phase, 99.9) - np.nanpercentile(phase, 0.1)),
-        }  # fmt: skip
-        words = (
+        write_field(out, found.field, geometry, args.method, nothing, phase_rad=found.phase_rad)
+        files = [str(out)] + ([str(write_picture(out, found.field, geometry, args.method))] if args.png else [])
+        carrier, quality = found.carrier, found.quality
+        span_rad = float(np.nanpercentile(found.phase_rad, 99.9) - np.nanpercentile(found.phase_rad, 0.1))
+        if args.json:
+            answer = {
+                "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
+                "carrier_columns": carrier.columns, "phase_span_rad": span_rad, **dataclasses.asdict(quality),
+            }  # fmt: skip
+            print(json.dumps(answer), flush=True)
+            continue
+        print(
             f"{frame.name}: carrier at {carrier.rows:+.4f} rows, {carrier.columns:+.4f} columns (cycles per pixel), "
-            f"{carrier.prominence:.0f} times its surroundings; phase spans {found['phase_span_rad']:.2f} rad; {', '.join(files)}"
+            f"{quality.prominence:.0f} times its surroundings, fringe visibility {quality.visibility:.2f}; phase spans "
+            f"{span_rad:.2f} rad, noise {quality.phase_noise_rad:.3f} rad; {', '.join(files)}",
+            flush=True,
         )
-        print(json.dumps(found) if args.json else words, flush=True)
 
 
 def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, float | None]:

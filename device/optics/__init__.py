@@ -4,6 +4,14 @@ geometry         the recording geometry and its equivalent plane-wave form
 propagation      band-limited angular spectrum, kernels cached by geometry
 autofocus        distance with uncertainty from one hologram
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
+gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form
+multiheight      phase retrieval from several heights or wavelengths
+registration     where frames of one object lie relative to each other
+super_resolution one finer frame from sub-pixel shifted ones
+offaxis          carrier, order, tilt and aberrations; offaxis_reconstruction in one call, lensless_offaxis without optics
+unwrapping       two-dimensional phase unwrapping
+phase_quantities optical path, volume, dry mass
+lorenz_mie       exact holograms of spheres; sphere_fit finds a sphere by them
 consistency      whether a field, propagated forward, explains its hologram
 
 Conventions: arrays are (height, width) in complex64 / float32; a field is carried from the object plane to the

@@ -26,6 +26,9 @@ Real = NDArray[np.float64]
 
 _ZERO_ORDER = 0.06  # cycles per pixel around zero that are never the carrier
 _TAPER = 0.15  # of the filter's radius
+_DISC_EDGE = 1.75  # a square order's corner over its root mean square radius, 3 ** 0.5, and a little
+_COMPACT = 0.01  # cycles per pixel: an order whose root mean square radius is less is centred on its peak
+_FRINGE_RAD = 2 * np.pi
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Carrier:
     columns: float
     """Cycles per pixel along the columns' index."""
     radius: float
-    """Of the order, cycles per pixel: a third of its distance from zero, where it meets an object's intensity, twice as wide."""
+    """Of the filter, cycles per pixel: what the order extends to, at least a third of its distance from zero (where an
+    object of that bandwidth meets its own intensity, twice as wide), at most half its distance from its conjugate."""
     prominence: float
     """Peak amplitude over the median one of its ring: under 10 it may be no carrier."""
 
@@ -67,8 +71,11 @@ def find_carrier(frame: NDArray[np.floating], *, conjugate: bool = False) -> Car
                          expected="a peak ten times the amplitude around it", got=f"{prominence:.1f} times",
                          remedy="Is this an in-line hologram? Use another method.")  # fmt: skip
     rows, columns = (_refined(power, peak, axis) for axis in (0, 1))
-    sign = -1 if conjugate else 1
-    return Carrier(sign * rows, sign * columns, float(np.hypot(rows, columns)) / 3, prominence)
+    rows, columns, radius = _extent(np.maximum(power - 10 * np.median(power[ring]), 0), rows, columns)
+    # Rows that are nearly even don't decide the side: noise would.
+    flipped = rows < -_COMPACT or (abs(rows) <= _COMPACT and columns < 0)
+    sign = -1 if flipped != conjugate else 1
+    return Carrier(sign * rows, sign * columns, radius, prominence)
 
 
 def demodulate(frame: NDArray[np.floating], carrier: Carrier) -> Complex:
@@ -86,28 +93,66 @@ def demodulate(frame: NDArray[np.floating], carrier: Carrier) -> Complex:
     return field * np.exp(-2j * np.pi * (carrier.rows * y + carrier.columns * x)).astype(np.complex64)
 
 
-def flatten(field: NDArray[np.complexfloating], *, order: int = 1, rounds: int = 6) -> Complex:
+def flatten(field: NDArray[np.complexfloating], *, order: int | None = None, rounds: int = 6) -> Complex:
     """The field without tilt and smooth aberrations, background phase 0.
 
-    A polynomial in rows and columns (order 1: tilt alone; 2: curvature too, for optics that aren't telecentric) is fitted to the phase, by way of the phase *differences* between
-    neighbours, which need no unwrapping; then its piston and tilt are refined on the wrapped remainder. Edges of the object
-    are outliers to the differences and are weighted down (iteratively, Cauchy weights).
+    A polynomial in rows and columns is fitted to the phase, by way of the phase *differences* between neighbours, which
+    need no unwrapping; then it is refined on the wrapped remainder. Edges of the object are outliers to the differences
+    and are weighted down (iteratively, Cauchy weights).
+
+    Parameters: `order` of the polynomial, 1 for tilt alone, 2 for curvature too; None takes curvature off where it puts
+    more than a fringe into the field (optics that aren't telecentric), and leaves less than that to the object, from
+    which it can't be told. Raises InputError where the field isn't two-dimensional.
     """
-    if field.ndim != 2 or order < 1:
+    if field.ndim != 2 or (order is not None and order < 1):
         raise InputError(
             "not a field to flatten", expected="[height, width], order 1 or more", got=f"shape {field.shape}, {order}"
         )
     height, width = field.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
-    terms = [(p, q) for p in range(order + 1) for q in range(order + 1 - p) if p + q > 0]
-    surface = _slope_fit(field, terms, y, x, rounds)
+    if order is None:
+        quadratic = _slope_fit(field, _terms(2)[2:], _terms(2), y, x, rounds)
+        order = 2 if np.ptp(quadratic) > _FRINGE_RAD else 1
+    terms = _terms(order)
+    surface = _slope_fit(field, terms, terms, y, x, rounds)
     flat = np.asarray(field * np.exp(-1j * surface), np.complex64)
     return _phase_fit(flat, terms, y, x, rounds)
+
+
+def _terms(order: int) -> list[tuple[int, int]]:
+    """Powers of rows and columns up to an order, piston left out, lowest first."""
+    return [(p, total - p) for total in range(1, order + 1) for p in range(total + 1)]
 
 
 def _windowed_spectrum(frame: NDArray[np.floating]) -> NDArray[np.complex64]:
     window = np.outer(np.hanning(frame.shape[0]), np.hanning(frame.shape[1]))
     return fft.fft2(((frame - frame.mean()) * window).astype(np.float32))
+
+
+def _extent(power: NDArray[np.floating], rows: float, columns: float) -> tuple[float, float, float]:
+    """Centre and filter radius of the order around a peak: its centroid where curvature smears it, else the peak."""
+    fy, fx = _grid(power.shape)
+    spread = 0.0
+    centre = (rows, columns)
+    for _ in range(4):
+        limit = _farthest(centre)
+        dy, dx = _wrapped(fy - centre[0]), _wrapped(fx - centre[1])
+        weight = np.where(np.hypot(dy, dx) < limit, power, 0)
+        total = max(float(weight.sum()), 1e-30)
+        shift = float((weight * dy).sum()) / total, float((weight * dx).sum()) / total
+        spread = float(np.sqrt((weight * ((dy - shift[0]) ** 2 + (dx - shift[1]) ** 2)).sum() / total))
+        if spread < _COMPACT:
+            centre = (rows, columns)
+            break
+        centre = (centre[0] + shift[0], centre[1] + shift[1])
+    radius = min(max(float(np.hypot(*centre)) / 3, _DISC_EDGE * spread), _farthest(centre))
+    return centre[0], centre[1], radius
+
+
+def _farthest(centre: tuple[float, float]) -> float:
+    """Half the distance to zero or to the conjugate, which may be nearer past the sampling limit."""
+    to_conjugate = np.hypot(*(_wrapped(np.asarray(2 * f)) for f in centre))
+    return float(min(np.hypot(*centre), to_conjugate)) / 2
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[Real, Real]:
@@ -128,8 +173,10 @@ def _refined(power: NDArray[np.floating], peak: tuple[np.intp, ...], axis: int) 
     return frequency - 1 if frequency > 0.5 else frequency
 
 
-def _slope_fit(field: NDArray[np.complexfloating], terms: list[tuple[int, int]], y: Real, x: Real, rounds: int) -> Real:
-    """Polynomial surface (rad) whose slopes fit those of the field's phase."""
+def _slope_fit(
+    field: NDArray[np.complexfloating], kept: list[tuple[int, int]], terms: list[tuple[int, int]], y: Real, x: Real, rounds: int
+) -> Real:
+    """The kept terms of the polynomial surface (rad) whose slopes fit those of the field's phase."""
     step = max(1, min(field.shape) // 200)
     down = np.angle(field[1:, :] * np.conj(field[:-1, :]))[::step, ::step]
     right = np.angle(field[:, 1:] * np.conj(field[:, :-1]))[::step, ::step]
@@ -141,7 +188,7 @@ def _slope_fit(field: NDArray[np.complexfloating], terms: list[tuple[int, int]],
     columns = [np.concatenate([part.ravel() for part in slopes(p, q)]) for p, q in terms]
     design, target = np.stack(columns, axis=1), np.concatenate([down.ravel(), right.ravel()]).astype(np.float64)
     coefficients = _robust(design, target, rounds)
-    return np.asarray(sum(c * y**p * x**q for c, (p, q) in zip(coefficients, terms, strict=True)))
+    return np.asarray(sum(c * y**p * x**q for c, (p, q) in zip(coefficients, terms, strict=True) if (p, q) in kept))
 
 
 def _phase_fit(flat: Complex, terms: list[tuple[int, int]], y: Real, x: Real, rounds: int) -> Complex:

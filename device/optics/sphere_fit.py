@@ -205,16 +205,17 @@ def find_sphere(
     radius_px: int | None = None,
     noise: float | None = None,
     valid: NDArray[np.bool_] | None = None,
+    tries: int = _REFINED,
 ) -> SphereFit:
     """The sphere near a pixel, from nothing but ranges: centre, profile, fits from the likeliest starts, the best of them.
 
-    Parameters as in `fit_sphere` and `profile_starts`; `near_px` (row, column) within some six pixels of the centre. With
-    the index free, each start is also tried with an index a little lower and higher and the same optical thickness.
+    Parameters as in `fit_sphere` and `profile_starts`; `near_px` (row, column) within some six pixels of the centre;
+    `tries` starts are followed up. With the index free, each start is also tried with an index a little lower and higher and the same optical thickness.
     """
     centre = hologram_centre(intensity, near_px)
     starts = profile_starts(
         intensity, light, pitch_um, centre, z_range_um=z_range_um, radius_range_um=radius_range_um, index=index,
-        radius_px=radius_px, valid=valid,
+        radius_px=radius_px, valid=valid, count=tries,
     )  # fmt: skip
     reach = radius_px
     if reach is None and starts:

@@ -58,17 +58,34 @@ def super_resolve(frames: Sequence[NDArray[np.floating]], factor: int = 2, *, da
     mean = float(np.mean(frames[0]))
     measured = [np.asarray(f, np.float32) - np.float32(np.mean(f)) for f in frames]
     shifts = [_coarse_shift(measured[0], f) for f in measured]
-    scene = _Scene(measured[0].shape, factor)
+    farthest_px = max(max(abs(dy), abs(dx)) for dy, dx in shifts)
+    if farthest_px > min(frames[0].shape) / 4:
+        raise InputError("frames lie too far apart", where="super-resolution", expected="shifts of a quarter frame at most",
+                         got=f"{farthest_px:.1f} px")  # fmt: skip
+    scene = _Scene(measured[0].shape, factor, int(np.ceil(farthest_px)) + _MARGIN_PX)
     spectrum = np.zeros(scene.shape, np.complex64)
     for _ in range(_ROUNDS):
         spectrum = scene.solve(measured, shifts, damping)
         shifts = [scene.refined_shift(spectrum, f, s) for f, s in zip(measured, shifts, strict=True)]
+        measured = _equal_exposure(measured, [scene.predicted(spectrum, s) for s in shifts])
         shifts = [(dy - shifts[0][0], dx - shifts[0][1]) for dy, dx in shifts]
     spectrum = scene.solve(measured, shifts, damping)
     left = [f - scene.predicted(spectrum, s) for f, s in zip(measured, shifts, strict=True)]
     inner = (slice(_EDGE_PX, -_EDGE_PX),) * 2
     residual = float(np.sqrt(np.mean([np.mean(r[inner] ** 2) for r in left]) / np.mean([np.var(f[inner]) for f in measured])))
     return SuperResolved(np.asarray(fft.ifft2(spectrum).real[scene.window] + mean, np.float32), tuple(shifts), residual)
+
+
+def _equal_exposure(frames: Sequence[Real], predicted: Sequence[Real]) -> list[Real]:
+    """Frames scaled to the first one's exposure, by what each holds of the common scene."""
+    inner = (slice(_EDGE_PX, -_EDGE_PX),) * 2
+    gains = [
+        float(np.vdot(p[inner], f[inner]) / max(float(np.vdot(p[inner], p[inner])), 1e-30))
+        for f, p in zip(frames, predicted, strict=True)
+    ]
+    # A gain this far off isn't exposure: such a frame doesn't show the scene, and stays as it is.
+    ratios = [g / gains[0] if gains[0] > 0 else 1.0 for g in gains]
+    return [f / np.float32(r) if 0.5 < r < 2 else f for f, r in zip(frames, ratios, strict=True)]
 
 
 def _coarse_shift(first: Real, other: Real) -> tuple[float, float]:
@@ -92,11 +109,11 @@ def _coarse_shift(first: Real, other: Real) -> tuple[float, float]:
 class _Scene:
     """The fine grid, and how a frame comes from it: shift, integrate over pixels, sample."""
 
-    def __init__(self, frame_shape: tuple[int, ...], factor: int) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], factor: int, margin_px: int) -> None:
         self.factor = factor
         # A shift brings in what lies outside the frame: unknown, not periodic.
-        self.shape = tuple((n + 2 * _MARGIN_PX) * factor for n in frame_shape)
-        inside = slice(_MARGIN_PX * factor, -_MARGIN_PX * factor)
+        self.shape = tuple((n + 2 * margin_px) * factor for n in frame_shape)
+        inside = slice(margin_px * factor, -margin_px * factor)
         self.window = (inside, inside)
         self.samples = (slice(inside.start, inside.stop, factor),) * 2
         # Cycles per coarse pixel.

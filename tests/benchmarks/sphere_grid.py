@@ -29,34 +29,42 @@ SUBPIXELS = 4
 
 
 def foreign_hologram(
-    radius_um: float, z_um: float, centre_px: tuple[float, float], index: float = INDEX
+    radius_um: float,
+    z_um: float,
+    centre_px: tuple[float, float],
+    index: float = INDEX,
+    *,
+    wavelength_um: float = WAVELENGTH_UM,
+    pitch_um: float = PITCH_UM,
+    medium: float = MEDIUM,
+    side_px: int = SIDE_PX,
 ) -> NDArray[np.float64]:
-    """float64 [SIDE_PX, SIDE_PX], noiseless, unpolarised light."""
+    """float64 [side_px, side_px], noiseless, unpolarised light."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import miepython.field as near
 
     # A grid four times as fine, then summed: a pixel is not a point.
-    fine_um = PITCH_UM / SUBPIXELS
+    fine_um = pitch_um / SUBPIXELS
     offset = (SUBPIXELS - 1) / 2
-    y = ((np.arange(SIDE_PX * SUBPIXELS) - offset) - centre_px[0] * SUBPIXELS) * fine_um
-    x = ((np.arange(SIDE_PX * SUBPIXELS) - offset) - centre_px[1] * SUBPIXELS) * fine_um
+    y = ((np.arange(side_px * SUBPIXELS) - offset) - centre_px[0] * SUBPIXELS) * fine_um
+    x = ((np.arange(side_px * SUBPIXELS) - offset) - centre_px[1] * SUBPIXELS) * fine_um
     rho = np.hypot(y[:, None], x[None, :])
     table = np.linspace(0, float(rho.max()) + 1, 4_000)
     r, theta = np.hypot(table, z_um), np.arctan2(table, z_um)
-    arguments = (WAVELENGTH_UM, 2 * radius_um, index, MEDIUM)
+    arguments = (wavelength_um, 2 * radius_um, index, medium)
     across_axis = np.array(near.e_near(*arguments, r, theta, np.zeros_like(r), include_incident=False))
     along_axis = np.array(near.e_near(*arguments, r, theta, np.full_like(r, np.pi / 2), include_incident=False))
     p = np.sin(theta) * across_axis[0] + np.cos(theta) * across_axis[1]
     q = np.cos(theta) * across_axis[0] - np.sin(theta) * across_axis[1]
     g = -along_axis[2]
-    k = 2 * np.pi * MEDIUM / WAVELENGTH_UM
+    k = 2 * np.pi * medium / wavelength_um
     turned = np.exp(-1j * k * z_um)
     interference, alone = (p + g) * turned, (abs(p) ** 2 + abs(g) ** 2 + abs(q) ** 2) / 2
     slow = CubicSpline(table, interference * np.exp(-1j * k * (r - z_um)))
     wave = slow(rho) * np.exp(1j * k * (np.hypot(rho, z_um) - z_um))
     intensity = 1 + wave.real + CubicSpline(table, alone)(rho)
-    return intensity.reshape(SIDE_PX, SUBPIXELS, SIDE_PX, SUBPIXELS).mean((1, 3))
+    return intensity.reshape(side_px, SUBPIXELS, side_px, SUBPIXELS).mean((1, 3))
 
 
 def recorded(intensity: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -9,11 +9,26 @@ import numpy as np
 import pytest
 
 from device.cli import main
-from tests.benchmarks.real_offaxis import correlation, usaf
+from device.optics.offaxis_reconstruction import reconstruct_offaxis
+from tests.benchmarks.real_offaxis import correlation, far_dice, usaf
 
 
 def test_the_phase_of_the_resolution_target_is_the_published_one(real_data: Path) -> None:
     assert correlation(*usaf(real_data)) > 0.99
+
+
+def test_the_background_hologram_flattens_the_surroundings_of_a_cell(real_data: Path) -> None:
+    cell = np.load(real_data / "offaxis_dhm" / "hl60" / "hologram_cell.npz")
+    found = reconstruct_offaxis(cell["data"], cell["bg_data"])
+    assert np.std(found.phase_rad[:, :20]) < 0.2
+    assert 4.0 < abs(found.phase_rad[90:110, 95:115].mean()) < 8.0
+    assert found.quality.residue_density == 0
+
+
+def test_far_dice_come_into_focus_near_the_stated_metre(real_data: Path) -> None:
+    distance_um, contrast = far_dice(real_data)
+    assert distance_um == pytest.approx(1.0e6, rel=0.2)
+    assert contrast > 10
 
 
 def test_the_command_writes_field_phase_and_picture(

@@ -1,0 +1,130 @@
+"""An off-axis frame to its field, unwrapped phase and how far to trust them, in one call.
+
+offaxis.py has the steps; here they are put in order, with an optional hologram without the object divided out (which
+takes every aberration of the optics with it) and an optional step of propagation into focus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device.errors import InputError
+from device.optics import offaxis
+from device.optics.propagation import propagate
+from device.optics.unwrapping import unwrap
+
+__all__ = ["Focus", "OffAxisQuality", "OffAxisReconstruction", "reconstruct_offaxis"]
+
+Complex = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Focus:
+    """How far, and on what grid, a field is carried into focus."""
+
+    distance_um: float
+    """Along +z, object towards sensor; negative goes back towards an object in front of the recorded plane."""
+    wavelength_um: float
+    """In the medium."""
+    pitch_um: float
+    """Of a pixel at the object."""
+
+
+@dataclass(frozen=True)
+class OffAxisQuality:
+    """What tells a good reconstruction from a bad one; no figure needs a truth."""
+
+    prominence: float
+    """Of the carrier: peak amplitude over the median one of its ring. Under 10 is refused, under 50 is doubtful."""
+    visibility: float
+    """Contrast of the fringes, 0 to 1: twice the order's amplitude over the frame's mean."""
+    residue_density: float
+    """Phase singularities per pixel, 0 to 1: where unwrapping depends on its path. Over 1e-3 the phase has torn lines."""
+    phase_noise_rad: float
+    """Root mean square phase noise of a pixel, from second differences: white part only, a robust estimate."""
+    clipped: float
+    """Share of the frame's pixels at its highest value, 0 to 1: a saturated sensor bends the phase."""
+
+
+@dataclass(frozen=True)
+class OffAxisReconstruction:
+    """One frame's answer."""
+
+    field: Complex
+    """complex64 [height, width], tilt and aberrations off, median amplitude 1, background phase 0."""
+    phase_rad: NDArray[np.float32]
+    """float32 [height, width], unwrapped."""
+    carrier: offaxis.Carrier
+    quality: OffAxisQuality
+
+
+def reconstruct_offaxis(
+    frame: NDArray[np.generic],
+    background: NDArray[np.generic] | None = None,
+    *,
+    conjugate: bool = False,
+    order: int | None = None,
+    focus: Focus | None = None,
+) -> OffAxisReconstruction:
+    """Field and unwrapped phase of an off-axis hologram.
+
+    Parameters: `frame` and `background` (a hologram without the object) real [height, width], of any number type;
+    `conjugate` takes the other order, phase of opposite sign; `order` of the aberrations taken off, None decides between
+    tilt and curvature (`offaxis.flatten`); `focus` carries the field into focus.
+    Raises InputError where there is no carrier or the background doesn't fit, CheckError without scikit-image.
+    """
+    pixels = np.asarray(frame, np.float64)
+    carrier = offaxis.find_carrier(pixels, conjugate=conjugate)
+    field = raw = offaxis.demodulate(pixels, carrier)
+    if background is not None:
+        field = _divided(raw, np.asarray(background, np.float64), carrier)
+    field = offaxis.flatten(field, order=order)
+    if focus is not None and focus.distance_um != 0:
+        field = propagate(field, pitch_um=focus.pitch_um, wavelength_um=focus.wavelength_um, distance_um=focus.distance_um)
+        field = offaxis.flatten(field, order=1)
+    field /= np.complex64(max(float(np.median(np.abs(field))), 1e-30))
+    wrapped = np.angle(field)
+    phase_rad = unwrap(wrapped)
+    quality = OffAxisQuality(
+        prominence=carrier.prominence,
+        visibility=float(min(2 * np.median(np.abs(raw)) / max(abs(float(pixels.mean())), 1e-30), 1.0)),
+        residue_density=float(np.mean(np.abs(_circulation(wrapped)) > np.pi)),
+        phase_noise_rad=_pixel_noise(phase_rad),
+        clipped=float(np.mean(pixels == pixels.max())),
+    )
+    return OffAxisReconstruction(np.asarray(field, np.complex64), phase_rad, carrier, quality)
+
+
+def _divided(field: Complex, background: NDArray[np.float64], carrier: offaxis.Carrier) -> Complex:
+    """The field over the background's, at the object's carrier; where the background is dark the field counts as it is."""
+    if background.shape != field.shape:
+        raise InputError("the background is of another shape", expected=field.shape, got=background.shape)
+    reference = offaxis.demodulate(background, carrier)
+    amplitude = np.abs(reference)
+    usual = float(np.median(amplitude))
+    if usual <= 0:
+        raise InputError("the background holds no fringes at the hologram's carrier", where="off-axis background")
+    # A division by nearly nothing would make the brightest pixels out of the darkest.
+    return np.asarray(field * np.conj(reference) / np.maximum(amplitude, 0.05 * usual) ** 2, np.complex64)
+
+
+def _circulation(wrapped: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Phase gained around each 2 x 2 loop, [height - 1, width - 1]: 0 or +-2 pi at a singularity."""
+
+    def step(difference: NDArray[np.floating]) -> NDArray[np.floating]:
+        return (difference + np.pi) % (2 * np.pi) - np.pi
+
+    down, right = step(np.diff(wrapped, axis=0)), step(np.diff(wrapped, axis=1))
+    return right[:-1] + down[:, 1:] - right[1:] - down[:, :-1]
+
+
+def _pixel_noise(phase_rad: NDArray[np.floating]) -> float:
+    """Noise of one pixel by the median of mixed second differences, every fourth pixel apart, past the filter's grain."""
+    grain = 4
+    y, x = (n // grain * grain for n in phase_rad.shape)
+    coarse = phase_rad[:y:grain, :x:grain]
+    mixed = np.diff(np.diff(coarse, axis=0), axis=1)
+    return float(1.4826 * np.median(np.abs(mixed)) / 2)
