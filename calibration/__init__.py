@@ -1,4 +1,8 @@
-"""The workshop that measures instruments: imports device/, never the other way round.
+"""The workshop that measures instruments; imports device/, never models/.
 
-instruments/  reference instrument files
+cli           `holonode-calibrate`: one guided command per procedure, a record at its end
+frames        frames to measure: live, recorded, or of the twin with the target put in place
+targets       what stands in front of the simulated sensor
+procedures    dark, flat, beads (distance, tilt, pitch), ruling (pitch), flow, counts: pure functions on frames
+instruments   reference instrument files
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.calibration import Calibrations, load_calibrations
 from device.config import AnalysisConfig, Config
 from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import InputError
@@ -21,10 +22,15 @@ from device.records import Models, ModelUse
 if TYPE_CHECKING:
     from device.twin.world import TwinWorld
 
-__all__ = ["Drivers", "Time", "build_drivers", "build_pipeline", "model_store", "twin_world"]
+__all__ = ["Drivers", "Time", "build_drivers", "build_pipeline", "calibrations", "model_store", "twin_world"]
 
 ARTEFACTS = Path(__file__).resolve().parents[1] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
+
+
+_ENVIRONMENT = (
+    "temperature_c", "lamp_ageing", "fouling", "fringe_contrast", "flow_um_s", "prnu", "hot_share", "dark_current_e_s", "row_noise_e",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,11 @@ class Drivers:
 def model_store(config: Config) -> ModelStore:
     """Installed bundles first, then the shipped ones."""
     return ModelStore(Path(config.storage.folder).expanduser() / "models", ARTEFACTS)
+
+
+def calibrations(config: Config, instrument: Instrument) -> Calibrations:
+    """The records that hold for this instrument today."""
+    return load_calibrations(Path(config.calibration.folder).expanduser(), instrument)
 
 
 def build_pipeline(
@@ -93,6 +104,7 @@ def build_pipeline(
 
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
     """The simulated instrument of a configuration."""
+    from device.twin.environment import Environment
     from device.twin.morphology import MORPHOLOGIES
     from device.twin.world import SimulatedTime, TwinWorld
 
@@ -107,6 +119,8 @@ def twin_world(config: Config, *, seed: int | None = None, instrument: Instrumen
         concentration_per_m3=config.twin.concentration_per_m3,
         seed=config.twin.seed if seed is None else seed,
         truth_file=truth,
+        environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
+        model=config.twin.scattering,
     )
     if not config.twin.realtime:
         simulated = SimulatedTime()
@@ -114,11 +128,12 @@ def twin_world(config: Config, *, seed: int | None = None, instrument: Instrumen
     return world
 
 
-def build_drivers(config: Config, instrument: Instrument) -> Drivers:
-    """Camera, lamp and pump as configured, lamp and pump off."""
+def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | None = None) -> Drivers:
+    """Camera, lamp and pump as configured, lamp and pump off; `world` stands in for the simulated instrument's own."""
     from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
 
-    world = twin_world(config, instrument=instrument)
+    if world is None:
+        world = twin_world(config, instrument=instrument)
     lamp: Lamp = TwinLamp(world)
     if config.lamp.driver == "serial":
         from device.drivers.serial_lamp import SerialLamp

@@ -78,6 +78,26 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Particles per cubic metre of air (or per litre of liquid), by morphology."""
     truth_file: str = ""
     """Where to write every simulated particle as JSON lines; empty: nowhere."""
+    scattering: Literal["thin", "multislice", "lorenz-mie"] = "thin"
+    """thin: projections; multislice: through every particle in slices; lorenz-mie: exact, spheres only."""
+    temperature_c: Annotated[float, Meta(ge=-40, le=85)] = 25.0
+    """Of the box: moves wavelength, distance, light and dark current."""
+    lamp_ageing: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Share of its first light that the lamp still gives."""
+    fouling: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Share of the window that is soiled."""
+    fringe_contrast: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Of fringes between the faces of the cover glass."""
+    flow_um_s: NonNegative = 0.0
+    """Speed of the sample while a frame is exposed (motion blur)."""
+    prnu: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
+    """Pixel-to-pixel scatter of the response, relative."""
+    hot_share: Annotated[float, Meta(ge=0, le=0.1)] = 0.0
+    """Share of hot pixels."""
+    dark_current_e_s: NonNegative = 0.0
+    """Dark current per pixel at 25 degrees."""
+    row_noise_e: NonNegative = 0.0
+    """Noise that the pixels of a row share."""
     realtime: bool = True
     """False: pump and exposure take no wall time (demonstrations, tests)."""
 
@@ -125,6 +145,13 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Below this much free disk new records are refused and counted."""
 
 
+class CalibrationConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the instrument's calibration records lie."""
+
+    folder: str = "~/.local/share/holonode/calibration"
+    """Outside the program's folder, so that records survive updates."""
+
+
 class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The broker."""
 
@@ -154,6 +181,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampling: SamplingConfig = SamplingConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     storage: StorageConfig = StorageConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
 
 

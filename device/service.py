@@ -19,7 +19,7 @@ from device import __version__
 from device.analysis.background import normalise
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, Volume, detection_records, interval_record
-from device.app import Drivers, build_drivers, build_pipeline, model_store
+from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
 from device.config import Config, config_hash
 from device.errors import HardwareError, HolonodeError, TransientError
 from device.frames import Exposure, Hologram
@@ -73,7 +73,11 @@ class Service:
         config = self._config
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._asked_to_stop)
-        instrument = load_instrument(config.device.instrument)
+        nominal = load_instrument(config.device.instrument)
+        calibrated = calibrations(config, nominal)
+        for refusal in calibrated.refused:
+            self._say(f"calibration record refused: {refusal}")
+        instrument = calibrated.instrument
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
         folder = Path(config.storage.folder).expanduser()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
@@ -85,11 +89,11 @@ class Service:
                 pipeline.id,
                 pipeline.models,
                 config.sampling.mode,
-                None,
+                calibrated.id,
                 labels,
             )
             link = self._link(outbox, self._info(instrument, pipeline, origin))
-            drivers = build_drivers(config, instrument)
+            drivers = build_drivers(config, nominal)
             self._greet(outbox)
             link.start()
             try:

@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device.config import Config
+    from device.messaging.payloads import Check
 
 __all__ = ["add_arguments", "execute"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
+    parser.add_argument(
+        "--no-optics", action="store_true", help="don't look through the camera (it belongs to the service while that runs)"
+    )
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+
+
+def _optics(config: Config) -> list[Check]:
+    """Today's view against the commissioning baseline, where there is one."""
+    from pathlib import Path
+
+    from device.app import build_drivers
+    from device.calibration import commissioning_record
+    from device.errors import HolonodeError
+    from device.health.optics import compare_optics, look
+    from device.instrument import load_instrument
+    from device.messaging.payloads import Check
+
+    try:
+        instrument = load_instrument(config.device.instrument)
+        record = commissioning_record(Path(config.calibration.folder).expanduser(), instrument)
+        if record is None:
+            return []
+        drivers = build_drivers(config, instrument)
+        try:
+            return compare_optics(look(config, instrument, drivers.camera, drivers.lamp), record)
+        finally:
+            drivers.close()
+    except HolonodeError as error:
+        return [
+            Check(name="optics", status="failed", message=str(error), remedy=error.remedy or "Stop the service, then try again")
+        ]
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -21,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
     from device.health.checks import run_checks
 
     config = load_config(args.config)
-    checks = run_checks(config, model_store(config))
+    checks = run_checks(config, model_store(config)) + ([] if args.no_optics else _optics(config))
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:

@@ -9,6 +9,19 @@ from pathlib import Path
 __all__ = ["add_arguments", "execute"]
 
 
+_CONDITIONS = {
+    "temperature_c": "temperature of the box: moves wavelength, distance, light, dark current",
+    "lamp_ageing": "share of its first light that the lamp still gives, 0 to 1",
+    "fouling": "share of the window that is soiled, 0 to 1",
+    "fringe_contrast": "of fringes of the cover glass, 0 to 1",
+    "flow_um_s": "speed of the sample while a frame is exposed",
+    "prnu": "pixel-to-pixel scatter of the response, relative",
+    "hot_share": "share of hot pixels",
+    "dark_current_e_s": "dark current per pixel at 25 degrees, electrons a second",
+    "row_noise_e": "noise that the pixels of a row share, electrons",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the frames (16-bit PNG)")
@@ -18,12 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--particles", type=float, nargs=2, default=(5.0, 40.0), metavar=("LOW", "HIGH"),
         help="expected particles per field, drawn log-uniformly between the two (default 5 40)",
     )  # fmt: skip
+    parser.add_argument(
+        "--scattering", choices=("thin", "multislice", "lorenz-mie"), help="model of scattering (default: the configuration's)"
+    )
+    for name, text in _CONDITIONS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=float, metavar="X", help=f"{text} (default: the configuration's)"
+        )
     parser.add_argument("--seed", type=int, help="seed (default: the configuration's)")
 
 
 def execute(args: argparse.Namespace) -> int:
     """Write background.png, frame-NNNN.png and the truth."""
     import cv2
+    import msgspec
     import numpy as np
 
     from device.app import twin_world
@@ -38,6 +59,13 @@ def execute(args: argparse.Namespace) -> int:
             got=f"--frames {args.frames} --particles {low:g} {high:g}",
         )  # fmt: skip
     config = load_config(args.config)
+    given = {name: value for name in (*_CONDITIONS, "scattering") if (value := getattr(args, name)) is not None}
+    try:
+        # Through the configuration's own type: the same bounds, the same words.
+        twin = msgspec.convert(msgspec.to_builtins(config.twin) | given, type(config.twin))
+    except msgspec.ValidationError as error:
+        raise InputError("a condition is out of range", where="holonode twin", got=str(error)) from error
+    config = msgspec.structs.replace(config, twin=twin)
     world = twin_world(config, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
@@ -52,5 +80,9 @@ def execute(args: argparse.Namespace) -> int:
             for particle in particles:
                 lines.write(json.dumps({"name": name, "frame": index - 1, **particle.truth()}) + "\n")
                 written += 1
+    conditions = args.truth.with_name(f"{args.truth.stem}-conditions.json")
+    conditions.write_text(
+        json.dumps({"scattering": world.model, "seed": world.seed, **world.environment.truth()}) + "\n", encoding="utf-8"
+    )
     print(f"{args.frames} frames with {written} particles in {args.out}; truth in {args.truth}")
     return 0

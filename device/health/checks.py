@@ -28,6 +28,7 @@ def run_checks(config: Config, store: ModelStore) -> list[Check]:
         _runtime,
         *(lambda name=name: _model(store, name) for name in _models(config)),
         lambda: _instrument(config),
+        lambda: _calibration(config),
         lambda: _store(config),
         lambda: _disk(config),
         lambda: _broker(config),
@@ -90,6 +91,29 @@ def _instrument(config: Config) -> Check:
             name="instrument", status="failed", message=str(error), remedy="Correct device.instrument or the file it names"
         )
     return Check(name="instrument", status="ok", value=instrument.name, message=f"id {instrument.id}")
+
+
+def _calibration(config: Config) -> Check:
+    from device.calibration import load_calibrations
+    from device.instrument import load_instrument
+
+    found = load_calibrations(Path(config.calibration.folder).expanduser(), load_instrument(config.device.instrument))
+    if found.refused:
+        return Check(
+            name="calibration", status="warning", value=f"{len(found.used)} in force", message="; ".join(found.refused),
+            remedy=f"Remove the refused records from {config.calibration.folder}, or measure again: holonode-calibrate --help",
+        )  # fmt: skip
+    if not found.used:
+        return Check(
+            name="calibration", status="warning", message="none: the instrument file's nominal figures are used",
+            remedy="holonode-calibrate dark, flat, distance, pitch",
+        )  # fmt: skip
+    return Check(
+        name="calibration",
+        status="ok",
+        value=found.id,
+        message=", ".join(sorted(r.procedure for r in found.used)) + " in force",
+    )
 
 
 def _store(config: Config) -> Check:

@@ -1,8 +1,9 @@
 """The digital twin: particle morphologies -> scattered field -> sensor.
 
-morphology  species and shapes as voxel volumes of refractive index
+morphology  species and shapes as voxel volumes of refractive index (pollen, spores, matter, water, beads)
 scene       particles at their places and depths, drawn at random or given
-forward     hologram of a scene: `thin` (projected, one transfer function per depth) and `multislice`
+forward     hologram of a scene: `thin` (projected), `multislice`, `lorenz-mie` (mie_scattering: spheres, exact)
+environment heat, fouling, fringes, motion, wear
 sensor      pixel integration, shot and read noise, pedestal, quantisation, Bayer gains
 world       the simulated instrument: lamp, pump, window with its deposits, ageing
 

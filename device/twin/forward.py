@@ -1,10 +1,11 @@
 """From a scene to the intensity on the sensor.
 
-Two models of rising truth:
+Models of rising truth, by name (`scattered_wave(..., model=...)`):
 
-thin        every particle a projected transmission at its own depth, scattered waves added up (no second scattering)
-multislice  the wave is carried through every particle slice by slice (beam propagation) and from plane to plane, on a
-            finer grid, for several wavelengths
+thin         every particle a projected transmission at its own depth, scattered waves added up (no second scattering)
+multislice   the wave is carried through every particle slice by slice (beam propagation); `multislice_hologram` also
+             carries it from plane to plane, on a finer grid, for several wavelengths
+lorenz-mie   the exact wave of homogeneous spheres; nothing else
 
 Partial coherence damps the interference of reference and scattered wave. For a Gaussian line of standard deviation
 s, the average of exp(i phi(lambda)) is exp(-(s dphi/dlambda)^2 / 2); a disc source seen under the angle D / L blurs
@@ -17,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import scipy.special
@@ -24,11 +26,13 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function, fringe_reach_px
+from device.twin.mie_scattering import lorenz_mie_wave
 from device.twin.morphology import Volume
 from device.twin.scene import Particle
 
 __all__ = [
     "Illumination",
+    "Model",
     "coherence_envelope",
     "multislice_hologram",
     "multislice_object_field",
@@ -39,6 +43,9 @@ __all__ = [
 ]
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
+
+Model = Literal["thin", "multislice", "lorenz-mie"]
+"""How particles scatter."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +142,20 @@ def _carried(size: int, pitch_um: float, light: Illumination, distance_um: float
 
 
 def scattered_wave(
-    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination, model: Model = "thin"
 ) -> NDArray[np.complex64]:
     """Sum of the waves that particles scatter onto the sensor, complex64 [height, width]; the incident wave is 1.
 
     Volumes must be sampled at the pitch. Every particle is carried over its own distance on a patch that holds all
-    fringes the pixels can sample; pixel integration acts on the interference term as a sinc.
+    fringes the pixels can sample; pixel integration acts on the interference term as a sinc. InputError where the model
+    can't do a particle.
     """
+    if model == "lorenz-mie":
+        return lorenz_mie_wave(shape, pitch_um, particles, light)
+    exit_wave = _transmission if model == "thin" else _exit_wave
     total = np.zeros(shape, np.complex64)
     for particle in particles:
-        patch = _transmission(particle.volume, light.wavelength_um) - 1
+        patch = exit_wave(particle.volume, light.wavelength_um) - 1
         reach = fringe_reach_px(pitch_um, light.wavelength_um, particle.z_um)
         size = fft.next_fast_len(patch.shape[0] + 2 * reach)
         wave = np.zeros((size, size), np.complex64)

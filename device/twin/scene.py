@@ -56,8 +56,7 @@ def draw_particle(
     diameter = morphology.draw_diameter_um(rng) if diameter_um is None else diameter_um
     x_um, y_um = rng.uniform(0, field_um[1]), rng.uniform(0, field_um[0])
     sub = (x_um / voxel_um - round(x_um / voxel_um), y_um / voxel_um - round(y_um / voxel_um))
-    # Clusters lie on the window; everything else lies as it fell.
-    rotation = None if label == "cluster" else random_rotation(rng)
+    rotation = None if morphology.flat else random_rotation(rng)
     volume = make_volume(morphology.draw(rng, diameter), voxel_um, rotation, sub)
     return Particle(label, float(x_um), float(y_um), float(rng.uniform(*depth_um)), volume, sub)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from device.frames import Exposure, LampState
 from device.instrument import Instrument
-from device.twin.forward import Illumination, scattered_wave
+from device.optics import fft
+from device.optics.propagation import asm_transfer_function
+from device.twin.environment import Environment
+from device.twin.forward import Illumination, Model, scattered_wave
 from device.twin.scene import Particle, draw_particles
 from device.twin.sensor import SensorModel
 
@@ -55,13 +58,18 @@ class TwinWorld:
     """The lamp's true state."""
     lamp_ageing: float = 1.0
     """Share of its first light that the lamp still gives."""
+    environment: Environment = field(default_factory=Environment)
+    """Heat, fouling, wear; `change` moves it while the instrument runs."""
+    model: Model = "thin"
+    """How particles scatter."""
     deposits: list[Particle] = field(default_factory=list)
     """What lies on the window."""
     frames_taken: int = 0
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
-        self._sensor = SensorModel.draw(self.instrument.sensor, self._rng)
+        self._sensor = SensorModel.draw(self.instrument.sensor, self._rng, wear=self.environment)
+        self._shade = self.environment.shade(self._shape, np.random.default_rng([self.seed, 1]))
         self._wave = np.zeros(self._shape, np.complex64)
         self._flow_ml_min = 0.0
         self._pumping_since_s = 0.0
@@ -75,12 +83,13 @@ class TwinWorld:
     @property
     def _light(self) -> Illumination:
         lamp, medium = self.instrument.lamp, self.instrument.optics.medium_index
-        return Illumination(
+        nominal = Illumination(
             wavelength_um=lamp.wavelength_um / medium,
             bandwidth_um=lamp.bandwidth_um / medium,
             source_diameter_um=lamp.source_diameter_um,
             source_distance_um=lamp.source_distance_um or 1e9,
         )
+        return self.environment.drifted(nominal)
 
     def set_flow(self, flow_ml_min: float) -> None:
         """Let the air move; what it carried until now lands."""
@@ -117,12 +126,31 @@ class TwinWorld:
 
     def deposit(self, particles: list[Particle]) -> None:
         """Put particles on the window."""
-        self._wave += scattered_wave(self._shape, self.instrument.sensor.pitch_um, particles, self._light)
+        self._wave += self._scattered(particles)
         self.deposits.extend(particles)
         if self.truth_file is not None:
             with self.truth_file.open("a", encoding="utf-8") as lines:
                 for particle in particles:
                     lines.write(json.dumps({"frame": self.frames_taken, **particle.truth()}) + "\n")
+
+    def _scattered(self, particles: list[Particle]) -> NDArray[np.complex64]:
+        drift_um = self.environment.distance_drift_um
+        moved = [replace(p, z_um=p.z_um + drift_um) for p in particles] if drift_um else particles
+        return scattered_wave(self._shape, self.instrument.sensor.pitch_um, moved, self._light, self.model)
+
+    def change(self, **changes: float) -> None:
+        """Let the environment change by name (`temperature_c=40`); what lies on the window is seen anew."""
+        self.environment = replace(self.environment, **changes)
+        self._shade = self.environment.shade(self._shape, np.random.default_rng([self.seed, 1]))
+        self._wave[:] = self._scattered(self.deposits) if self.deposits else 0
+
+    def show(self, transmission: NDArray[np.complexfloating]) -> None:
+        """Put something else than particles in the object plane: a complex transmission [height, width], a test target."""
+        transfer = asm_transfer_function(
+            self._shape, self.instrument.sensor.pitch_um, self._light.wavelength_um, self.instrument.optics.distance_um
+        )
+        self.advance_window()
+        self._wave += fft.ifft2(fft.fft2(transmission.astype(np.complex64)) * transfer) - np.complex64(1)
 
     def follow_lamp(self, state: Callable[[], LampState]) -> None:
         """Let another lamp than the simulated one shine: `state` tells what it acknowledged last."""
@@ -137,9 +165,12 @@ class TwinWorld:
         """One frame, uint16 [height, width], under the lamp's true state."""
         self._account()
         self.frames_taken += 1
-        intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32)
+        around = self.environment
+        intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32) * self._shade
+        intensity = around.moved(intensity, self.instrument.sensor.pitch_um, exposure.exposure_us)
         lamp = self._other_lamp() if self._other_lamp else self.lamp
-        return self._sensor.expose(intensity, exposure, lamp, self._rng, self.lamp_ageing)
+        light = self.lamp_ageing * around.light_left
+        return self._sensor.expose(intensity, exposure, lamp, self._rng, light, around.temperature_c)
 
     def frames_with_truth(
         self, count: int, per_field: tuple[float, float], exposure: Exposure

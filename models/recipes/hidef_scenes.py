@@ -51,6 +51,10 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+# Shapes the network learns from: a list of its own, so that a species added to the twin doesn't change a recipe.
+_SPECIES = ("birch", "grass", "oak", "ragweed", "alternaria", "cladosporium", "penicillium", "dust", "bead", "cluster")
+
+
 class Shapes:
     """A store of projected shapes, renewed a few at a time, so that scenes don't wait for voxels."""
 
@@ -75,7 +79,7 @@ class Shapes:
 
     def _render(self, diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
         rng = self._rng
-        names = list(MORPHOLOGIES)
+        names = _SPECIES
         weights = np.array([3.0 if name in ("bead", "cluster", "dust") else 1.0 for name in names])
         name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         natural = MORPHOLOGIES[name].draw_diameter_um(rng)

@@ -1,25 +1,36 @@
-"""Particle shapes as voxel volumes of refractive-index contrast.
+"""Particle shapes as voxel volumes of refractive-index contrast: the engine that species draw with.
 
 A particle is star-convex (a radius for every direction) or a union of such bodies. The volume holds the index contrast
 to the embedding medium (real part: refraction, imaginary part: absorption) and is sampled on cubic voxels, edges
 anti-aliased by their distance to the surface.
 
-Sizes are those of palynology and mycology handbooks (typical ranges of the dry or slightly hydrated grain); index
-contrasts are effective values against an adhesive of about 1.47.
+Contrast is the particle's index less the medium's, over the index of the medium that the light travels through to the
+sensor (1 for a window in air, where particles lie in an adhesive of about 1.47; 1.33 for a water channel): the phase it
+makes is 2 pi over the wavelength in that medium.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
 
-__all__ = ["MORPHOLOGIES", "Morphology", "Volume", "make_volume", "random_rotation"]
+__all__ = [
+    "Body",
+    "Morphology",
+    "Volume",
+    "around",
+    "bumps",
+    "furrows",
+    "make_volume",
+    "random_rotation",
+    "rough",
+    "sphere_points",
+]
 
 Float = NDArray[np.float32]
 
@@ -75,6 +86,8 @@ class Morphology:
     """Mean and relative standard deviation of the diameter."""
     limits_um: tuple[float, float]
     """Smallest and largest diameter."""
+    flat: bool = False
+    """Lies on the window as it is drawn, instead of turned at random."""
 
     def draw_diameter_um(self, rng: np.random.Generator) -> float:
         """Log-normal around the mean, within the limits."""
@@ -164,7 +177,7 @@ def _paint(
     view += share * value.reshape(view.shape)
 
 
-def _bumps(directions: Float, height: float, sharpness: float) -> Callable[[Float], Float]:
+def bumps(directions: Float, height: float, sharpness: float) -> Callable[[Float], Float]:
     """Relief of equal bumps (or dips) in the given directions [k, 3]; sharpness is 1 / (angular width, rad)^2."""
 
     def relief(unit: Float) -> Float:
@@ -174,7 +187,7 @@ def _bumps(directions: Float, height: float, sharpness: float) -> Callable[[Floa
     return relief
 
 
-def _furrows(count: int, depth: float, width: float) -> Callable[[Float], Float]:
+def furrows(count: int, depth: float, width: float) -> Callable[[Float], Float]:
     """Relief of meridional furrows (colpi) that fade towards the poles."""
     meridians = np.arange(count) * 2 * np.pi / count
 
@@ -187,7 +200,7 @@ def _furrows(count: int, depth: float, width: float) -> Callable[[Float], Float]
     return relief
 
 
-def _rough(rng: np.random.Generator, amplitude: float, terms: int = 12, sharpness: float = 4.0) -> Callable[[Float], Float]:
+def rough(rng: np.random.Generator, amplitude: float, terms: int = 12, sharpness: float = 4.0) -> Callable[[Float], Float]:
     """Relief of random broad bumps and dips: broken mineral grains."""
     directions = rng.normal(size=(terms, 3)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -199,136 +212,13 @@ def _rough(rng: np.random.Generator, amplitude: float, terms: int = 12, sharpnes
     return relief
 
 
-def _sphere_points(count: int) -> Float:
+def sphere_points(count: int) -> Float:
     """Nearly even directions (Fibonacci lattice), float32 [count, 3]."""
     k = np.arange(count) + 0.5
     polar, azimuth = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
     return np.stack([np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], 1).astype(np.float32)
 
 
-def _around(rng: np.random.Generator, value: float, relative: float) -> float:
+def around(rng: np.random.Generator, value: float, relative: float) -> float:
+    """Log-normal around a value."""
     return float(value * np.exp(rng.normal(0, relative)))
-
-
-_EQUATOR3 = np.array([[np.cos(a), np.sin(a), 0] for a in (0.0, 2.0944, 4.1888)], np.float32)
-
-
-def _birch(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Betula: suboblate, three protruding pores on the equator, smooth."""
-    r = diameter_um / 2
-    relief = _bumps(_EQUATOR3, _around(rng, 0.16, 0.2), 22.0)
-    contrast = _around(rng, 0.013, 0.15) + 0.0006j
-    return [Body((0, 0, 0), (r, r, 0.85 * r), relief, contrast, 0.10, _around(rng, 0.055, 0.15) + 0.003j, 1.3)]
-
-
-def _grass(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Poaceae: spheroidal, one annulate pore, thin wall, starch-filled."""
-    r = diameter_um / 2
-    relief = _bumps(np.array([[1, 0, 0]], np.float32), -_around(rng, 0.12, 0.2), 40.0)
-    stretch = _around(rng, 1.0, 0.06)
-    contrast = _around(rng, 0.012, 0.15) + 0.0005j
-    return [Body((0, 0, 0), (r * stretch, r, r), relief, contrast, 0.05, _around(rng, 0.050, 0.15) + 0.002j, 1.1)]
-
-
-def _oak(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Quercus: prolate, three deep furrows, verrucate."""
-    r = diameter_um / 2
-    relief = _furrows(3, _around(rng, 0.35, 0.15), 0.32)
-    contrast = _around(rng, 0.014, 0.15) + 0.0008j
-    return [Body((0, 0, 0), (r, r, 1.2 * r), relief, contrast, 0.12, _around(rng, 0.055, 0.15) + 0.004j, 1.1)]
-
-
-def _ragweed(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Ambrosia: spheroidal, echinate, with many short conical spines and a thick wall."""
-    r = diameter_um / 2 * 0.9
-    relief = _bumps(_sphere_points(int(rng.integers(50, 80))), _around(rng, 0.20, 0.15), 90.0)
-    contrast = _around(rng, 0.013, 0.15) + 0.0008j
-    return [Body((0, 0, 0), (r, r, r), relief, contrast, 0.16, _around(rng, 0.060, 0.15) + 0.005j, 1.3)]
-
-
-def _alternaria(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Alternaria: dark, club-shaped, in transverse cells that taper into a beak."""
-    cells = int(rng.integers(3, 6))
-    length = diameter_um * 1.9
-    radius = 0.62 * length / cells
-    contrast = _around(rng, 0.030, 0.15) + _around(rng, 0.009, 0.3) * 1j
-    bodies: list[Body] = []
-    for k in range(cells):
-        taper = 1 - 0.55 * (k / (cells - 1)) ** 1.5
-        x = (k / (cells - 1) - 0.5) * (length - 2 * radius)
-        r = radius * taper
-        bodies.append(Body((x, 0, 0), (1.05 * r, r, r), None, contrast, 0.15, contrast * 1.5, 1.05))
-    return bodies
-
-
-def _cladosporium(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Cladosporium: small lemon-shaped to cylindrical conidia, single or two-celled, olive."""
-    r = diameter_um / 2
-    aspect = _around(rng, 1.7, 0.2)
-    contrast = _around(rng, 0.035, 0.15) + _around(rng, 0.004, 0.3) * 1j
-    a, b = r * aspect**0.5, r / aspect**0.5
-    return [Body((0, 0, 0), (a, b, b), None, contrast, 0.1, contrast * 1.4, 1.05)]
-
-
-def _penicillium(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Aspergillus/Penicillium type: a chain of small round conidia."""
-    r = diameter_um / 2
-    contrast = _around(rng, 0.045, 0.15) + 0.002j
-    bodies: list[Body] = []
-    place, heading = np.zeros(3), rng.normal(size=3)
-    for _ in range(int(rng.integers(2, 8))):
-        bodies.append(Body((float(place[0]), float(place[1]), float(place[2])), (r, r, r), None, contrast, 0.0, contrast, 1.05))
-        heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.25, 3)
-        place = place + heading / np.linalg.norm(heading) * 1.9 * r
-    return bodies
-
-
-def _dust(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Mineral dust and soot: angular, from clear quartz to opaque."""
-    r = diameter_um / 2
-    axes = r * np.exp(rng.normal(0, 0.25, 3))
-    opaque = rng.random() < 0.6
-    contrast = complex(rng.uniform(0.04, 0.12), rng.uniform(0.03, 0.15) if opaque else rng.uniform(0, 0.004))
-    shape = (float(axes[0]), float(axes[1]), float(axes[2]))
-    return [Body((0, 0, 0), shape, _rough(rng, 0.45), contrast, 0.0, contrast, 1.6)]
-
-
-def _bead(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Polystyrene microsphere."""
-    r = diameter_um / 2
-    contrast = _around(rng, 0.12, 0.05)
-    return [Body((0, 0, 0), (r, r, r), None, contrast, 0.0, contrast, 1.02)]
-
-
-def _cluster(rng: np.random.Generator, diameter_um: float) -> list[Body]:
-    """Touching microspheres lying on the window."""
-    r = diameter_um / 2
-    contrast = _around(rng, 0.12, 0.05)
-    places = [np.zeros(3)]
-    wanted = int(rng.integers(2, 6))
-    while len(places) < wanted:
-        angle = rng.uniform(0, 2 * np.pi)
-        candidate = places[int(rng.integers(len(places)))] + 2 * r * np.array([np.cos(angle), np.sin(angle), 0])
-        if all(np.linalg.norm(candidate - other) > 1.95 * r for other in places):
-            places.append(candidate)
-    middle = np.mean(places, axis=0)
-    return [Body(tuple((p - middle).tolist()), (r, r, r), None, contrast, 0.0, contrast, 1.02) for p in places]
-
-
-MORPHOLOGIES: Mapping[str, Morphology] = MappingProxyType(
-    {
-        m.name: m
-        for m in (
-            Morphology("birch", _birch, (22.0, 0.07), (17, 28)),
-            Morphology("grass", _grass, (33.0, 0.12), (22, 48)),
-            Morphology("oak", _oak, (27.0, 0.08), (20, 36)),
-            Morphology("ragweed", _ragweed, (19.0, 0.06), (15, 24)),
-            Morphology("alternaria", _alternaria, (15.0, 0.18), (9, 26)),
-            Morphology("cladosporium", _cladosporium, (6.5, 0.22), (3.5, 12)),
-            Morphology("penicillium", _penicillium, (3.5, 0.12), (2.5, 5)),
-            Morphology("dust", _dust, (9.0, 0.5), (3, 40)),
-            Morphology("bead", _bead, (10.0, 0.03), (1, 60)),
-            Morphology("cluster", _cluster, (10.0, 0.03), (1, 60)),
-        )
-    }
-)

@@ -1,0 +1,140 @@
+"""Volume flow from two frames a known time apart: how far each particle went, and at what depth.
+
+In a flat channel the velocity is a parabola over the depth (Bruus, Theoretical Microfluidics (2008), section 3.4), so a
+particle's depth says how its own velocity stands to the mean one: a few particles then tell what a plain average would need
+thousands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from numpy.typing import NDArray
+
+from calibration.procedures.beads import FoundBead
+from calibration.procedures.outcome import Outcome
+from device.calibration import Quantity
+from device.errors import InputError
+from device.instrument import Instrument
+
+__all__ = ["ChannelSection", "displacements_px", "measure_flow"]
+
+_TEMPLATE_PX = 24
+_LEAST_PARTICLES = 5
+
+
+@dataclass(frozen=True)
+class ChannelSection:
+    """The channel across the flow."""
+
+    height_um: float
+    """Along the optical axis."""
+    width_um: float
+    uncertainty: float = 0.005
+    """Of the section's area, relative, one standard deviation."""
+
+
+def displacements_px(
+    first: NDArray[np.floating], second: NDArray[np.floating], places_px: Sequence[tuple[float, float]], reach_px: int
+) -> list[tuple[float, float] | None]:
+    """How far (rows, columns) the ring pattern at each place went, to a fraction of a pixel; None where it isn't found."""
+    a, b = (np.asarray(f, np.float32) for f in (first, second))
+    return [_displacement(a, b, round(row), round(column), reach_px) for row, column in places_px]
+
+
+def _displacement(
+    a: NDArray[np.float32], b: NDArray[np.float32], row: int, column: int, reach_px: int
+) -> tuple[float, float] | None:
+    size = _TEMPLATE_PX
+    if not (size <= row < a.shape[0] - size and size <= column < a.shape[1] - size):
+        return None
+    template = a[row - size : row + size + 1, column - size : column + size + 1]
+    top, left = max(row - size - reach_px, 0), max(column - size - reach_px, 0)
+    area = b[top : row + size + reach_px + 1, left : column + size + reach_px + 1]
+    score = np.asarray(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), np.float32)
+    peak = np.unravel_index(int(np.argmax(score)), score.shape)
+    inside = all(0 < int(p) < n - 1 for p, n in zip(peak, score.shape, strict=True))
+    if not inside or score[peak] < 0.5:
+        return None
+    offsets = [_vertex(score, peak, axis) for axis in (0, 1)]
+    return float(peak[0]) + offsets[0] + top - (row - size), float(peak[1]) + offsets[1] + left - (column - size)
+
+
+def _vertex(score: NDArray[np.floating], peak: tuple[np.intp, ...], axis: int) -> float:
+    here, other = int(peak[axis]), int(peak[1 - axis])
+    line = np.take(score, other, axis=1 - axis)
+    left, top, right = (float(line[here + d]) for d in (-1, 0, 1))
+    return 0.5 * (left - right) / min(left - 2 * top + right, -1e-12)
+
+
+def measure_flow(
+    first: NDArray[np.floating], second: NDArray[np.floating], beads: Sequence[FoundBead], instrument: Instrument,
+    section: ChannelSection, *, interval_s: float, reach_px: int,
+) -> Outcome:  # fmt: skip
+    """Volume flow from the beads of the first of two normalised frames; the channel lies around the instrument's distance.
+
+    `reach_px` is the farthest a particle may go between the frames. InputError for an interval that is none.
+    """
+    if interval_s <= 0:
+        raise InputError("no time between the frames", where="flow", expected="interval_s above 0", got=interval_s)
+    pitch_um = instrument.geometry.object_pitch_um
+    middle = [(n - 1) / 2 for n in first.shape]
+    places = [(b.y_um / pitch_um + middle[0], b.x_um / pitch_um + middle[1]) for b in beads]
+    moved = displacements_px(first, second, places, reach_px)
+    rows = np.array([[b.z_um, *m] for b, m in zip(beads, moved, strict=True) if m is not None]).reshape(-1, 3)
+    if len(rows) < _LEAST_PARTICLES:
+        return Outcome(
+            {}, {"particles": float(len(rows))}, [f"only {len(rows)} particles were followed ({_LEAST_PARTICLES} or more)"]
+        )
+    speed_um_s = np.hypot(rows[:, 1], rows[:, 2]) * pitch_um / interval_s
+    profile = _fit_profile(rows[:, 0], speed_um_s, instrument.geometry.propagation_um, section.height_um)
+    mean_um_s, statistical_um_s, scatter_um_s, count = profile
+    systematic = float(np.hypot(section.uncertainty, instrument.sensor.pitch_uncertainty_um / instrument.sensor.pitch_um))
+    uncertainty_um_s = float(np.hypot(statistical_um_s, systematic * mean_um_s))
+    to_ml_min = section.height_um * section.width_um * 60e-12
+    values = {
+        "flow_ml_min": Quantity(value=mean_um_s * to_ml_min, uncertainty=uncertainty_um_s * to_ml_min, unit="mL/min"),
+        "velocity_um_s": Quantity(value=mean_um_s, uncertainty=uncertainty_um_s, unit="um/s"),
+    }
+    reasons: list[str] = []
+    if scatter_um_s > 0.2 * mean_um_s:
+        reasons.append(
+            f"particles disagree by {scatter_um_s / mean_um_s:.0%} after the profile: the flow isn't steady, or the channel isn't flat"
+        )
+    return Outcome(values, {"velocity_scatter_um_s": scatter_um_s, "particles": float(count)}, reasons)
+
+
+def _fit_profile(
+    z_um: NDArray[np.float64], speed_um_s: NDArray[np.float64], middle_um: float, height_um: float
+) -> tuple[float, float, float, int]:
+    """Mean velocity, its uncertainty (widened to Student's t), scatter and count of a parabola between the walls.
+
+    The channel's middle is fitted too, for depths may share an offset; particles off the parabola weigh little.
+    """
+
+    def model(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        offset = (z_um - middle_um - values[1] * height_um) / (height_um / 2)
+        return 1.5 * values[0] * np.maximum(1 - offset**2, 0)
+
+    def misfit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (model(values) - speed_um_s) / typical
+
+    typical = float(np.median(speed_um_s))
+    solved = scipy.optimize.least_squares(
+        misfit, [typical, 0.0], x_scale=[typical, 0.1], loss="soft_l1", f_scale=0.03,
+        bounds=([0.0, -0.25], [np.inf, 0.25]),
+    )  # fmt: skip
+    residual = model(solved.x) - speed_um_s
+    scale = max(1.4826 * float(np.median(np.abs(residual))), 1e-3 * typical)
+    kept = np.abs(residual) <= 4 * scale
+    degrees = max(int(kept.sum()) - 2, 1)
+    scatter = float(np.sqrt(np.sum(residual[kept] ** 2) / degrees))
+    jacobian = solved.jac[kept]
+    covariance = np.linalg.pinv(jacobian.T @ jacobian) * (scatter / typical) ** 2
+    widening = float(scipy.stats.t.ppf(0.975, degrees) / scipy.stats.norm.ppf(0.975))
+    return float(solved.x[0]), widening * float(np.sqrt(covariance[0, 0])), scatter, int(kept.sum())

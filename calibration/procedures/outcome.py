@@ -1,0 +1,50 @@
+"""What every procedure returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from device.calibration import Quantity
+
+__all__ = ["Outcome", "mean_with_uncertainty", "robust_mean"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures of one procedure."""
+
+    values: dict[str, Quantity]
+    """By name with unit."""
+    residuals: dict[str, float] = field(default_factory=dict)
+    """What stays unexplained, by name with unit."""
+    reasons: list[str] = field(default_factory=list)
+    """Why it failed; empty: passed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the figures."""
+        return not self.reasons
+
+
+def robust_mean(values: NDArray[np.floating]) -> tuple[float, NDArray[np.bool_]]:
+    """Mean of what lies within 3.5 robust standard deviations of the median, and which those are."""
+    middle = float(np.median(values))
+    scale = 1.4826 * float(np.median(np.abs(values - middle)))
+    kept = np.abs(values - middle) <= 3.5 * max(scale, 1e-12)
+    return float(np.mean(values[kept])), kept
+
+
+def mean_with_uncertainty(values: NDArray[np.floating], systematic: float = 0.0) -> tuple[float, float, float, int]:
+    """Robust mean, its standard uncertainty, the scatter of single values, and how many count.
+
+    The statistical share is widened to Student's t, so that twice the uncertainty covers 95 % for few values too.
+    """
+    mean, kept = robust_mean(values)
+    count = int(kept.sum())
+    scatter = float(np.std(values[kept], ddof=1)) if count > 1 else float("inf")
+    widening = float(scipy.stats.t.ppf(0.975, max(count - 1, 1)) / scipy.stats.norm.ppf(0.975))
+    return mean, float(np.hypot(widening * scatter / np.sqrt(count), systematic)), scatter, count

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from calibration.procedures.beads import FoundBead, measure_distance, measure_tilt
+from calibration.procedures.counts import measure_counts
+from calibration.procedures.dark import measure_dark
+from calibration.procedures.flat import measure_flat
+from calibration.procedures.ruling import measure_ruled_pitch
+from device.analysis.baseline import baseline
+from device.calibration import CalibrationRecord, sealed
+from device.errors import InputError
+from device.health.optics import compare_optics
+from device.instrument import Instrument, SensorSpec, load_instrument
+
+SIDE = 128
+
+
+@pytest.fixture
+def instrument() -> Instrument:
+    return load_instrument("bioaerosol-imx219-850nm")
+
+
+def electrons_per_count(sensor: SensorSpec) -> float:
+    return sensor.full_well_e / (2**sensor.bit_depth - 1 - sensor.dark_level_counts)
+
+
+def lit_frames(sensor: SensorSpec, level: float = 0.5, gain: float = 1.0, count: int = 8) -> list[NDArray[np.float32]]:
+    """Poisson light on a sensor whose gain is `gain` times the stated one."""
+    rng = np.random.default_rng(1)
+    per_count = electrons_per_count(sensor) * gain
+    mean_e = level * (2**sensor.bit_depth - 1 - sensor.dark_level_counts) * per_count
+    electrons = rng.poisson(mean_e, (count, SIDE, SIDE)) + rng.normal(0, sensor.read_noise_e, (count, SIDE, SIDE))
+    return list(np.round(electrons / per_count + sensor.dark_level_counts).astype(np.float32))
+
+
+def test_dark_frames_tell_pedestal_read_noise_and_hot_pixels(instrument: Instrument) -> None:
+    sensor, rng = instrument.sensor, np.random.default_rng(2)
+    noise_counts = 3.0
+    frames = rng.normal(sensor.dark_level_counts, noise_counts, (16, SIDE, SIDE))
+    frames[:, 10, 20] += 200
+    outcome = measure_dark(list(np.round(frames)), sensor)
+    assert outcome.passed
+    assert outcome.values["dark_level_counts"].value == pytest.approx(sensor.dark_level_counts, abs=0.1)
+    assert outcome.values["read_noise_e"].value == pytest.approx(noise_counts * electrons_per_count(sensor), rel=0.03)
+    assert outcome.values["hot_pixels"].value == 1
+
+
+def test_dark_frames_with_light_fail(instrument: Instrument) -> None:
+    outcome = measure_dark(lit_frames(instrument.sensor), instrument.sensor)
+    assert "not dark" in outcome.reasons[0]
+
+
+def test_photon_transfer_finds_a_gain_nobody_stated(instrument: Instrument) -> None:
+    outcome = measure_flat(lit_frames(instrument.sensor, gain=1.3), instrument.sensor)
+    assert outcome.passed
+    measured = outcome.values["electrons_per_count"]
+    assert measured.value == pytest.approx(1.3 * electrons_per_count(instrument.sensor), rel=0.03)
+
+
+@pytest.mark.parametrize(("level", "reason"), [(0.03, "10 to 85 %"), (0.999, "saturated")])
+def test_a_flat_at_the_wrong_exposure_fails(instrument: Instrument, level: float, reason: str) -> None:
+    white = 2**instrument.sensor.bit_depth - 1
+    frames = [np.minimum(frame, white) for frame in lit_frames(instrument.sensor, level)]
+    outcome = measure_flat(frames, instrument.sensor)
+    assert any(reason in text for text in outcome.reasons)
+
+
+def test_too_few_frames_are_bad_input(instrument: Instrument) -> None:
+    for measure in (measure_dark, measure_flat):
+        with pytest.raises(InputError, match="too few frames"):
+            measure(lit_frames(instrument.sensor, count=3), instrument.sensor)
+
+
+def a_bead(x_um: float, y_um: float, z_um: float) -> FoundBead:
+    return FoundBead(
+        x_um=x_um, y_um=y_um, z_um=z_um, z_uncertainty_um=0.2, radius_um=5.0, contrast=1.0, residual=0.1
+    )  # fmt: skip
+
+
+def beads_on_a_plane(z_um: float, slope_x: float, slope_y: float, count: int = 12) -> list[FoundBead]:
+    rng = np.random.default_rng(3)
+    at = rng.uniform(-250, 250, (count, 2))
+    scatter = rng.normal(0, 0.2, count)
+    return [a_bead(x, y, z_um + slope_x * x + slope_y * y + s) for (x, y), s in zip(at.tolist(), scatter.tolist(), strict=True)]
+
+
+def test_distance_is_that_of_the_middle_whatever_the_tilt(instrument: Instrument) -> None:
+    beads = [*beads_on_a_plane(510.0, 0.01, -0.02), a_bead(0.0, 0.0, 560.0)]
+    outcome = measure_distance(beads, instrument)
+    assert outcome.passed
+    assert outcome.values["distance_um"].value == pytest.approx(510.0, abs=0.3)
+
+
+def test_distance_states_the_share_of_pitch_and_wavelength(instrument: Instrument) -> None:
+    sure = msgspec.structs.replace(
+        instrument,
+        sensor=msgspec.structs.replace(instrument.sensor, pitch_uncertainty_um=0.0),
+        lamp=msgspec.structs.replace(instrument.lamp, wavelength_uncertainty_um=0.0),
+    )
+    beads = beads_on_a_plane(510.0, 0.0, 0.0)
+    vague = measure_distance(beads, instrument).values["distance_um"].uncertainty
+    assert vague > 3 * measure_distance(beads, sure).values["distance_um"].uncertainty
+
+
+def test_tilt_is_the_slope_of_the_beads(instrument: Instrument) -> None:
+    values = measure_tilt(beads_on_a_plane(500.0, np.tan(np.deg2rad(0.5)), np.tan(np.deg2rad(-0.3))), instrument).values
+    assert values["tilt_x_degrees"].value == pytest.approx(0.5, abs=0.05)
+    assert values["tilt_y_degrees"].value == pytest.approx(-0.3, abs=0.05)
+
+
+def test_few_beads_fail(instrument: Instrument) -> None:
+    few = beads_on_a_plane(500.0, 0.0, 0.0, count=4)
+    assert not measure_distance(few, instrument).passed
+    assert not measure_tilt(few, instrument).passed
+
+
+def test_a_ruling_gives_the_pitch_to_two_thousandths(instrument: Instrument) -> None:
+    true_pitch_um, period_um, angle = 1.125, 40.0, 0.07
+    y, x = np.mgrid[:256, :256] * true_pitch_um
+    lines = np.sign(np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period_um))
+    frame = 1 + 0.4 * lines + np.random.default_rng(4).normal(0, 0.05, lines.shape)
+    outcome = measure_ruled_pitch(frame.astype(np.float32), instrument, period_um, 0.01)
+    assert outcome.values["pitch_um"].value == pytest.approx(true_pitch_um, rel=0.002)
+
+
+def test_a_frame_without_a_ruling_is_bad_input(instrument: Instrument) -> None:
+    noise = np.random.default_rng(5).normal(1, 0.05, (256, 256))
+    with pytest.raises(InputError, match="no ruling"):
+        measure_ruled_pitch(noise, instrument, 40.0, 0.01)
+
+
+def test_counting_intervals_hold_the_true_efficiency_as_often_as_they_say() -> None:
+    rng, held = np.random.default_rng(6), 0
+    for _ in range(400):
+        true_per_ml = 1000 * (1 + rng.normal(0, 0.05))
+        outcome = measure_counts(
+            int(rng.poisson(0.8 * true_per_ml)), volume_ml=1.0, concentration_per_ml=1000, relative_uncertainty=0.05
+        )
+        efficiency = outcome.values["detection_efficiency"]
+        held += abs(efficiency.value - 0.8) <= 1.96 * efficiency.uncertainty
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_too_few_counts_fail() -> None:
+    assert not measure_counts(20, volume_ml=1.0, concentration_per_ml=25, relative_uncertainty=0.05).passed
+
+
+def flat_record(instrument: Instrument, frames: list[NDArray[np.float32]]) -> CalibrationRecord:
+    outcome = measure_flat(frames, instrument.sensor)
+    now = datetime.now(UTC)
+    return sealed(
+        CalibrationRecord(
+            instrument_id=instrument.id, made_at=now, procedure="flat", values=outcome.values, verdict="pass",
+            valid_until=now + timedelta(days=9),
+        )
+    )  # fmt: skip
+
+
+def test_optics_that_have_not_changed_pass_the_comparison(instrument: Instrument) -> None:
+    frames = lit_frames(instrument.sensor)
+    assert {c.status for c in compare_optics(baseline(frames, instrument.sensor), flat_record(instrument, frames))} == {"ok"}
+
+
+def test_a_lamp_at_a_third_of_its_light_is_named(instrument: Instrument) -> None:
+    record = flat_record(instrument, lit_frames(instrument.sensor))
+    checks = compare_optics(baseline(lit_frames(instrument.sensor, level=0.16), instrument.sensor), record)
+    assert {c.name: c.status for c in checks}["background level"] == "warning"
+
+
+def test_dirt_on_the_window_is_named(instrument: Instrument) -> None:
+    record = flat_record(instrument, lit_frames(instrument.sensor))
+    dirty = lit_frames(instrument.sensor)
+    for frame in dirty:
+        frame[::9, ::9] *= 0.6
+    checks = {c.name: c.status for c in compare_optics(baseline(dirty, instrument.sensor), record)}
+    assert checks["background contrast"] == "warning"
+    assert checks["odd pixels"] == "warning"
