@@ -7,7 +7,7 @@ Sign: exp(+i 2 pi z sqrt(1/lambda^2 - f^2)), so +z carries a field from the obje
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "apply_transfer",
     "asm_transfer_function",
     "backpropagate",
+    "choose_method",
     "compute_transfer_function",
     "fringe_reach_px",
     "pad_to",
@@ -27,6 +28,10 @@ __all__ = [
 ]
 
 Complex = NDArray[np.complex64]
+Border = Literal["mirror", "taper", "zero"]
+Method = Literal["angular spectrum", "fresnel"]
+
+_LEAST_BAND = 0.25  # cycles per pixel; what lies beyond half a frame away of finer detail leaves the frame anyway
 
 
 @lru_cache(maxsize=8)
@@ -89,12 +94,15 @@ def propagate(
     wavelength_um: float,
     distance_um: float,
     margin_px: int | None = None,
+    border: Border = "mirror",
 ) -> Complex:
     """Carry a field over `distance_um` (negative: back towards the object).
 
-    Parameters: `field` complex or real [height, width]; `wavelength_um` in the medium; `margin_px` of mirrored border
-    on each side so that what leaves one edge doesn't come in at the other: None takes the reach of the fringes, at most
-    half the field; 0 is periodic.
+    Parameters: `field` complex or real [height, width]; `wavelength_um` in the medium; `margin_px` of border on each side
+    so that what leaves one edge doesn't come in at the other: None takes the reach of the fringes, at most half the field;
+    0 is periodic. `border` says what stands there: 'mirror' (a hologram goes on much as it is), 'taper' (mirrored, fading
+    into the field's mean: apodised), 'zero' (an object that ends inside its frame). Light from outside the frame is unknown
+    whatever stands there: `fringe_reach_px` from the border and closer, trust no fine detail.
     Returns complex64 [height, width]. Raises InputError where the field isn't two-dimensional.
     """
     if field.ndim != 2:
@@ -106,11 +114,42 @@ def propagate(
     margin_y, margin_x = (min(reach, n // 2) for n in (height, width))
     shape = (height, width) if reach == 0 else (pad_to(height, margin_y), pad_to(width, margin_x))
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    border = ((top, shape[0] - height - top), (left, shape[1] - width - left))
-    padded = np.pad(field, border, mode="symmetric") if reach else field
+    edges = ((top, shape[0] - height - top), (left, shape[1] - width - left))
+    padded = _bordered(field, edges, border) if reach else field
     transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
     result = apply_transfer(padded.astype(np.complex64, copy=False), transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
+
+
+def _bordered(
+    field: NDArray[np.generic], edges: tuple[tuple[int, int], tuple[int, int]], border: Border
+) -> NDArray[np.generic]:
+    if border == "zero":
+        return np.pad(field, edges)
+    padded = np.pad(field, edges, mode="symmetric")
+    if border == "taper":
+        fade = np.ones(padded.shape, np.float32)
+        for axis, (before, after) in enumerate(edges):
+            ramp = np.ones(padded.shape[axis], np.float32)
+            ramp[:before] = np.sin(np.linspace(0, np.pi / 2, before, endpoint=False)) ** 2
+            ramp[len(ramp) - after :] = np.sin(np.linspace(np.pi / 2, 0, after)) ** 2
+            fade *= ramp[:, None] if axis == 0 else ramp[None, :]
+        mean = field.mean()
+        padded = mean + (padded - mean) * fade
+    return padded
+
+
+def choose_method(count: int, pitch_um: float, wavelength_um: float, distance_um: float) -> Method:
+    """Which method is exact to a part in a thousand for a frame of `count` pixels (the longer side), padded by half each way.
+
+    The band-limited angular spectrum, as `propagate` does it, as long as its grid samples the fringes that land in the
+    frame; beyond, the single-transform Fresnel method (`device.optics.fresnel`), whose own condition begins before that.
+    Domain: propagation_domain in the benchmarks prints the map.
+    """
+    padded = 2 * count
+    limit = padded * pitch_um / (2 * max(abs(distance_um), 1e-9))
+    band = 1.0 / (wavelength_um * np.hypot(1.0 / limit, 1.0)) * pitch_um  # cycles per pixel that the kernel samples
+    return "angular spectrum" if band >= _LEAST_BAND else "fresnel"
 
 
 def backpropagate(intensity: NDArray[np.floating], geometry: Geometry, distance_um: float | None = None) -> Complex:
