@@ -54,18 +54,35 @@ def compute_transfer_function(
     frequencies whose fringes the grid can't sample at this distance are zero (Matsushima and Shimobaba, eqs. 13, 20).
     """
     height, width = shape
-    fy = fft.fftfreq(height, pitch_um)[:, None]
-    fx = fft.fftfreq(width, pitch_um)[None, :]
+    # The function is even along both axes: one quadrant is computed, the others are read off it.
+    fy = np.arange(height // 2 + 1)[:, None] / (height * pitch_um)
+    fx = np.arange(width // 2 + 1)[None, :] / (width * pitch_um)
     squared = 1.0 / wavelength_um**2 - fx**2 - fy**2
     # The constant carrier exp(ikz) is left out: it would only cost digits in float32.
     phase = 2 * np.pi * distance_um * (np.sqrt(np.maximum(squared, 0.0)) - 1.0 / wavelength_um)
-    transfer = np.exp(1j * phase).astype(np.complex64)
-    transfer[squared < 0] = 0
+    phase = np.remainder(phase, 2 * np.pi).astype(np.float32)
+    quadrant = np.empty(phase.shape, np.complex64)
+    np.cos(phase, out=quadrant.real)
+    np.sin(phase, out=quadrant.imag)
+    quadrant[squared < 0] = 0
     if band_limited and distance_um != 0:
         limit_y = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (height * pitch_um), 1.0))
         limit_x = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (width * pitch_um), 1.0))
-        transfer[(np.abs(fy) > limit_y) | (np.abs(fx) > limit_x)] = 0
+        quadrant[fy[:, 0] > limit_y] = 0
+        quadrant[:, fx[0] > limit_x] = 0
+    half = np.empty((height, quadrant.shape[1]), np.complex64)
+    _mirrored(quadrant, half, 0)
+    transfer = np.empty(shape, np.complex64)
+    _mirrored(half, transfer, 1)
     return transfer
+
+
+def _mirrored(part: Complex, whole: Complex, axis: int) -> None:
+    """Fill an axis in FFT order from its frequencies 0 to Nyquist."""
+    source, target = np.moveaxis(part, axis, 0), np.moveaxis(whole, axis, 0)
+    count, kept = target.shape[0], source.shape[0]
+    target[:kept] = source
+    target[kept:] = source[count - kept : 0 : -1]
 
 
 def fringe_reach_px(pitch_um: float, wavelength_um: float, distance_um: float) -> int:
@@ -80,8 +97,11 @@ def pad_to(length: int, margin: int) -> int:
     return int(fast)
 
 
-def apply_transfer(field: Complex, transfer: Complex) -> Complex:
-    """Multiply a field's spectrum by a transfer function in FFT order; periodic, complex64 [height, width]."""
+def apply_transfer(field: Complex | NDArray[np.float32], transfer: Complex) -> Complex:
+    """Multiply a field's spectrum by a transfer function in FFT order; periodic, complex64 [height, width].
+
+    A real field costs half the forward transform.
+    """
     spectrum: Complex = np.asarray(fft.fft2(field), np.complex64)
     spectrum *= transfer
     return np.asarray(fft.ifft2(spectrum, overwrite_x=True), np.complex64)
@@ -117,7 +137,8 @@ def propagate(
     edges = ((top, shape[0] - height - top), (left, shape[1] - width - left))
     padded = _bordered(field, edges, border) if reach else field
     transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
-    result = apply_transfer(padded.astype(np.complex64, copy=False), transfer)
+    kind = np.complex64 if np.iscomplexobj(padded) else np.float32
+    result = apply_transfer(padded.astype(kind, copy=False), transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
 
 
