@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--range-um", type=float, nargs=2, required=True, metavar=("A", "B"), help="distances to search, object to sensor"
     )
     parser.add_argument("--tiles", action="store_true", help="also find the distance of each region")
+    parser.add_argument(
+        "--box-px", type=int, nargs=4, metavar=("COLUMN", "ROW", "WIDTH", "HEIGHT"), help="focus on what lies in this box alone"
+    )
     parser.add_argument("--tile-px", type=int, default=256, metavar="N", help="side of a region in pixels (default 256)")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame, the metric curve included")
     add_geometry_arguments(parser, distance=False)
@@ -33,7 +36,7 @@ def execute(args: argparse.Namespace) -> int:
     from device.commands.geometry_args import geometry_from
     from device.commands.hologram_input import normalised_frames
     from device.errors import InputError
-    from device.optics.autofocus import estimate_distance, estimate_tiles
+    from device.optics.autofocus import estimate_distance, estimate_tiles, region
 
     low_um, high_um = args.range_um
     if not 0 <= low_um < high_um:
@@ -45,7 +48,8 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError("too small a region", where="--tile-px", expected="32 or more", got=args.tile_px)
     geometry = geometry_from(args, distance_um=high_um)
     for name, frame in normalised_frames(args):
-        estimate = estimate_distance(frame.intensity, geometry, low_um, high_um)
+        intensity = region(frame.intensity, tuple(args.box_px)) if args.box_px else frame.intensity
+        estimate = estimate_distance(intensity, geometry, low_um, high_um)
         tiles: tuple[TileFocus, ...] = ()
         if args.tiles:
             tiles = estimate_tiles(frame.intensity, geometry, low_um, high_um, tile_px=args.tile_px)

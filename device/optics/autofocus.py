@@ -26,15 +26,15 @@ from device.optics.geometry import Geometry
 from device.optics.phase_retrieval import iterate, mirror_pad, scattering_scale
 from device.optics.propagation import apply_transfer, compute_transfer_function
 
-__all__ = ["FocusEstimate", "TileFocus", "estimate_distance", "estimate_tiles"]
+__all__ = ["FocusEstimate", "TileFocus", "estimate_distance", "estimate_tiles", "region"]
 
 Curve = NDArray[np.float64]
 
 _THRESHOLD = 0.25  # of the strongest scatterers: between 0.2 and 0.3 the two criteria bracket the truth
 _MARGIN_PX = 32
 _REGIONS = 3  # per side, for the jackknife
-_COARSE_ITERATIONS, _FINE_ITERATIONS = 4, 10
-_FINE_CANDIDATES = 11
+_COARSE_ITERATIONS, _FINE_ITERATIONS = 2, 8
+_FINE_CANDIDATES = 9
 _EXTENSIONS = 2
 _LEAST_CONTRAST = 1e-3
 
@@ -112,6 +112,24 @@ def estimate_distance(
     if not bracketed:
         uncertainty_um = max(uncertainty_um, (high_um - low_um) / np.sqrt(12))
     return FocusEstimate(distance_um, uncertainty_um, bracketed, coarse_um, explained)
+
+
+def region(intensity: NDArray[np.floating], box_px: tuple[int, int, int, int]) -> NDArray[np.float32]:
+    """The part of a hologram around one object, fading to 1 at its border, so that nothing else is focused on.
+
+    Parameters: `intensity` float [height, width]; `box_px` (column, row, width, height), the fringes included.
+    Raises InputError for a box that isn't 32 pixels a side inside the frame.
+    """
+    column, row, width, height = box_px
+    inside = column >= 0 and row >= 0 and column + width <= intensity.shape[1] and row + height <= intensity.shape[0]
+    if not inside or min(width, height) < 32:
+        raise InputError(
+            "the box is not a part of the frame", expected=f"32 pixels a side or more within {intensity.shape[1]} x {intensity.shape[0]}",
+            got=f"column {column}, row {row}, {width} x {height}",
+        )  # fmt: skip
+    part = np.asarray(intensity[row : row + height, column : column + width], np.float32)
+    fade = np.clip(3 * np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]), 0, 1)
+    return np.asarray(1 + (part - 1) * fade, np.float32)
 
 
 def estimate_tiles(

@@ -68,9 +68,9 @@ def compute_transfer_function(
     if band_limited and distance_um != 0:
         limit_y = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (height * pitch_um), 1.0))
         limit_x = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (width * pitch_um), 1.0))
-        quadrant[fy[:, 0] > limit_y] = 0
-        quadrant[:, fx[0] > limit_x] = 0
-    half = np.empty((height, quadrant.shape[1]), np.complex64)
+        quadrant[fy.ravel() > limit_y] = 0
+        quadrant[np.broadcast_to(fx > limit_x, quadrant.shape)] = 0
+    half = np.empty((height, width // 2 + 1), np.complex64)
     _mirrored(quadrant, half, 0)
     transfer = np.empty(shape, np.complex64)
     _mirrored(half, transfer, 1)
@@ -137,8 +137,8 @@ def propagate(
     edges = ((top, shape[0] - height - top), (left, shape[1] - width - left))
     padded = _bordered(field, edges, border) if reach else field
     transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
-    kind = np.complex64 if np.iscomplexobj(padded) else np.float32
-    result = apply_transfer(padded.astype(kind, copy=False), transfer)
+    single: Any = padded.astype(np.complex64 if np.iscomplexobj(padded) else np.float32, copy=False)
+    result = apply_transfer(single, transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
 
 

@@ -257,7 +257,7 @@ def hologram_centre(
         return float(near_px[0]), float(near_px[1])
     patch = np.asarray(intensity[row - reach : row + reach + 1, column - reach : column + reach + 1], np.float32)
     window = np.outer(np.hanning(2 * reach + 3)[1:-1], np.hanning(2 * reach + 3)[1:-1]).astype(np.float32)
-    patch = (patch - cv2.GaussianBlur(patch, (0, 0), 8)) * window
+    patch = (patch - cv2.GaussianBlur(patch, (0, 0), max(reach / 4, 4))) * window
     side = 2 * patch.shape[0]
     spectrum = np.fft.rfft2(patch, (side, side))
     itself = np.fft.irfft2(spectrum**2, (side, side))

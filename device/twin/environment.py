@@ -5,24 +5,23 @@ Everything is off, or as mild as a new box, by default.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
 from device.optics import fft
-from device.twin.forward import Illumination
 
 __all__ = ["Environment"]
 
 REFERENCE_C = 25.0
 WAVELENGTH_DRIFT_UM_PER_K = 0.00025
-"""Of an 850 nm LED: 0.2 to 0.3 nm/K (Osram application note 'Temperature measurement of infrared LEDs', 2021)."""
+"""Of an 850 nm LED: data sheets give 0.2 to 0.3 nm/K."""
 DISTANCE_DRIFT_UM_PER_K = 0.05
 """Of a printed or milled spacer of about 0.5 mm with its glue, 1e-4 per kelvin."""
 LED_OUTPUT_PER_K = -0.003
-"""Relative output of a near-infrared LED, -0.2 to -0.5 % per kelvin (the same note)."""
+"""Relative output of a near-infrared LED, -0.2 to -0.5 % per kelvin (data sheets)."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,10 @@ class Environment:
         warmth = 1 + LED_OUTPUT_PER_K * (self.temperature_c - REFERENCE_C)
         return self.lamp_ageing * max(warmth, 0.0) * (1 - 0.5 * self.fouling)
 
-    def drifted(self, light: Illumination) -> Illumination:
-        """The light at this temperature."""
-        return replace(
-            light, wavelength_um=light.wavelength_um + WAVELENGTH_DRIFT_UM_PER_K * (self.temperature_c - REFERENCE_C)
-        )
+    @property
+    def wavelength_drift_um(self) -> float:
+        """How much longer the lamp's vacuum wavelength is."""
+        return WAVELENGTH_DRIFT_UM_PER_K * (self.temperature_c - REFERENCE_C)
 
     @property
     def distance_drift_um(self) -> float:
@@ -96,5 +94,5 @@ class Environment:
             "temperature_c": self.temperature_c, "lamp_ageing": self.lamp_ageing, "fouling": self.fouling,
             "fringe_contrast": self.fringe_contrast, "flow_um_s": self.flow_um_s, "light_left": self.light_left,
             "distance_drift_um": self.distance_drift_um,
-            "wavelength_drift_um": WAVELENGTH_DRIFT_UM_PER_K * (self.temperature_c - REFERENCE_C),
+            "wavelength_drift_um": self.wavelength_drift_um,
         }  # fmt: skip

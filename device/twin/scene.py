@@ -36,8 +36,16 @@ class Particle:
         return self.volume.esd_um
 
     def truth(self) -> dict[str, float | str]:
-        """What a truth file says of it."""
-        return {"label": self.label, "x_um": self.x_um, "y_um": self.y_um, "z_um": self.z_um, "esd_um": self.esd_um}
+        """What a truth file says of it: the middle of its silhouette, which the volume's middle needn't be."""
+        sub_um = [s * self.volume.voxel_um for s in self.sub_px]  # the volume was sampled with this shift in it
+        x_um, y_um = (c - s for c, s in zip(self.volume.centroid_um, sub_um, strict=True))
+        return {
+            "label": self.label,
+            "x_um": self.x_um + x_um,
+            "y_um": self.y_um + y_um,
+            "z_um": self.z_um,
+            "esd_um": self.esd_um,
+        }
 
 
 def draw_particle(

@@ -83,13 +83,12 @@ class TwinWorld:
     @property
     def _light(self) -> Illumination:
         lamp, medium = self.instrument.lamp, self.instrument.optics.medium_index
-        nominal = Illumination(
-            wavelength_um=lamp.wavelength_um / medium,
+        return Illumination(
+            wavelength_um=(lamp.wavelength_um + self.environment.wavelength_drift_um) / medium,
             bandwidth_um=lamp.bandwidth_um / medium,
             source_diameter_um=lamp.source_diameter_um,
             source_distance_um=lamp.source_distance_um or 1e9,
         )
-        return self.environment.drifted(nominal)
 
     def set_flow(self, flow_ml_min: float) -> None:
         """Let the air move; what it carried until now lands."""

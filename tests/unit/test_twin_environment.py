@@ -72,7 +72,7 @@ def test_motion_blurs_by_the_distance_flown() -> None:
 
 def test_warmth_moves_wavelength_distance_and_light() -> None:
     warm = Environment(temperature_c=45.0)
-    assert warm.drifted(LIGHT).wavelength_um == pytest.approx(0.855)
+    assert warm.wavelength_drift_um == pytest.approx(0.005)
     assert warm.distance_drift_um == pytest.approx(1.0)
     assert warm.light_left == pytest.approx(0.94)
 

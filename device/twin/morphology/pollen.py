@@ -1,10 +1,9 @@
 """Pollen, in an adhesive of index 1.47 under air.
 
-Sizes and ornament after Hesse et al., Pollen Terminology (2009), doi:10.1007/978-3-211-79895-5, and Halbritter et al.,
-Illustrated Pollen Terminology (2018), doi:10.1007/978-3-319-71365-6; hydrated diameters after Beug, Leitfaden der
-Pollenbestimmung (2004). Wall 1.5 to 2 um thick; effective contrast of wall and content against the adhesive from immersion
-measurements (exine about 1.52 to 1.55, content about 1.48 to 1.49; Charriere et al., Appl. Opt. 45, 8209 (2006),
-doi:10.1364/AO.45.008209).
+Sizes and ornament after Hesse et al., Pollen Terminology: An Illustrated Handbook (Springer, 2009), and Halbritter et al.,
+Illustrated Pollen Terminology (Springer, 2018), doi:10.1007/978-3-319-71365-6; hydrated diameters after Beug, Leitfaden der
+Pollenbestimmung (Pfeil, 2004). Walls are 1.5 to 2 um thick. Indices are assumed, not measured: exine about 1.52 to 1.55 and
+content about 1.48 to 1.49, so that the contrasts to the adhesive are effective values.
 """
 
 from __future__ import annotations

@@ -47,6 +47,8 @@ class Volume:
     """Diameter of the disc that has the area of the particle's silhouette."""
     length_um: float
     """Longest extent of the silhouette's bounding box."""
+    centroid_um: tuple[float, float] = (0.0, 0.0)
+    """Middle of the silhouette (x, y), from the middle of the volume."""
 
     @property
     def optical_path_um(self) -> NDArray[np.complex64]:
@@ -130,17 +132,23 @@ def make_volume(
     half_um = max(float(np.abs(c).max()) + r for c, r in zip(centres, reaches, strict=True))
     half = int(np.ceil(half_um / voxel_um)) + 2
     contrast = np.zeros((2 * half + 1,) * 3, dtype=np.complex64)
+    filled = np.zeros(contrast.shape, np.float32)
     for body, centre, reach in zip(bodies, centres, reaches, strict=True):
-        _paint(contrast, body, centre, reach, turn, voxel_um, offset_px)
-    silhouette = np.abs(contrast).max(axis=0) > 0.25 * np.abs(contrast).max()
-    rows, columns = np.nonzero(silhouette)
+        _paint(contrast, filled, body, centre, reach, turn, voxel_um, offset_px)
+    # Voxels at the edge count by how far they are filled: a small sphere keeps its area on coarse voxels.
+    silhouette = filled.max(axis=0)
+    area = float(silhouette.sum())
+    rows, columns = np.nonzero(silhouette > 0.5)
     extent = max(np.ptp(rows), np.ptp(columns)) + 1 if rows.size else 1
-    esd_um = 2 * np.sqrt(silhouette.sum() / np.pi) * voxel_um
-    return Volume(contrast, voxel_um, float(esd_um), float(extent * voxel_um))
+    away = np.arange(2 * half + 1) - half
+    centroid = [float((silhouette.sum(axis=axis) * away).sum() / max(area, 1e-9)) * voxel_um for axis in (0, 1)]
+    esd_um = 2 * np.sqrt(area / np.pi) * voxel_um
+    return Volume(contrast, voxel_um, float(esd_um), float(extent * voxel_um), (centroid[0], centroid[1]))
 
 
 def _paint(
     contrast: NDArray[np.complex64],
+    filled: NDArray[np.float32],
     body: Body,
     centre: Float,
     reach_um: float,
@@ -175,6 +183,8 @@ def _paint(
     share = inside.reshape(view.shape)
     view *= 1 - share
     view += share * value.reshape(view.shape)
+    occupied = filled[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+    np.maximum(occupied, share, out=occupied)
 
 
 def bumps(directions: Float, height: float, sharpness: float) -> Callable[[Float], Float]:

@@ -1,7 +1,7 @@
 """What swims and drifts in water of index 1.33; contrasts are relative to it (index difference over 1.33).
 
 Sizes: diatoms after Round, Crawford and Mann, The Diatoms (1990); Euglena after Leander et al. in Handbook of the Protists
-(2017), doi:10.1007/978-3-319-28149-0_13; Giardia cysts (8 to 14 um) and Cryptosporidium oocysts (4 to 6 um) after the US
+(Springer, 2017), doi:10.1007/978-3-319-28149-0; Giardia cysts (8 to 14 um) and Cryptosporidium oocysts (4 to 6 um) after the US
 EPA's Method 1623 (2005); rotifers after Wallace et al. in Thorp and Covich's Freshwater Invertebrates (2015). Indices: silica
 frustule 1.43, cytoplasm 1.36 to 1.39 (Aas, J. Plankton Res. 18, 2223 (1996), doi:10.1093/plankt/18.12.2223).
 """
