@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test lint test-faults test-training bench bench-real bench-sampler bench-hidef lock clean
+.PHONY: run test lint test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -51,13 +51,28 @@ test-faults: $(VENV)/.dev mosquitto
 test-training: $(VENV)/.train
 	$(BIN)/python -m pytest -m training
 
-bench: bench-real bench-sampler bench-hidef
+bench: bench-real bench-physics bench-calibration bench-sampler bench-hidef
 
 bench-real: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.real_beads
 	$(BIN)/python -m tests.benchmarks.real_focus
 	$(BIN)/python -m tests.benchmarks.real_field
 	$(BIN)/python -m tests.benchmarks.empty_frames
+	$(BIN)/python -m tests.benchmarks.real_multi_height
+	$(BIN)/python -m tests.benchmarks.real_offaxis
+
+# one core: ratios are per core. PyHoloscope for optics_speed: pip install PyHoloscope
+bench-physics: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.propagation_domain
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.sphere_grid
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.multi_height_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.super_resolution
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.twin_speed
+	-OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.optics_speed
+
+# about an hour
+bench-calibration: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.calibration_twin --trials 500
 
 bench-sampler: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.sampler_truth
