@@ -35,7 +35,7 @@ def lorenz_mie_wave(
 
 
 def _add_sphere(total: NDArray[np.complex64], pitch_um: float, particle: Particle, light: Illumination) -> None:
-    if particle.label != "bead":
+    if particle.label not in {"bead", "bead-in-water"}:
         raise InputError(
             "only spheres have an exact wave", where="twin model lorenz-mie", expected="beads", got=particle.label,
             remedy="Use the model multislice for other shapes.",

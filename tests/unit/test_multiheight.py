@@ -30,13 +30,18 @@ def _object(seed: int) -> NDArray[np.complex128]:
 
 
 def _frame(
-    wave: NDArray[np.complex128], z_um: float, shift_px: tuple[float, float] = (0, 0), turn_rad: float = 0.0, seed: int = 0
+    wave: NDArray[np.complex128],
+    z_um: float,
+    shift_px: tuple[float, float] = (0, 0),
+    turn_rad: float = 0.0,
+    seed: int = 0,
+    wavelength_um: float = WAVELENGTH_UM,
 ) -> NDArray[np.float32]:
     """The camera's middle third, integrated over its pixels, with shot noise of 5,000 electrons."""
     side = wave.shape[0]
     f = np.fft.fftfreq(side, PITCH_UM / FINE)
     fy, fx = f[:, None], f[None, :]
-    phase = 2 * np.pi * z_um * np.sqrt(np.maximum(1 / WAVELENGTH_UM**2 - fy**2 - fx**2, 0))
+    phase = 2 * np.pi * z_um * np.sqrt(np.maximum(1 / wavelength_um**2 - fy**2 - fx**2, 0))
     phase = phase - 2 * np.pi * PITCH_UM * (fy * shift_px[0] + fx * shift_px[1])
     intensity = np.abs(np.fft.ifft2(np.fft.fft2(wave) * np.exp(1j * phase))) ** 2
     if turn_rad:
@@ -102,6 +107,16 @@ def test_every_further_frame_helps() -> None:
     quality = [_correlation(retrieve_multi_height(frames[:n], _geometries()[:n]).field, _truth(wave)) for n in (1, 2, 4)]
     assert quality == sorted(quality)
     assert quality[-1] > quality[0] + 0.03
+
+
+def test_three_wavelengths_at_one_height_serve_as_three_heights() -> None:
+    wave = _object(6)
+    colours = (0.80, 0.85, 0.91)
+    frames = [_frame(wave, 600.0, seed=k, wavelength_um=c) for k, c in enumerate(colours)]
+    one = retrieve_multi_height(frames[:1], [Geometry(colours[0], PITCH_UM, 600.0)])
+    three = retrieve_multi_height(frames, [Geometry(c, PITCH_UM, 600.0) for c in colours])
+    assert _correlation(three.field, _truth(wave)) > _correlation(one.field, _truth(wave)) + 0.01
+    assert _correlation(three.field, _truth(wave)) > 0.9
 
 
 def test_a_wrong_distance_shows_in_what_stays_unexplained() -> None:

@@ -17,7 +17,7 @@ from device.errors import InputError
 from device.frames import Exposure, LampState
 from device.instrument import load_instrument
 from device.twin.environment import Environment
-from device.twin.forward import Illumination, scattered_wave
+from device.twin.forward import Illumination, coherence_envelope, scattered_wave
 from device.twin.morphology import Body, make_volume
 from device.twin.scene import Particle, draw_particle
 from device.twin.sensor import SENSORS, SensorModel
@@ -132,3 +132,26 @@ def test_conditions_are_flags_and_stand_beside_the_truth(tmp_path: Path, capsys:
     capsys.readouterr()
     assert main([*arguments, "--fouling", "3"]) == 2
     assert "fouling" in capsys.readouterr().err
+
+
+def test_a_gaussian_line_damps_each_frequency_as_its_spectrum_says() -> None:
+    """The average of exp(i phase) over the spectrum, summed numerically, against the envelope the twin uses."""
+    wavelength_um, bandwidth_um, z_um, side, pitch_um = 0.85, 0.02, 800.0, 256, 1.12
+    envelope = coherence_envelope((side, side), pitch_um, Illumination(wavelength_um, bandwidth_um), z_um)[0]
+    frequency = np.fft.fftfreq(side, pitch_um)
+    deviation = bandwidth_um / (2 * np.sqrt(2 * np.log(2)))
+    lines = wavelength_um + deviation * np.linspace(-5, 5, 2001)
+    weights = np.exp(-0.5 * np.linspace(-5, 5, 2001) ** 2)
+    phase = 2 * np.pi * z_um * (np.sqrt(1 / lines[:, None] ** 2 - frequency[None, :] ** 2) - 1 / lines[:, None])
+    exact = np.abs((weights[:, None] * np.exp(1j * phase)).sum(0) / weights.sum())
+    assert np.abs(envelope - exact).max() < 0.01
+
+
+def test_a_round_source_blurs_to_the_zero_of_its_transform() -> None:
+    """van Cittert-Zernike: a disc of diameter D z / L leaves no fringe of frequency 1.2197 / diameter."""
+    light = Illumination(0.85, 0.0, 200.0, 20_000.0)
+    blur_um = 200.0 * 500.0 / (20_000.0 - 500.0)
+    side, pitch_um = 2_000, 0.5
+    envelope = coherence_envelope((1, side), pitch_um, light, 500.0)[0, : side // 2]
+    frequency = np.fft.fftfreq(side, pitch_um)[: side // 2]
+    assert frequency[int(np.argmax(envelope < 0))] == pytest.approx(1.2197 / blur_um, rel=0.01)

@@ -104,6 +104,13 @@ def _bubble(_rng: np.random.Generator, diameter_um: float) -> list[Body]:
     return [Body((0, 0, 0), (r, r, r), None, contrast, 0.0, contrast, 1.02)]
 
 
+def _bead(rng: np.random.Generator, diameter_um: float) -> list[Body]:
+    """Polystyrene microsphere in water (index 1.58 to 1.59 in the red and near infrared)."""
+    r = diameter_um / 2
+    contrast = _relative(around(rng, 1.585, 0.002))
+    return [Body((0, 0, 0), (r, r, r), None, contrast, 0.0, contrast, 1.02)]
+
+
 def _detritus(rng: np.random.Generator, diameter_um: float) -> list[Body]:
     """Organic detritus: an irregular, loose flake of several lumps."""
     r = diameter_um / 2
@@ -125,6 +132,7 @@ WATER = (
     Morphology("cryptosporidium", _cryptosporidium, (5.0, 0.07), (4, 6)),
     Morphology("rotifer", _rotifer, (75.0, 0.2), (45, 120)),
     Morphology("bubble", _bubble, (30.0, 0.6), (4, 200)),
+    Morphology("bead-in-water", _bead, (10.0, 0.03), (1, 60)),
     Morphology("detritus", _detritus, (20.0, 0.6), (4, 120)),
 )
-"""Diatoms, Euglena, Giardia and Cryptosporidium, rotifers, bubbles, detritus (the diameter of long ones is their breadth)."""
+"""Diatoms, Euglena, Giardia and Cryptosporidium, rotifers, bubbles, beads, detritus (the diameter of long ones is their breadth)."""
