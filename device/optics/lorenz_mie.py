@@ -186,7 +186,7 @@ def sphere_hologram(
     field = radial_field(light, radius_um, index, z_um, table)
     visible = fringe_visibility(light, z_um, rho, azimuth)
     if polarisation_rad is None:
-        mean, quadratic = _interpolated(table, field.mean, rho, light, z_um), np.interp(rho, table, field.intensity)
+        mean, quadratic = _interpolated(table, field.mean, rho, light, z_um), CubicSpline(table, field.intensity)(rho)
         return 1 + 2 * visible * mean.real + quadratic
     along, across, axial = (_interpolated(table, f, rho, light, z_um) for f in (field.along, field.across, field.axial))
     twice = 2 * (azimuth - polarisation_rad)
