@@ -2,6 +2,7 @@
 
 morphology  species and shapes as voxel volumes of refractive index (pollen, spores, matter, water, beads)
 scene       particles at their places and depths, drawn at random or given
+illumination the light and its coherence
 forward     hologram of a scene: `thin` (projected), `multislice`, `lorenz-mie` (mie_scattering: spheres, exact)
 environment heat, fouling, fringes, motion, wear
 sensor      pixel integration, shot and read noise, pedestal, quantisation, Bayer gains

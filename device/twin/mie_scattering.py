@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,8 @@ from scipy.interpolate import CubicSpline
 from device.errors import InputError
 from device.optics.lorenz_mie import Light, fringe_visibility, radial_field
 from device.optics.propagation import fringe_reach_px
-
-if TYPE_CHECKING:
-    from device.twin.forward import Illumination
-    from device.twin.scene import Particle
+from device.twin.illumination import Illumination
+from device.twin.scene import Particle
 
 __all__ = ["lorenz_mie_wave"]
 

@@ -20,7 +20,8 @@ from device.instrument import Instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
 from device.twin.environment import Environment
-from device.twin.forward import Illumination, Model, scattered_wave
+from device.twin.forward import Model, scattered_wave
+from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particles
 from device.twin.sensor import SensorModel
 

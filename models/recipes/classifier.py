@@ -24,7 +24,8 @@ from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
-from device.twin.forward import Illumination, object_field, thin_hologram
+from device.twin.forward import object_field, thin_hologram
+from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle
 from models.recipes.hidef import field_method
 from models.training.export import BundleSpec, to_tflite, write_bundle

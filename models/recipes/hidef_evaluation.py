@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, propagate
-from device.twin.forward import Illumination, multislice_hologram, multislice_object_field
+from device.twin.forward import multislice_hologram, multislice_object_field
+from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle
 
 __all__ = ["METRICS", "Score", "ScoringField", "evaluate", "field_metrics", "scoring_fields"]

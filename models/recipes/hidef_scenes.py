@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function, propagate
-from device.twin.forward import Illumination, coherence_envelope, paste
+from device.twin.forward import paste
+from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
 
 __all__ = ["SceneRange", "Shapes", "samples"]

@@ -24,7 +24,8 @@ from device.analysis.background import normalise
 from device.instrument import Instrument, load_instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
-from device.twin.forward import Illumination, _exit_wave, coherence_envelope, scattered_wave
+from device.twin.forward import _exit_wave, scattered_wave
+from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
 from device.twin.scene import Particle
 from tests.benchmarks.sphere_grid import foreign_hologram

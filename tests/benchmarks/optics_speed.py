@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from device.optics.autofocus import estimate_distance
 from device.optics.geometry import Geometry
 from device.optics.propagation import compute_transfer_function, propagate
-from device.twin.forward import Illumination, scattered_wave
+from device.twin.forward import scattered_wave
+from device.twin.illumination import Illumination
 from device.twin.scene import draw_particle
 
 SIDE_PX, PITCH_UM, WAVELENGTH_UM, DISTANCE_UM = 2048, 1.12, 0.85, 500.0

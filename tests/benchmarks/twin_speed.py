@@ -13,7 +13,8 @@ import numpy as np
 
 from device.frames import Exposure, LampState
 from device.instrument import load_instrument
-from device.twin.forward import Illumination, scattered_wave
+from device.twin.forward import scattered_wave
+from device.twin.illumination import Illumination
 from device.twin.scene import draw_particle, snap_depths
 from device.twin.sensor import SensorModel
 from tests.worlds import small_instrument

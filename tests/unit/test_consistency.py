@@ -12,7 +12,8 @@ from device.frames import Exposure, LampState
 from device.instrument import SensorSpec
 from device.optics.consistency import ChiSquared, chi_squared, intensity_variance, predicted_intensity
 from device.optics.geometry import Geometry
-from device.twin.forward import Illumination, object_field
+from device.twin.forward import object_field
+from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle
 from device.twin.sensor import SensorModel
 

@@ -10,7 +10,8 @@ from device.frames import Exposure, LampState
 from device.instrument import SensorSpec
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
-from device.twin.forward import Illumination, multislice_hologram, object_field, thin_hologram
+from device.twin.forward import multislice_hologram, object_field, thin_hologram
+from device.twin.illumination import Illumination
 from device.twin.morphology import MORPHOLOGIES, Body, Volume, make_volume, random_rotation
 from device.twin.scene import Particle, draw_particle
 from device.twin.sensor import SensorModel

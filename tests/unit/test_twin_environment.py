@@ -17,7 +17,8 @@ from device.errors import InputError
 from device.frames import Exposure, LampState
 from device.instrument import load_instrument
 from device.twin.environment import Environment
-from device.twin.forward import Illumination, coherence_envelope, scattered_wave
+from device.twin.forward import scattered_wave
+from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
 from device.twin.scene import Particle, draw_particle
 from device.twin.sensor import SENSORS, SensorModel
