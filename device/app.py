@@ -97,7 +97,7 @@ def build_pipeline(
             uses["classifier"] = bundle.use
         elif strict:
             raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
-    chosen = PipelineSettings(settings.min_esd_um, settings.max_esd_um, settings.reject_below)
+    chosen = PipelineSettings(settings.min_esd_um, settings.max_esd_um, settings.reject_below, settings.refine_iterations)
     labels = classifier.manifest.labels if classifier else ("particle",)
     return Pipeline(chosen, network, classifier, Models(**uses)), labels
 

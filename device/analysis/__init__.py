@@ -4,6 +4,7 @@ background   raw frame -> Hologram, with or without a background
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres
+refine       a few iterations of physics on what the network found
 measure      masks -> Particle: place, size, shape, phase
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from device.analysis.locate import is_empty
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
+from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import Segment, SegmentSettings, segment
 from device.frames import Hologram
 from device.optics.geometry import Geometry
@@ -44,6 +45,8 @@ class PipelineSettings:
     """Larger particles are not reported."""
     reject_below: float = 0.5
     """A best probability under this is 'unknown'."""
+    refine_iterations: int = 0
+    """Iterations of physics on what the network found; 0: none."""
     segmentation: SegmentSettings = field(default_factory=SegmentSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
 
@@ -87,7 +90,7 @@ class Pipeline:
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
-        """Locate, reconstruct, segment, measure, classify."""
+        """Locate, reconstruct, segment, refine, measure, classify."""
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
             return FrameAnalysis((), (), None, time.monotonic() - started)
@@ -95,18 +98,28 @@ class Pipeline:
         if obstructed > MOST_OBSTRUCTED:
             return FrameAnalysis((), (), None, time.monotonic() - started, obstructed)
         result = reconstruct(hologram, self.network)
-        particles = self._particles(result, hologram)
+        parts = segment(result.field, self.settings.segmentation, start=result.start)
+        depths = [self._depth(result, part, hologram.geometry) for part in parts]
+        result = self._refined(result, parts, depths, hologram)
+        particles = self._particles(result, parts, depths, hologram)
         names = self._names(result, particles, hologram)
         return FrameAnalysis(particles, names, result, time.monotonic() - started, obstructed)
 
-    def _particles(self, result: Reconstruction, hologram: Hologram) -> tuple[Particle, ...]:
-        found: list[Particle] = []
-        for part in segment(result.field, self.settings.segmentation, start=result.start):
-            depth = self._depth(result, part, hologram.geometry)
-            particle = measure(result.field, part, depth, hologram.geometry)
-            if self.settings.min_esd_um <= particle.esd_um <= self.settings.max_esd_um:
-                found.append(particle)
-        return tuple(found)
+    def _refined(self, result: Reconstruction, parts: list[Segment], depths: list[Depth], hologram: Hologram) -> Reconstruction:
+        """The reconstruction with every particle's support improved by physics, where that is asked for."""
+        if self.settings.refine_iterations == 0 or not parts or self.network is None:
+            return result
+        geometry = hologram.geometry
+        equivalent = [geometry.at(depth.z_um).propagation_um for depth in depths]
+        amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
+        refined = refine(amplitude, result.field, parts, equivalent, geometry, RefineSettings(self.settings.refine_iterations))
+        return replace(result, field=np.where(refined.supports, refined.field, result.field))
+
+    def _particles(
+        self, result: Reconstruction, parts: list[Segment], depths: list[Depth], hologram: Hologram
+    ) -> tuple[Particle, ...]:
+        found = (measure(result.field, part, depth, hologram.geometry) for part, depth in zip(parts, depths, strict=True))
+        return tuple(p for p in found if self.settings.min_esd_um <= p.esd_um <= self.settings.max_esd_um)
 
     def _depth(self, result: Reconstruction, part: Segment, geometry: Geometry) -> Depth:
         # A back-propagated field agrees with itself best where it is: it can't tell depth.
