@@ -98,12 +98,20 @@ class Pipeline:
         if obstructed > MOST_OBSTRUCTED:
             return FrameAnalysis((), (), None, time.monotonic() - started, obstructed)
         result = reconstruct(hologram, self.network)
-        parts = segment(result.field, self.settings.segmentation, start=result.start)
-        depths = [self._depth(result, part, hologram.geometry) for part in parts]
-        result = self._refined(result, parts, depths, hologram)
+        result, parts, depths = self._parted(result, hologram)
         particles = self._particles(result, parts, depths, hologram)
         names = self._names(result, particles, hologram)
         return FrameAnalysis(particles, names, result, time.monotonic() - started, obstructed)
+
+    def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
+        """The object field of the whole frame, complex64 [height, width], refined where the settings say so."""
+        return self._parted(reconstruct(hologram, self.network, whole=True), hologram)[0].field
+
+    def _parted(self, result: Reconstruction, hologram: Hologram) -> tuple[Reconstruction, list[Segment], list[Depth]]:
+        """Particles and their depths, and the reconstruction refined at them."""
+        parts = segment(result.field, self.settings.segmentation, start=result.start)
+        depths = [self._depth(result, part, hologram.geometry) for part in parts]
+        return self._refined(result, parts, depths, hologram), parts, depths
 
     def _refined(self, result: Reconstruction, parts: list[Segment], depths: list[Depth], hologram: Hologram) -> Reconstruction:
         """The reconstruction with every particle's support improved by physics, where that is asked for."""

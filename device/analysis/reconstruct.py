@@ -12,7 +12,7 @@ from device.analysis.locate import busy_blocks
 from device.frames import Hologram
 from device.optics.propagation import backpropagate
 
-__all__ = ["FieldNetwork", "Reconstruction", "reconstruct", "reconstruct_field", "tile_starts"]
+__all__ = ["FieldNetwork", "Reconstruction", "reconstruct", "tile_starts"]
 
 Complex = NDArray[np.complex64]
 
@@ -61,11 +61,6 @@ def reconstruct(hologram: Hologram, network: FieldNetwork | None, *, whole: bool
     # A 4 x 4 mean of |field - 1| over nothing but noise stays below the noise of a pixel.
     busy = None if whole else busy_blocks(start, max(_BUSY_CONTRAST, hologram.noise))
     return _run_tiles(start, network, busy)
-
-
-def reconstruct_field(hologram: Hologram, network: FieldNetwork) -> Complex:
-    """The whole object field, complex64 [height, width]."""
-    return reconstruct(hologram, network, whole=True).field
 
 
 def tile_starts(length: int, tile: int, margin: int) -> list[int]:

@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the network; plain refocusing, twin image included; sparse phase retrieval; one field from several frames "
         "of the same object; the order of an off-axis hologram (default hidef)",
     )  # fmt: skip
+    parser.add_argument(
+        "--refine",
+        type=int,
+        metavar="N",
+        help="of --method hidef: iterations of physics on each particle (default: the configuration's)",
+    )
     parser.add_argument("--iterations", type=int, default=30, metavar="N", help="of --method iterative (default 30)")
     parser.add_argument(
         "--distances-um", type=float, nargs="+", metavar="X",
@@ -227,17 +233,19 @@ def _network_field(args: argparse.Namespace, frame: Normalised, geometry: Geomet
 
     import msgspec
 
-    from device.analysis.reconstruct import reconstruct_field
     from device.app import build_pipeline, model_store
     from device.config import load_config
-    from device.errors import CheckError
+    from device.errors import CheckError, InputError
     from device.frames import Hologram
 
     config = load_config(args.config)
-    settings = msgspec.structs.replace(config.analysis, reconstruction="hidef", classifier_model="")
+    refine = config.analysis.refine_iterations if args.refine is None else args.refine
+    if not 0 <= refine <= 20:
+        raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=refine)
+    settings = msgspec.structs.replace(config.analysis, reconstruction="hidef", classifier_model="", refine_iterations=refine)
     pipeline, _ = build_pipeline(model_store(config), settings, geometry)
     if pipeline.network is None:
         raise CheckError("the reconstruction network did not load", where=settings.reconstruction_model)
     # Nothing here depends on when a recorded file was taken.
     hologram = Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC))
-    return reconstruct_field(hologram, pipeline.network)
+    return pipeline.whole_field(hologram)

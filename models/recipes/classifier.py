@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_PX, classifier_crop
-from device.analysis.depth import nominal_depth
+from device.analysis.depth import estimate_depth, nominal_depth
 from device.analysis.measure import measure
+from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import segment
 from device.inference.interpreter import Interpreter
 from device.inference.networks import ClassifierNetwork, HidefNetwork
@@ -44,6 +45,8 @@ NEVER_SEEN = ("bead", "cluster")
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
 FIELD_PX = 512
+REFINE_ITERATIONS = 4
+"""As in the preset: what the box does to a field, the crops go through too."""
 FULL_WELL_E = 4700.0
 
 
@@ -75,7 +78,7 @@ def render_crops(seed: int, fields: int, names: tuple[str, ...], reconstruct: Re
         frame = np.minimum(rng.poisson(clean * electrons), FULL_WELL_E)
         noisy = (frame / np.maximum(rng.poisson(electrons, clean.shape), 1)).astype(np.float32)
         start = backpropagate(noisy, GEOMETRY, GEOMETRY.distance_um + float(rng.normal(0, 8)))
-        field = reconstruct(start)
+        field = _refined(noisy, reconstruct(start), start)
         truth = object_field(clean.shape, particles, light)
         for particle, x_px, y_px in _found(field, start, particles):
             images.append(classifier_crop(field, x_px, y_px, GEOMETRY.pitch_um))
@@ -83,6 +86,16 @@ def render_crops(seed: int, fields: int, names: tuple[str, ...], reconstruct: Re
             labels.append(names.index(particle.label))
             sizes.append(particle.esd_um)
     return Crops(np.stack(images), np.stack(truths), np.array(labels), np.array(sizes, np.float32))
+
+
+def _refined(intensity: NDArray[np.float32], field: Complex, start: Complex) -> Complex:
+    """What the pipeline makes of a network's field before it cuts crops: refined at the depths it estimates itself."""
+    parts = segment(field, start=start)
+    if not parts:
+        return field
+    depths = [estimate_depth(start, field, part, GEOMETRY).z_um for part in parts]
+    refined = refine(np.sqrt(intensity), field, parts, depths, GEOMETRY, RefineSettings(REFINE_ITERATIONS))
+    return np.where(refined.supports, refined.field, field)
 
 
 def _found(field: Complex, start: Complex, particles: list[Particle]) -> Iterator[tuple[Particle, float, float]]:
