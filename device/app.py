@@ -59,8 +59,8 @@ class Drivers:
 
 
 def model_store(config: Config) -> ModelStore:
-    """Installed bundles first, then the shipped ones."""
-    return ModelStore(Path(config.storage.folder).expanduser() / "models", ARTEFACTS)
+    """The shipped bundles, and those installed and activated on this box."""
+    return ModelStore(ARTEFACTS, installed=Path(config.storage.folder).expanduser() / "models")
 
 
 def calibrations(config: Config, instrument: Instrument) -> Calibrations:
@@ -97,7 +97,13 @@ def build_pipeline(
             uses["classifier"] = bundle.use
         elif strict:
             raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
-    chosen = PipelineSettings(settings.min_esd_um, settings.max_esd_um, settings.reject_below, settings.refine_iterations)
+    chosen = PipelineSettings(
+        settings.min_esd_um,
+        settings.max_esd_um,
+        settings.reject_below,
+        settings.refine_iterations,
+        settings.refine_most_particles,
+    )
     labels = classifier.manifest.labels if classifier else ("particle",)
     return Pipeline(chosen, network, classifier, Models(**uses)), labels
 

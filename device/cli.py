@@ -19,6 +19,7 @@ _COMMANDS = {
     "focus": "distance of the objects in a hologram",
     "doctor": "what is present, missing, wrong, and what mends it",
     "twin": "render frames with known truth",
+    "review": "crops kept for a person to look at: list, label, export",
     "models": "the model store",
     "schema": "the published schemas",
 }

@@ -126,9 +126,11 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """hidef: the network; backpropagate: plain refocusing."""
     reconstruction_model: str = "hidef"
     """Name of a bundle in the model store."""
-    refine_iterations: Annotated[int, Meta(ge=0, le=20)] = 0
-    """Iterations of physics on every particle the network found, 12 ms a particle for four; 0: none. The shipped classifier
-    learned from unrefined crops."""
+    refine_iterations: Annotated[int, Meta(ge=0, le=20)] = 6
+    """Iterations of physics on every particle the network found, some 60 ms a particle on a desktop core; they restore detail,
+    depth and the consistency flag. 0: none."""
+    refine_most_particles: Annotated[int, Meta(ge=0)] = 300
+    """Frames with more particles are not refined: their consistency is 'not evaluated'."""
     classifier_model: str = "bioaerosol"
     """Name of a bundle in the model store; empty: do not classify."""
     min_esd_um: NonNegative = 4.0
@@ -146,6 +148,15 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Store folder; one service at a time."""
     min_free_mb: Annotated[float, Meta(ge=0)] = 50.0
     """Below this much free disk new records are refused and counted."""
+
+
+class ReviewConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Crops kept in the store for a person to look at: `holonode review`."""
+
+    budget_mb: Annotated[float, Meta(ge=0, le=1_000_000)] = 50.0
+    """Disk for crops, some 4 kB each; the oldest unlabelled ones make room for newer; 0: none are kept."""
+    random_share: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    """Share of all detections kept whatever the classifier says; their labels tell its accuracy in the field."""
 
 
 class CalibrationConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,6 +195,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampling: SamplingConfig = SamplingConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     storage: StorageConfig = StorageConfig()
+    review: ReviewConfig = ReviewConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
 

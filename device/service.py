@@ -7,16 +7,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from device import __version__
 from device.analysis.background import normalise
+from device.analysis.crops import classifier_crop
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, Volume, detection_records, interval_record
 from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
@@ -30,9 +32,11 @@ from device.messaging.broker import OwnBroker
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.messaging.topics import Topics
-from device.records import Event, FrameCounts, Interval, iso_time
+from device.records import Detection, Event, FrameCounts, Interval, iso_time
 from device.sampling.impactor import Impactor, Sample
 from device.storage.outbox import Outbox
+from device.storage.review import FOLDER as REVIEW_FOLDER
+from device.storage.review import ReviewQueue
 
 __all__ = ["Service"]
 
@@ -65,6 +69,7 @@ class Service:
         self._stop = threading.Event()
         self._tally = _Tally()
         self._broker: OwnBroker | None = None
+        self._review: ReviewQueue | None = None
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
 
@@ -81,6 +86,7 @@ class Service:
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
         folder = Path(config.storage.folder).expanduser()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
+        self._review = _review_queue(config, folder / REVIEW_FOLDER)
         try:
             origin = Origin(
                 config.device.id,
@@ -235,10 +241,27 @@ class Service:
             )
             return [*detections, interval]
 
-        interval = outbox.commit(build, {"last_interval": interval_id})[-1]
+        records = outbox.commit(build, {"last_interval": interval_id})
         outbox.prune()
+        self._set_aside([r for r in records if isinstance(r, Detection)], analysis, instrument)
+        interval = records[-1]
         if isinstance(interval, Interval):
             self._tell(interval, analysis, sample)
+
+    def _set_aside(self, detections: list[Detection], analysis: FrameAnalysis, instrument: Instrument) -> None:
+        """Crops that are worth a person's look, kept once their records are safe."""
+        if self._review is None or analysis.reconstruction is None:
+            return
+        field, pitch_um = analysis.reconstruction.field, instrument.geometry.object_pitch_um
+
+        def cut(k: int) -> NDArray[np.float32]:
+            particle = analysis.particles[k]
+            return classifier_crop(field, particle.x_um / pitch_um, particle.y_um / pitch_um, pitch_um)
+
+        try:
+            self._review.offer(detections, cut)
+        except Exception as error:  # noqa: BLE001  nothing that goes wrong here is worth an interval
+            self._review.count_failure(error)
 
     def _tell(self, interval: Interval, analysis: FrameAnalysis, sample: Sample) -> None:
         self._tally.intervals += 1
@@ -310,8 +333,21 @@ class Service:
                 "published": link.published,
                 "last_analysis_s": round(tally.analysis_s, 3),
                 "last_detection_at": tally.last_detection,
+                "review": asdict(self._review.counters) if self._review else None,
             },
         )
+
+
+def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:
+    """Where crops for review are kept; None where they are not."""
+    if config.review.budget_mb == 0:
+        return None
+    return ReviewQueue(
+        folder,
+        round(config.review.budget_mb * 2**20),
+        random_share=config.review.random_share,
+        min_free_bytes=round(config.storage.min_free_mb * 2**20),
+    )
 
 
 def _hologram(instrument: Instrument, sample: Sample) -> Hologram:

@@ -1,17 +1,27 @@
-"""Close-ups of the largest particles of a frame: focus above, phase below, name and size under each."""
+"""Close-ups: the largest particles of a frame, and sheets of crops."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from device.analysis.drawing import FONT, GAP_PX, INK, PAPER, Picture
+from device.analysis.drawing import FONT, GAP_PX, INK, PAPER, Picture, phase_colours
 from device.analysis.pipeline import FrameAnalysis
 from device.records import Particle
 
-__all__ = ["close_ups"]
+__all__ = ["close_ups", "contact_sheet"]
 
 _SIDE_PX = 140
+_COLUMNS = 5
+_CAPTION = 38
+"""Letters that fit under a pair."""
+_SURROUNDINGS = 3.0
+"""Side of a picture of a crop over the particle's diameter."""
+_LEAST_PX = 20
+_BAR_UM = 10
 _AROUND = 1.7
 """Side of a close-up over that of the particle's box."""
 
@@ -19,7 +29,7 @@ _AROUND = 1.7
 def close_ups(
     analysis: FrameAnalysis, amplitude: Picture, phase: Picture, colours: dict[str, tuple[int, int, int]], width: int
 ) -> Picture:
-    """uint8 BGR strip of the given width; no rows where nothing was found.
+    """The largest particles, focus above, phase below, name and size under each: uint8 BGR strip of the given width; no rows where nothing was found.
 
     `amplitude` and `phase` are pictures uint8 BGR [height, width, 3] of the whole frame, pixel by pixel.
     """
@@ -56,3 +66,38 @@ def _crop(picture: Picture, particle: Particle) -> Picture:
     paper = (PAPER, PAPER, PAPER)
     crop = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=paper)
     return np.asarray(crop, np.uint8)
+
+
+def contact_sheet(
+    crops: Sequence[NDArray[np.float32]], esd_um: Sequence[float], captions: Sequence[tuple[str, str]], pitch_um: float
+) -> Picture:
+    """A picture of crops, uint8 BGR: amplitude and phase side by side, the middle enlarged, two lines of caption under each.
+
+    `crops` float32 [side, side, 2] as a classifier sees them: real part minus 1, imaginary part; `pitch_um` of their pixels.
+    """
+    columns = min(_COLUMNS, max(len(crops), 1))
+    cell = (_SIDE_PX + 52, 2 * _SIDE_PX + GAP_PX)
+    rows = -(-len(crops) // columns)
+    sheet = np.full((44 + rows * cell[0], GAP_PX + columns * cell[1], 3), PAPER, np.uint8)
+    cv2.putText(sheet, f"amplitude | phase; bars: {_BAR_UM} um", (GAP_PX, 29), FONT, 0.55, INK, 1, cv2.LINE_AA)
+    for k, (crop, size_um, lines) in enumerate(zip(crops, esd_um, captions, strict=True)):
+        top, left = 44 + k // columns * cell[0], GAP_PX + k % columns * cell[1]
+        sheet[top : top + _SIDE_PX, left : left + 2 * _SIDE_PX] = _pair(crop, size_um, pitch_um)
+        for row, text in enumerate(lines):
+            baseline = (left, top + _SIDE_PX + 16 + 18 * row)
+            cv2.putText(sheet, text[:_CAPTION], baseline, FONT, 0.42, INK, 1, cv2.LINE_AA)
+    return sheet
+
+
+def _pair(crop: NDArray[np.float32], size_um: float, pitch_um: float) -> Picture:
+    """Amplitude beside phase of the middle of a crop; enlarged as a field, for between two phases there may be a jump."""
+    side = int(np.clip(_SURROUNDINGS * size_um / pitch_um, _LEAST_PX, len(crop)))
+    start = (len(crop) - side) // 2
+    middle = np.ascontiguousarray(crop[start : start + side, start : start + side])
+    large = cv2.resize(middle, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    field = 1 + large[..., 0] + 1j * large[..., 1]
+    grey = np.clip((np.abs(field) - 0.2) / 1.3 * 255, 0, 255).astype(np.uint8)
+    pair = np.hstack([np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8), phase_colours(np.angle(field))])
+    bar = round(_BAR_UM / pitch_um * _SIDE_PX / side)
+    cv2.line(pair, (6, _SIDE_PX - 7), (6 + bar, _SIDE_PX - 7), INK, 2)
+    return pair

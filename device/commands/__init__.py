@@ -6,6 +6,7 @@ reconstruct  one reconstruction
 focus        autofocus
 doctor       what is present, missing, wrong, and what mends it
 twin         render frames with known truth
+review       crops kept for a person to look at, label and take away
 models       the model store
 schema       the published schemas
 

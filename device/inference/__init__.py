@@ -3,5 +3,6 @@
 manifest     what a model file claims to be, and whether its optics cover an instrument
 interpreter  the only importer of a TFLite runtime
 store        bundles: found, verified (digest, manifest, golden sample), opened
+active       what changes the store: install, activate, roll back
 networks     HIDEF and classifier: arrays in, arrays out, in physical terms
 """

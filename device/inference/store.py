@@ -2,28 +2,54 @@
 
 A file that doesn't match its manifest, or doesn't give the golden answer, is refused with the reason. The golden sample
 of a file that was never seen here runs in a child process first: a broken model can take its process with it.
+
+A name stands for the version that was activated, else for the newest shipped one. Where the active one is damaged or
+gone, the one that was active before it stands in, with a warning: the box goes on, and every record names the digest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import subprocess
 import sys
+import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
 from device.errors import CheckError, InputError
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, load_manifest
 from device.records import ModelUse
 
-__all__ = ["Bundle", "ModelStore", "checked", "verify_golden"]
+__all__ = ["Activation", "Bundle", "ModelStore", "checked", "checked_by_name", "manifest_digest", "split_stem", "verify_golden"]
+
+log = logging.getLogger("holonode.models")
+
+ACTIVE_FILE = "active.json"
+"""In the folder of installed bundles: by name, the versions activated and not rolled back, the active one last."""
 
 _CHILD_TIMEOUT_S = 60.0
+_STEM = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)-(\d+\.\d+\.\d+)", re.ASCII)
+_ResultT = TypeVar("_ResultT")
+
+
+class Activation(Struct, frozen=True, forbid_unknown_fields=True):
+    """One version that was made the active one."""
+
+    version: Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    """Major.minor.patch."""
+    manifest_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """Digest of the manifest file, which holds the model's: neither can change unnoticed."""
 
 
 @dataclass(frozen=True)
@@ -46,36 +72,149 @@ class Bundle:
 
 
 class ModelStore:
-    """Folders of bundles, the first that has a name wins."""
+    """Folders of shipped bundles, the first that has a name wins, and one of installed bundles, used once activated."""
 
-    def __init__(self, *folders: Path) -> None:
-        self.folders = folders
+    def __init__(self, *shipped: Path, installed: Path | None = None) -> None:
+        self.shipped = shipped
+        self.installed = installed
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders, the one of installed bundles first."""
+        return (self.installed, *self.shipped) if self.installed else self.shipped
+
+    def models(self, name: str | None = None) -> list[Path]:
+        """The model files of a name, of a NAME-VERSION or all, unchecked, by name and version; one without a manifest is none."""
+        found = [path for folder in self.folders for path in _models(folder)]
+        return sorted((path for path in found if name in (None, _name(path), path.stem)), key=_order)
 
     def names(self) -> list[str]:
-        """Names of all bundles."""
-        return sorted(
-            {re.sub(r"-\d+\.\d+\.\d+$", "", path.stem) for folder in self.folders for path in folder.glob("*.tflite")}
-        )
+        """Names of all bundles, active or not."""
+        return sorted({_name(path) for path in self.models()})
 
     def find(self, name: str) -> Bundle:
-        """The newest version of a bundle, digest checked; InputError where there is none."""
-        given = Path(name)
-        if given.suffix == ".tflite":
-            return checked(given)
-        for folder in self.folders:
-            found = [p for p in folder.glob(f"{name}-*.tflite") if re.fullmatch(rf"{re.escape(name)}-\d+\.\d+\.\d+", p.stem)]
-            if found:
-                return checked(max(found, key=lambda p: tuple(int(n) for n in p.stem.rsplit("-", 1)[1].split("."))))
-        raise InputError(
-            "no such model", where=", ".join(str(f) for f in self.folders), expected=" | ".join(self.names()) or "a bundle",
-            got=name, remedy="`holonode models list` shows what is installed.",
-        )  # fmt: skip
+        """The bundle that a name, NAME-VERSION or path stands for, digest checked; InputError where there is none."""
+        return self._first_sound(name, lambda bundle: bundle)
 
     def open(self, name: str, threads: int = 1) -> tuple[Bundle, Interpreter]:
         """A verified bundle, ready to run: digest, shape and golden answer have been checked."""
-        bundle = self.find(name)
-        verify_golden_in_child(bundle)
-        return bundle, _load(bundle, threads)
+
+        def ready(bundle: Bundle) -> tuple[Bundle, Interpreter]:
+            verify_golden_in_child(bundle)
+            return bundle, _load(bundle, threads)
+
+        return self._first_sound(name, ready)
+
+    def version(self, name: str, version: str | None = None) -> Bundle:
+        """One version of a name (None: the newest), installed or shipped, active or not; InputError where there is none."""
+        found = self.models(name)
+        if version is not None:
+            found = [path for path in found if split_stem(path.stem) == (name, version)]
+        if not found:
+            raise self._unknown(f"{name}-{version}" if version else name)
+        # Of the same version in two folders, the installed one, which stands first.
+        return checked_by_name(max(found, key=_order))
+
+    def newest_shipped(self, name: str) -> Path | None:
+        """The model file a name stands for while nothing is active."""
+        of_name = ([path for path in _models(folder) if _name(path) == name] for folder in self.shipped)
+        return next((max(found, key=_order) for found in of_name if found), None)
+
+    def activations(self) -> dict[str, tuple[Activation, ...]]:
+        """What was activated and not rolled back, by name, the active one last; CheckError where the file is damaged."""
+        if self.installed is None:
+            return {}
+        path = self.installed / ACTIVE_FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, tuple[Activation, ...]])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CheckError(
+                "the file that says which models are active can't be read", where=path,
+                got=error.strerror if isinstance(error, OSError) else str(error),
+                remedy="Delete it: the shipped models are used until the next `holonode models activate`.",
+            ) from error  # fmt: skip
+
+    def fault(self, name: str) -> str | None:
+        """Why the active version of a name is passed over; None where it isn't, or none is active."""
+        for activation in self.activations().get(name, ())[-1:]:
+            try:
+                self._activated(name, activation)
+            except (InputError, CheckError) as error:
+                return str(error)
+        return None
+
+    def _first_sound(self, name: str, use: Callable[[Bundle], _ResultT]) -> _ResultT:
+        """`use` of the bundle a name stands for, or of the first before it that passes both its digest and `use`."""
+        if Path(name).suffix == ".tflite":
+            return use(checked(Path(name)))
+        exact = split_stem(name)
+        if exact:
+            return use(self.version(*exact))
+        failed: InputError | CheckError | None = None
+        for activation in reversed(self.activations().get(name, ())):
+            try:
+                return use(self._activated(name, activation))
+            except (InputError, CheckError) as error:
+                log.warning(
+                    "%s %s was activated but is not used: %s The one before it is used instead; `holonode models rollback %s` "
+                    "settles for that.", name, activation.version, error, name,
+                )  # fmt: skip
+                failed = error
+        newest = self.newest_shipped(name)
+        if newest is None:
+            raise failed or self._unknown(name)
+        return use(checked_by_name(newest))
+
+    def _activated(self, name: str, activation: Activation) -> Bundle:
+        """The bundle as it was when it was activated; CheckError where it is gone or was changed."""
+        stem = f"{name}-{activation.version}"
+        paths = self.models(stem)
+        for path in paths:
+            if manifest_digest(path) == activation.manifest_sha256:
+                return checked_by_name(path)
+        raise CheckError(
+            "the manifest of the active model is not the one that was activated" if paths else "the active model is gone",
+            where=paths[0].with_suffix(".toml") if paths else stem, remedy="Install it again from where it was released.",
+        )  # fmt: skip
+
+    def _unknown(self, name: str) -> InputError:
+        waiting = self.models(name)
+        return InputError(
+            "this model is installed but not active" if waiting else "no such model",
+            where=", ".join(str(f) for f in self.folders), expected=" | ".join(self.names()) or "a bundle", got=name,
+            remedy=f"holonode models activate {name}" if waiting else "`holonode models list` shows what is there.",
+        )  # fmt: skip
+
+
+def split_stem(stem: str) -> tuple[str, str] | None:
+    """(name, version) of NAME-VERSION; None where it isn't that."""
+    match = _STEM.fullmatch(stem)
+    return (match[1], match[2]) if match else None
+
+
+def manifest_digest(model: Path) -> str:
+    """SHA-256 of the manifest file beside a model; InputError where it can't be read."""
+    path = model.with_suffix(".toml")
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError("the model's manifest can't be read", where=path, got=error.strerror) from error
+
+
+def _models(folder: Path) -> list[Path]:
+    """Files NAME-VERSION.tflite with a manifest beside them."""
+    return [path for path in folder.glob("*.tflite") if split_stem(path.stem) and path.with_suffix(".toml").is_file()]
+
+
+def _name(model: Path) -> str:
+    return model.stem.rpartition("-")[0]
+
+
+def _order(model: Path) -> tuple[str, tuple[int, ...]]:
+    name, _, version = model.stem.rpartition("-")
+    return name, tuple(int(n) for n in version.split("."))
 
 
 def checked(model: Path) -> Bundle:
@@ -93,9 +232,24 @@ def checked(model: Path) -> Bundle:
     return Bundle(model, manifest)
 
 
+def checked_by_name(model: Path) -> Bundle:
+    """The same, where the file is also named as its manifest says; CheckError where it isn't."""
+    bundle = checked(model)
+    stem = f"{bundle.manifest.name}-{bundle.manifest.version}"
+    if stem != model.stem:
+        raise CheckError("the file is named for another bundle than its manifest", where=model, expected=stem, got=model.stem)
+    return bundle
+
+
 def _load(bundle: Bundle, threads: int) -> Interpreter:
     interpreter = Interpreter(bundle.model, threads)
-    claimed = tuple((t.dtype, t.scale, t.zero_point) for t in (bundle.manifest.input, bundle.manifest.output))
+    manifest = bundle.manifest
+    if interpreter.input_shape != manifest.input.shape:
+        raise CheckError(
+            "the model's input has another shape than its manifest says", where=bundle.model, expected=manifest.input.shape,
+            got=interpreter.input_shape,
+        )  # fmt: skip
+    claimed = tuple((t.dtype, t.scale, t.zero_point) for t in (manifest.input, manifest.output))
     for (dtype, scale, zero), found in zip(claimed, interpreter.quantisation, strict=True):
         if (dtype, zero) != (found[0], found[2]) or not np.isclose(scale, found[1], rtol=1e-5):
             raise CheckError("the model's quantisation is not its manifest's", where=bundle.model, expected=claimed, got=found)
@@ -107,8 +261,14 @@ def golden_difference(bundle: Bundle) -> float:
     try:
         with np.load(bundle.golden, allow_pickle=False) as arrays:
             sample, expected = arrays[bundle.manifest.golden.input], arrays[bundle.manifest.golden.expected]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise CheckError("the model's golden sample can't be read", where=bundle.golden, got=str(error)) from error
+    shapes = bundle.manifest.input.shape, bundle.manifest.output.shape
+    if (sample.shape, expected.shape) != shapes:
+        raise CheckError(
+            "the golden sample has other shapes than the manifest says", where=bundle.golden, expected=shapes,
+            got=(sample.shape, expected.shape),
+        )  # fmt: skip
     given = _load(bundle, 1).run_quantised(sample)
     if given.shape != expected.shape:
         raise CheckError("the golden answer has another shape", where=bundle.model, expected=expected.shape, got=given.shape)
@@ -128,8 +288,9 @@ def verify_golden(bundle: Bundle) -> float:
 
 
 def verify_golden_in_child(bundle: Bundle) -> None:
-    """The golden self-test in a process of its own, once a digest and process."""
-    if bundle.manifest.sha256 in _verified:
+    """The golden self-test in a process of its own, once a process for the same model, manifest and sample."""
+    tested = _fingerprint(bundle)
+    if tested in _verified:
         return
     command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
@@ -148,10 +309,19 @@ def verify_golden_in_child(bundle: Bundle) -> None:
             got=f"exit status {done.returncode}",
             remedy="It is not used.",
         )
-    _verified.add(bundle.manifest.sha256)
+    _verified.add(tested)
+
+
+def _fingerprint(bundle: Bundle) -> str:
+    """Digest of all that the self-test depends on."""
+    try:
+        sample = bundle.golden.read_bytes()
+    except OSError as error:
+        raise CheckError("the model's golden sample can't be read", where=bundle.golden, got=error.strerror) from error
+    return hashlib.sha256(msgspec.json.encode(bundle.manifest) + sample).hexdigest()
 
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 _verified: set[str] = set()
-"""Digests that passed in this process."""
+"""Fingerprints that passed in this process."""

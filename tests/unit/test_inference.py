@@ -87,6 +87,8 @@ def test_missing_and_broken_manifests_are_clear_errors(installed: Path) -> None:
         ModelStore(installed).find("hidef")
     manifest.unlink()
     with pytest.raises(InputError, match="manifest can't be read"):
+        ModelStore(installed).find(str(model(installed)))
+    with pytest.raises(InputError, match="no such model"):
         ModelStore(installed).find("hidef")
     with pytest.raises(InputError, match="no such model"):
         ModelStore(installed).find("nobody")
@@ -94,11 +96,23 @@ def test_missing_and_broken_manifests_are_clear_errors(installed: Path) -> None:
 
 def test_the_newest_version_wins(installed: Path) -> None:
     path = model(installed)
-    stem = path.stem.rsplit("-", 1)[0]
-    for suffix in (".tflite", ".toml", ".npz"):
-        shutil.copy(path.with_suffix(suffix), installed / f"{stem}-99.10.0{suffix}")
-        shutil.copy(path.with_suffix(suffix), installed / f"{stem}-99.9.0{suffix}")
+    name, _, version = path.stem.rpartition("-")
+    for newer in ("99.10.0", "99.9.0"):
+        for suffix in (".tflite", ".npz"):
+            shutil.copy(path.with_suffix(suffix), installed / f"{name}-{newer}{suffix}")
+        (installed / f"{name}-{newer}.toml").write_text(path.with_suffix(".toml").read_text().replace(version, newer, 1))
     assert ModelStore(installed).find("hidef").model.stem == "hidef-99.10.0"
+    assert ModelStore(installed).find(path.stem).model == path
+    (installed / "hidef-99.10.0.toml").write_text(path.with_suffix(".toml").read_text())
+    with pytest.raises(CheckError, match="named for another bundle"):
+        ModelStore(installed).find("hidef")
+
+
+def test_a_manifest_of_other_shapes_is_refused(installed: Path) -> None:
+    manifest = model(installed).with_suffix(".toml")
+    manifest.write_text(manifest.read_text().replace("[1, 256, 256, 2]", "[1, 128, 128, 2]", 1))
+    with pytest.raises(CheckError, match="other shapes"):
+        ModelStore(installed).open("hidef")
 
 
 def test_optics_that_are_not_covered_are_named() -> None:
