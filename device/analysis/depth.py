@@ -13,6 +13,7 @@ the root of the number of frequencies in the ring.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,12 +24,15 @@ from device.analysis.segment import Segment
 from device.optics import fft
 from device.optics.geometry import Geometry
 
-__all__ = ["Depth", "DepthSettings", "estimate_depth", "nominal_depth"]
+__all__ = ["Depth", "DepthSettings", "estimate_depth", "nominal_depth", "pooled"]
 
 Complex = NDArray[np.complex64]
 
 _ALIKE = 8
 """Neighbouring rings of half a frequency step that err alike, for a particle a quarter as wide as its crop."""
+
+_POPULATION = 6
+"""Depths that it takes to speak of a population."""
 
 _EXTENT_SHARE = 0.13
 """A particle's depth is blurred by this share of its diameter: it is no thin sheet. From 500 simulated particles."""
@@ -42,6 +46,14 @@ class Depth:
     """Particle to sensor."""
     uncertainty_um: float
     """One standard deviation."""
+
+    def equivalent(self, geometry: Geometry) -> Depth:
+        """The same in the equivalent plane-wave recording of a geometry."""
+        return Depth(geometry.equivalent_um(self.z_um), self.uncertainty_um)
+
+    def physical(self, geometry: Geometry) -> Depth:
+        """The inverse of `equivalent`."""
+        return Depth(geometry.distance_of(self.z_um), self.uncertainty_um)
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,34 @@ def nominal_depth(geometry: Geometry, settings: DepthSettings | None = None) -> 
 def _span(geometry: Geometry, settings: DepthSettings) -> float:
     """Half range of the search, as a defocus number: never as far as the sensor."""
     return min(settings.half_range, 0.9 * geometry.defocus_number)
+
+
+def pooled(depths: Sequence[Depth]) -> list[Depth]:
+    """Depths of one frame that know of each other: where all scatter no more than their uncertainties, they share a plane.
+
+    Empirical Bayes with a normal population whose middle and spread come from the frame itself, by medians (DerSimonian and
+    Laird's moment estimate, made robust; doi:10.1016/0197-2456(86)90046-2). Particles on a slide are drawn to its plane as
+    far as each is uncertain; particles that float at depths of their own stay where they are, and so do strays. Fewer than
+    six say nothing of a population.
+    """
+    if len(depths) < _POPULATION:
+        return list(depths)
+    places, deviations = np.array([d.z_um for d in depths]), np.array([d.uncertainty_um for d in depths])
+    sure = deviations <= 2 * np.median(deviations)
+    middle = float(np.median(places[sure]))
+    scatter = 1.4826 * float(np.median(np.abs(places[sure] - middle)))
+    least = float(deviations.min())
+    variance = max(scatter**2 - float(np.median(deviations[sure] ** 2)), (least / 2) ** 2)
+    out: list[Depth] = []
+    for depth in depths:
+        own = depth.uncertainty_um**2
+        if abs(depth.z_um - middle) > 4 * math.sqrt(own + variance):
+            out.append(depth)
+            continue
+        share = variance / (variance + own)
+        # Half of each error is taken to be common to all: it doesn't average out.
+        out.append(Depth(middle + share * (depth.z_um - middle), math.sqrt(max(share, 0.25) * own)))
+    return out
 
 
 @lru_cache(maxsize=8)
@@ -101,7 +141,8 @@ def estimate_depth(
     best = int(np.argmax(curve))
     step_px = float(offsets_px[1] - offsets_px[0])
     widest_um = span * unit_px * pitch_um / math.sqrt(3)
-    if not 0 < best < len(curve) - 1:
+    # At the border half the fringes are missing, and the cut itself is sharpest at the focal plane.
+    if part.touches_edge or not 0 < best < len(curve) - 1:
         return _at(geometry, float(offsets_px[best]) * pitch_um, widest_um)
     left, middle, right = curve[best - 1 : best + 2]
     offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / (left - 2 * middle + right))
@@ -133,12 +174,8 @@ def _deviation_px(rings: NDArray[np.complex128], axial: NDArray[np.float64], off
 
 
 def _at(geometry: Geometry, offset_um: float, uncertainty_um: float) -> Depth:
-    """From an offset in the equivalent plane-wave recording to a physical distance."""
-    scale = geometry.distance_um / geometry.propagation_um if geometry.propagation_um > 0 else 1.0
-    # dz/dz' of the point-source scaling z' = z (L - z) / L is 1 / (1 - 2 z / L); M^2 for a lens is in the ratio already.
-    if geometry.source_distance_um is not None:
-        scale = 1 / max(abs(1 - 2 * geometry.distance_um / geometry.source_distance_um), 0.05) / geometry.magnification
-    return Depth(float(geometry.distance_um + offset_um * scale), float(uncertainty_um * scale))
+    """From an offset in the equivalent plane-wave recording to a distance, where both grow alike to first order."""
+    return Depth(geometry.distance_of(geometry.propagation_um + offset_um), uncertainty_um)
 
 
 def _crops(start: Complex, field: Complex, part: Segment, size: int) -> tuple[Complex, Complex]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
@@ -20,9 +21,10 @@ from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import Segment, SegmentSettings, segment
+from device.analysis.verify import unexplained_regions, verify
 from device.frames import Hologram
 from device.optics.geometry import Geometry
-from device.records import Classification, Models, Particle
+from device.records import Classification, Consistency, Models, Particle
 
 __all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
 
@@ -47,6 +49,8 @@ class PipelineSettings:
     """A best probability under this is 'unknown'."""
     refine_iterations: int = 0
     """Iterations of physics on what the network found; 0: none."""
+    refine_most: int = 300
+    """Frames with more particles are left as the network gave them."""
     segmentation: SegmentSettings = field(default_factory=SegmentSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
 
@@ -62,6 +66,10 @@ class FrameAnalysis:
     """None where the frame was empty."""
     elapsed_s: float
     """Wall time of the analysis."""
+    consistencies: tuple[Consistency, ...] = ()
+    """Of every particle: whether it explains the hologram."""
+    unexplained: int = 0
+    """Regions with fringes that no particle accounts for; 0 where nothing was refined."""
     obstructed: float = 0.0
     """Share of the field behind something too large to be a particle; above MOST_OBSTRUCTED nothing was analysed."""
 
@@ -69,6 +77,17 @@ class FrameAnalysis:
     def analysed(self) -> bool:
         """Whether the frame could be searched: its particles are what it held."""
         return self.obstructed <= MOST_OBSTRUCTED
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Particles before they are measured."""
+
+    result: Reconstruction
+    parts: list[Segment]
+    depths: list[Depth]
+    consistencies: list[Consistency]
+    unexplained: int
 
 
 @dataclass(frozen=True)
@@ -90,44 +109,50 @@ class Pipeline:
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
-        """Locate, reconstruct, segment, refine, measure, classify."""
+        """Locate, reconstruct, segment, refine, verify, measure, classify."""
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
             return FrameAnalysis((), (), None, time.monotonic() - started)
         obstructed = opaque_share(hologram.intensity, self.settings.max_esd_um / hologram.geometry.object_pitch_um)
         if obstructed > MOST_OBSTRUCTED:
-            return FrameAnalysis((), (), None, time.monotonic() - started, obstructed)
-        result = reconstruct(hologram, self.network)
-        result, parts, depths = self._parted(result, hologram)
-        particles = self._particles(result, parts, depths, hologram)
-        names = self._names(result, particles, hologram)
-        return FrameAnalysis(particles, names, result, time.monotonic() - started, obstructed)
+            return FrameAnalysis((), (), None, time.monotonic() - started, obstructed=obstructed)
+        found = self._found(reconstruct(hologram, self.network), hologram)
+        kept = [(p, c) for p, c in self._measured(found, hologram) if self._in_range(p)]
+        particles = tuple(p for p, _ in kept)
+        names = self._names(found.result, particles, hologram)
+        elapsed_s = time.monotonic() - started
+        consistencies = tuple(c for _, c in kept)
+        return FrameAnalysis(particles, names, found.result, elapsed_s, consistencies, found.unexplained, obstructed)
 
     def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
         """The object field of the whole frame, complex64 [height, width], refined where the settings say so."""
-        return self._parted(reconstruct(hologram, self.network, whole=True), hologram)[0].field
+        return self._found(reconstruct(hologram, self.network, whole=True), hologram).result.field
 
-    def _parted(self, result: Reconstruction, hologram: Hologram) -> tuple[Reconstruction, list[Segment], list[Depth]]:
-        """Particles and their depths, and the reconstruction refined at them."""
-        parts = segment(result.field, self.settings.segmentation, start=result.start)
-        depths = [self._depth(result, part, hologram.geometry) for part in parts]
-        return self._refined(result, parts, depths, hologram), parts, depths
-
-    def _refined(self, result: Reconstruction, parts: list[Segment], depths: list[Depth], hologram: Hologram) -> Reconstruction:
-        """The reconstruction with every particle's support improved by physics, where that is asked for."""
-        if self.settings.refine_iterations == 0 or not parts or self.network is None:
-            return result
+    def _found(self, result: Reconstruction, hologram: Hologram) -> _Found:
+        """Particles and their depths; refined by physics and checked against the hologram where that is asked for."""
         geometry = hologram.geometry
-        equivalent = [geometry.at(depth.z_um).propagation_um for depth in depths]
+        parts = segment(result.field, self.settings.segmentation, start=result.start)
+        depths = [self._depth(result, part, geometry) for part in parts]
+        if self.network is None or not self.settings.refine_iterations or not 0 < len(parts) <= self.settings.refine_most:
+            return _Found(result, parts, depths, [Consistency()] * len(parts), 0)
+        equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
-        refined = refine(amplitude, result.field, parts, equivalent, geometry, RefineSettings(self.settings.refine_iterations))
-        return replace(result, field=np.where(refined.supports, refined.field, result.field))
+        settings = RefineSettings(self.settings.refine_iterations)
+        refined = refine(amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise)
+        return _Found(
+            replace(result, field=np.where(refined.supports, refined.field, result.field)),
+            parts,
+            [depth.physical(geometry) for depth in refined.depths],
+            [verify(misfit, hologram.noise) for misfit in refined.misfits],
+            unexplained_regions(refined, hologram.noise),
+        )
 
-    def _particles(
-        self, result: Reconstruction, parts: list[Segment], depths: list[Depth], hologram: Hologram
-    ) -> tuple[Particle, ...]:
-        found = (measure(result.field, part, depth, hologram.geometry) for part, depth in zip(parts, depths, strict=True))
-        return tuple(p for p in found if self.settings.min_esd_um <= p.esd_um <= self.settings.max_esd_um)
+    def _measured(self, found: _Found, hologram: Hologram) -> Iterator[tuple[Particle, Consistency]]:
+        for part, depth, consistency in zip(found.parts, found.depths, found.consistencies, strict=True):
+            yield measure(found.result.field, part, depth, hologram.geometry), consistency
+
+    def _in_range(self, particle: Particle) -> bool:
+        return self.settings.min_esd_um <= particle.esd_um <= self.settings.max_esd_um
 
     def _depth(self, result: Reconstruction, part: Segment, geometry: Geometry) -> Depth:
         # A back-propagated field agrees with itself best where it is: it can't tell depth.

@@ -9,19 +9,28 @@ Sci. 2, 183 (2009), doi:10.1137/080716542). More than ten iterations fit noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.depth import Depth, pooled
 from device.analysis.segment import Segment
 from device.optics import fft
 from device.optics.geometry import Geometry
 from device.optics.propagation import compute_transfer_function, fringe_reach_px
 
-__all__ = ["RefineSettings", "Refined", "refine"]
+_EXTENT_SHARE = 0.2
+"""A particle's depth is blurred by this share of its diameter: it is no thin sheet, and as a lens a little too weak it would
+lie a little too near. From 128 simulated particles (multi-slice)."""
+
+_SOUGHT = 10.0
+"""Half the range of depths tried around a first estimate, as a defocus number."""
+
+__all__ = ["Misfit", "RefineSettings", "Refined", "refine"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -31,12 +40,30 @@ Real = NDArray[np.float32]
 class RefineSettings:
     """How much physics."""
 
-    iterations: int = 4
+    iterations: int = 6
+    """Of all particles together; 0: the field is only carried to the sensor and compared."""
     momentum: float = 0.7
     support_margin_px: int = 2
     """By which a particle's mask is grown: the network's outlines are a little tight."""
     most_reach_px: int = 128
     """Fringes farther from a particle than this are left out; they are the finest and the faintest."""
+    depth_steps: int = 3
+    """Depths tried to either side of each given one, half way through the iterations; 0: depths are believed."""
+    depth_step: float = 3.4
+    """Between two of them, as a defocus number; 3.4 is 5 um at 850 nm and 1.12 um."""
+    depth_iterations: int = 2
+    """Of one particle at each depth tried."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What is left of one particle's fringes, and what they were."""
+
+    residual: float
+    """Sum over the pixels of the squared residual of the amplitude."""
+    fringes: float
+    """Sum of the squared change of amplitude that the particle makes, its neighbours being there."""
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -47,8 +74,14 @@ class Refined:
     """complex64 [height, width]: everything in focus at its own depth, 1 outside the supports."""
     supports: NDArray[np.bool_]
     """bool [height, width]: where particles were allowed to be."""
+    depths: tuple[Depth, ...]
+    """Of every particle, from the sensor, of the equivalent plane-wave recording."""
+    explained: Real
+    """float32 [height, width]: amplitude at the sensor that the field predicts."""
     residual: Real
-    """float32 [height, width]: measured less explained amplitude at the sensor."""
+    """float32 [height, width]: measured less explained amplitude."""
+    misfits: tuple[Misfit, ...]
+    """Of every particle, over the brightest of its fringes."""
 
 
 @dataclass
@@ -58,33 +91,67 @@ class _Patch:
     top: int
     left: int
     support: NDArray[np.bool_]
+    depth_um: float
     transfer: Complex
     scattered: Complex
     """U - 1."""
     ahead: Complex
     """The same with momentum."""
+    misfit: float = 0.0
+    """Least sum of squared residuals over depth."""
+    bend: float = 0.0
+    """Its second derivative over depth, per square micrometre; 0 where no depth was best."""
+    pixels: int = 0
+    """That the misfit is summed over."""
+
+    def carried(self) -> Complex:
+        """Its scattered wave at the sensor."""
+        return fft.ifft2(fft.fft2(self.ahead) * self.transfer, overwrite_x=True)
+
+    def improve(self, seen: Complex, momentum: float) -> None:
+        """One step towards the difference `seen` at the sensor, on the patch's own grid."""
+        back = fft.ifft2(fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer), overwrite_x=True)
+        field = 1 + self.ahead + back
+        field /= np.maximum(np.abs(field), np.float32(1))
+        now = np.where(self.support, field - 1, np.complex64(0))
+        self.ahead = now + np.float32(momentum) * (now - self.scattered)
+        self.scattered = now
 
 
 def refine(
-    amplitude: Real, field: Complex, parts: Sequence[Segment], depths_um: Sequence[float], geometry: Geometry,
-    settings: RefineSettings | None = None,
+    amplitude: Real, field: Complex, parts: Sequence[Segment], depths: Sequence[Depth], geometry: Geometry,
+    settings: RefineSettings | None = None, *, noise: float = 0.0,
 ) -> Refined:  # fmt: skip
-    """Improve the fields of all particles of a frame.
+    """Improve the fields and depths of all particles of a frame.
 
     Parameters: `amplitude` float32 [height, width] measured at the sensor, 1 where nothing is; `field` complex64
-    [height, width] object field, each particle in focus; `parts` its particles, `depths_um` the distance of each from the
-    sensor, of the equivalent plane-wave recording.
+    [height, width] object field, each particle in focus; `parts` its particles, `depths` of each from the sensor, of the
+    equivalent plane-wave recording; an uncertain one is sought as far as its uncertainty reaches; `noise` relative
+    standard deviation of a pixel's intensity where nothing is.
     """
     chosen = settings or RefineSettings()
-    patches = [_patch(field, part, depth, geometry, chosen) for part, depth in zip(parts, depths_um, strict=True)]
-    residual = amplitude - 1
-    for _ in range(chosen.iterations):
+    patches = [_patch(field, part, depth.z_um, geometry, chosen) for part, depth in zip(parts, depths, strict=True)]
+    before = chosen.iterations // 2 if chosen.depth_steps else chosen.iterations
+    seeking = chosen.depth_steps > 0 and chosen.iterations > 0
+    if seeking:
+        # Before the field has bent itself to a depth that is wrong.
+        _seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, chosen)
+    _iterate(amplitude, patches, before, chosen.momentum)
+    if seeking:
         wave = _together(amplitude.shape, patches)
-        modulus = np.maximum(np.abs(wave), np.float32(1e-6))
-        residual = amplitude - modulus
-        difference = wave * (residual / modulus)
+        unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+        grid = (chosen.depth_step * unit_um, chosen.depth_steps, chosen.depth_iterations)
         for patch in patches:
-            _improve(patch, difference, chosen.momentum)
+            _scan(amplitude, wave, patch, grid, geometry, chosen)
+        depths = pooled([_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)])
+        for patch, depth in zip(patches, depths, strict=True):
+            _move(patch, depth.z_um, geometry)
+        _iterate(amplitude, patches, chosen.iterations - before, chosen.momentum)
+    for patch in patches:
+        patch.ahead = patch.scattered
+    wave = _together(amplitude.shape, patches)
+    explained = np.abs(wave)
+    misfits = tuple(_misfit(amplitude, wave, patch, part, geometry) for patch, part in zip(patches, parts, strict=True))
     refined = np.ones(amplitude.shape, np.complex64)
     supports = np.zeros(amplitude.shape, np.bool_)
     for patch in patches:
@@ -92,7 +159,138 @@ def refine(
         inside = patch.support[here]
         refined[there][inside] = 1 + patch.scattered[here][inside]
         supports[there] |= inside
-    return Refined(refined, supports, np.asarray(residual, np.float32))
+    return Refined(refined, supports, tuple(depths), explained, amplitude - explained, misfits)
+
+
+def _depth(patch: _Patch, first: Depth, noise: float, geometry: Geometry) -> Depth:
+    """What is known of a depth in the end.
+
+    A misfit that bends sharply isn't yet a depth: the field bends with it (a lens that is a little too weak lies a little
+    too near). The extended particle's share is the larger part.
+    """
+    unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+    extent_um = _EXTENT_SHARE * 2 * math.sqrt(float(patch.support.sum()) / math.pi) * geometry.object_pitch_um
+    deviation_um = _deviation_um(patch, noise)
+    if not math.isfinite(deviation_um):
+        # Better still beyond what was tried: as uncertain as that is wide.
+        return Depth(patch.depth_um, max(first.uncertainty_um, _SOUGHT * unit_um))
+    uncertainty_um = math.hypot(unit_um, extent_um, deviation_um)
+    # What was uncertain for a reason (half its fringes outside the frame) stays uncertain.
+    return Depth(patch.depth_um, max(uncertainty_um, 0.3 * first.uncertainty_um))
+
+
+def _misfit(amplitude: Real, wave: Complex, patch: _Patch, part: Segment, geometry: Geometry) -> Misfit:
+    """Over the particle's box and one Fresnel length around it: sqrt(wavelength * distance)."""
+    margin = math.ceil(math.sqrt(max(geometry.defocus_number, 1.0)))
+    height, width = part.mask.shape
+    box = (
+        slice(max(part.y_px - margin, 0), part.y_px + height + margin),
+        slice(max(part.x_px - margin, 0), part.x_px + width + margin),
+    )
+    own = np.zeros_like(wave[box])
+    there, here = _overlap(amplitude.shape, patch)
+    inside = tuple(slice(max(b.start, t.start), min(b.stop, t.stop)) for b, t in zip(box, there, strict=True))
+    at_box = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
+    at_patch = tuple(
+        slice(i.start - t.start + h.start, i.stop - t.start + h.start) for i, t, h in zip(inside, there, here, strict=True)
+    )
+    own[at_box] = patch.carried()[at_patch]
+    modulus = np.abs(wave[box])
+    residual = amplitude[box] - modulus
+    fringes = modulus - np.abs(wave[box] - own)
+    return Misfit(float(np.vdot(residual, residual)), float(np.vdot(fringes, fringes)), residual.size)
+
+
+def _iterate(amplitude: Real, patches: Sequence[_Patch], iterations: int, momentum: float) -> None:
+    """All particles together: their fringes overlap."""
+    for _ in range(iterations):
+        wave = _together(amplitude.shape, patches)
+        difference = _difference(amplitude, wave)
+        for patch in patches:
+            there, here = _overlap(amplitude.shape, patch)
+            seen = np.zeros_like(patch.scattered)
+            seen[here] = difference[there]
+            patch.improve(seen, momentum)
+
+
+def _difference(amplitude: Real, wave: Complex) -> Complex:
+    """What the wave lacks to have the measured amplitude."""
+    modulus = np.maximum(np.abs(wave), np.float32(1e-6))
+    return wave * ((amplitude - modulus) / modulus)
+
+
+def _seek_uncertain(
+    amplitude: Real, patches: Sequence[_Patch], uncertainties_um: Sequence[float], geometry: Geometry, settings: RefineSettings
+) -> None:
+    """Coarse steps over twice its uncertainty for every particle whose depth may be outside of what is tried later."""
+    step_um = 2 * settings.depth_step * geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+    uncertain = [k for k, u in enumerate(uncertainties_um) if u > settings.depth_steps * step_um / 2]
+    if not uncertain:
+        return
+    wave = _together(amplitude.shape, patches)
+    for k in uncertain:
+        _scan(amplitude, wave, patches[k], (step_um, math.ceil(2 * uncertainties_um[k] / step_um), 1), geometry, settings)
+
+
+def _scan(
+    amplitude: Real, wave: Complex, patch: _Patch, grid: tuple[float, int, int], geometry: Geometry, settings: RefineSettings
+) -> None:
+    """Move one particle to the depth where it explains the hologram best, its neighbours as they are.
+
+    `grid`: step in um, steps to either side, iterations at each depth.
+    """
+    there, here = _overlap(amplitude.shape, patch)
+    measured = amplitude[there]
+    others = wave[there] - patch.carried()[here]
+    step_um, steps, iterations = grid
+    side = patch.support.shape[0]
+    step = _transfer(side, step_um, geometry)
+    transfer = patch.transfer * np.conj(_transfer(side, steps * step_um, geometry))
+    misfits: list[float] = []
+    tried: list[_Patch] = []
+    for k in range(-steps, steps + 1):
+        trial = replace(patch, depth_um=patch.depth_um + k * step_um, transfer=transfer, ahead=patch.scattered)
+        tried.append(trial)
+        transfer = transfer * step
+        for _ in range(iterations):
+            seen = np.zeros_like(patch.scattered)
+            seen[here] = _difference(measured, others + trial.carried()[here])
+            trial.improve(seen, settings.momentum)
+        misfits.append(float(((measured - np.abs(others + trial.carried()[here])) ** 2).sum()))
+    best = int(np.argmin(misfits))
+    patch.scattered = patch.ahead = tried[best].scattered
+    patch.depth_um, patch.misfit, patch.bend, patch.pixels = tried[best].depth_um, misfits[best], 0.0, measured.size
+    if 0 < best < len(misfits) - 1:
+        left, middle, right = misfits[best - 1 : best + 2]
+        bend = left - 2 * middle + right
+        patch.depth_um += step_um * 0.5 * (left - right) / bend
+        patch.bend = bend / step_um**2
+    patch.transfer = _transfer(side, patch.depth_um, geometry)
+
+
+def _move(patch: _Patch, depth_um: float, geometry: Geometry) -> None:
+    """To another depth, the field carried along: what explains the hologram from there."""
+    side = patch.support.shape[0]
+    carried = fft.ifft2(fft.fft2(patch.scattered) * _transfer(side, patch.depth_um - depth_um, geometry), overwrite_x=True)
+    patch.scattered = patch.ahead = np.where(patch.support, carried, np.complex64(0))
+    patch.depth_um, patch.transfer = depth_um, _transfer(side, depth_um, geometry)
+
+
+def _deviation_um(patch: _Patch, noise: float) -> float:
+    """One standard deviation of a depth by the bend of its misfit.
+
+    Noise differs from pixel to pixel; what the field gets wrong doesn't: it has no more independent ways than the support
+    has pixels.
+    """
+    if patch.bend <= 0:
+        return math.inf
+    variance = noise**2 / 4
+    wrong = max(patch.misfit - variance * patch.pixels, 0.0) / float(patch.support.sum())
+    return math.sqrt(2 * (variance + wrong) / patch.bend)
+
+
+def _transfer(side: int, depth_um: float, geometry: Geometry) -> Complex:
+    return compute_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
 
 
 def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> _Patch:
@@ -106,10 +304,8 @@ def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, s
     support[y : y + height, x : x + width] = part.mask
     size = 2 * settings.support_margin_px + 1
     grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
-    patch = _Patch(
-        top, left, grown, compute_transfer_function((side, side), pitch_um, wavelength_um, depth_um),
-        np.zeros((side, side), np.complex64), np.zeros((side, side), np.complex64),
-    )  # fmt: skip
+    empty = np.zeros((side, side), np.complex64)
+    patch = _Patch(top, left, grown, depth_um, _transfer(side, depth_um, geometry), empty, empty)
     there, here = _overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.scattered
@@ -129,18 +325,5 @@ def _together(shape: tuple[int, ...], patches: Sequence[_Patch]) -> Complex:
     wave = np.ones(shape, np.complex64)
     for patch in patches:
         there, here = _overlap(shape, patch)
-        carried = fft.ifft2(fft.fft2(patch.ahead) * patch.transfer, overwrite_x=True)
-        wave[there] += carried[here]
+        wave[there] += patch.carried()[here]
     return wave
-
-
-def _improve(patch: _Patch, difference: Complex, momentum: float) -> None:
-    there, here = _overlap(difference.shape, patch)
-    seen = np.zeros_like(patch.scattered)
-    seen[here] = difference[there]
-    back = fft.ifft2(fft.fft2(seen, overwrite_x=True) * np.conj(patch.transfer), overwrite_x=True)
-    field = 1 + patch.ahead + back
-    field /= np.maximum(np.abs(field), np.float32(1))
-    now = np.where(patch.support, field - 1, np.complex64(0))
-    patch.ahead = now + np.float32(momentum) * (now - patch.scattered)
-    patch.scattered = now

@@ -12,11 +12,11 @@ from device.analysis.pipeline import FrameAnalysis
 from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
 from device.records import (
+    QARTOD_FAIL,
     QARTOD_PASS,
     QARTOD_SUSPECT,
     ClockRecord,
     Concentration,
-    Consistency,
     Detection,
     FrameCounts,
     Interval,
@@ -59,9 +59,14 @@ def detection_records(
 ) -> list[Detection]:
     """One record a particle, numbered from `first_seq`."""
     records: list[Detection] = []
-    for k, (particle, name) in enumerate(zip(analysis.particles, analysis.classifications, strict=True)):
+    rows = zip(analysis.particles, analysis.classifications, analysis.consistencies, strict=True)
+    for k, (particle, name, consistency) in enumerate(rows):
         seq = first_seq + k
-        suspect = bool(particle.features.get("touches_edge", 0.0)) or name.label == "unknown"
+        at_edge, inconsistent = (
+            bool(particle.features.get("touches_edge", 0.0)),
+            consistency.flag in (QARTOD_SUSPECT, QARTOD_FAIL),
+        )
+        suspect = at_edge or inconsistent or name.label == "unknown"
         records.append(
             Detection(
                 device_id=origin.device_id,
@@ -84,7 +89,7 @@ def detection_records(
                 score=round(name.score, 5),
                 probabilities=name.probabilities,
                 prediction_set=name.prediction_set,
-                consistency=Consistency(),
+                consistency=consistency,
                 model=origin.models,
                 calibration_id=origin.calibration_id,
                 config_hash=origin.config_hash,

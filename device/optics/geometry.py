@@ -91,6 +91,21 @@ class Geometry:
         """Dimensionless distance wavelength * z / pitch**2 of the equivalent plane-wave recording."""
         return self.wavelength_medium_um * self.propagation_um / self.object_pitch_um**2
 
+    def equivalent_um(self, distance_um: float) -> float:
+        """Where a particle at another distance focuses on this recording's grid: equivalent plane-wave distance.
+
+        Its fringes at the sensor are a chirp of z L / (L - z); the grid's pitch is that of this geometry's own distance.
+        """
+        other = self.at(distance_um)
+        return other.propagation_um * (self.object_pitch_um / other.object_pitch_um) ** 2
+
+    def distance_of(self, equivalent_um: float) -> float:
+        """Distance to the sensor of a particle that focuses there: the inverse of `equivalent_um`."""
+        if self.source_distance_um is None:
+            return equivalent_um
+        chirp_um = equivalent_um * (self.total_magnification / self.magnification) ** 2
+        return chirp_um * self.source_distance_um / (self.source_distance_um + chirp_um)
+
     def at(self, distance_um: float) -> Geometry:
         """The same recording with the object plane at another distance from the sensor."""
         return replace(self, distance_um=distance_um)

@@ -45,7 +45,7 @@ NEVER_SEEN = ("bead", "cluster")
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
 FIELD_PX = 512
-REFINE_ITERATIONS = 4
+REFINE_ITERATIONS = 6
 """As in the preset: what the box does to a field, the crops go through too."""
 FULL_WELL_E = 4700.0
 
@@ -93,7 +93,7 @@ def _refined(intensity: NDArray[np.float32], field: Complex, start: Complex) -> 
     parts = segment(field, start=start)
     if not parts:
         return field
-    depths = [estimate_depth(start, field, part, GEOMETRY).z_um for part in parts]
+    depths = [estimate_depth(start, field, part, GEOMETRY) for part in parts]
     refined = refine(np.sqrt(intensity), field, parts, depths, GEOMETRY, RefineSettings(REFINE_ITERATIONS))
     return np.where(refined.supports, refined.field, field)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 
+from device.analysis.depth import Depth, pooled
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import segment
@@ -24,7 +26,8 @@ def scene() -> ScoringField:
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     config = load_config(None)
-    return build_pipeline(model_store(config), config.analysis, GEOMETRY)[0]
+    settings = msgspec.structs.replace(config.analysis, refine_iterations=0)
+    return build_pipeline(model_store(config), settings, GEOMETRY)[0]
 
 
 def _hologram(scene: ScoringField) -> Hologram:
@@ -35,9 +38,9 @@ def _error(field: np.ndarray, scene: ScoringField) -> float:
     return float(np.median([field_metrics(field[box], scene.truth[box])["complex_error"] for box in scene.boxes]))
 
 
-def test_four_iterations_take_a_quarter_off_the_network_s_error(scene: ScoringField, pipeline: Pipeline) -> None:
+def test_six_iterations_take_a_quarter_off_the_network_s_error(scene: ScoringField, pipeline: Pipeline) -> None:
     plain = pipeline.analyse(_hologram(scene)).reconstruction
-    settings = PipelineSettings(refine_iterations=4)
+    settings = PipelineSettings(refine_iterations=6)
     refined = (
         Pipeline(settings, pipeline.network, pipeline.classifier, pipeline.models).analyse(_hologram(scene)).reconstruction
     )
@@ -50,10 +53,10 @@ def test_the_sensor_s_residual_falls_with_every_iteration(scene: ScoringField, p
     result = pipeline.analyse(_hologram(scene)).reconstruction
     assert result is not None
     parts = segment(result.field, start=result.start)
-    depths = [540.0] * len(parts)
+    depths = [Depth(540.0, 5.0)] * len(parts)
     amplitude = np.sqrt(scene.intensity)
     left = [
-        float(np.std(refine(amplitude, result.field, parts, depths, GEOMETRY, RefineSettings(n)).residual))
+        float(np.std(refine(amplitude, result.field, parts, depths, GEOMETRY, RefineSettings(n, depth_steps=0)).residual))
         for n in (1, 2, 4, 8)
     ]
     assert left == sorted(left, reverse=True)
@@ -63,7 +66,7 @@ def test_nothing_is_brighter_than_the_background_and_nothing_is_outside(scene: S
     result = pipeline.analyse(_hologram(scene)).reconstruction
     assert result is not None
     parts = segment(result.field, start=result.start)
-    refined = refine(np.sqrt(scene.intensity), result.field, parts, [540.0] * len(parts), GEOMETRY)
+    refined = refine(np.sqrt(scene.intensity), result.field, parts, [Depth(540.0, 5.0)] * len(parts), GEOMETRY)
     assert np.abs(refined.field).max() < 1 + 1e-5
     assert (refined.field[~refined.supports] == 1).all()
     assert 0 < refined.supports.mean() < 0.5
@@ -74,3 +77,26 @@ def test_no_particles_leave_the_hologram_unexplained() -> None:
     refined = refine(amplitude, np.ones((64, 64), np.complex64), [], [], GEOMETRY)
     assert (refined.field == 1).all()
     assert np.allclose(refined.residual, 0.02)
+
+
+def test_a_wrong_depth_is_mended_and_said_with_its_uncertainty(scene: ScoringField, pipeline: Pipeline) -> None:
+    result = pipeline.analyse(_hologram(scene)).reconstruction
+    assert result is not None
+    parts = [p for p in segment(result.field, start=result.start) if not p.touches_edge and p.mask.sum() > 100]
+    given = [Depth(540.0 + (25.0 if k % 2 else -25.0), 30.0) for k in range(len(parts))]
+    found = refine(np.sqrt(scene.intensity), result.field, parts, given, GEOMETRY, noise=0.03).depths
+    errors = [abs(d.z_um - 540) for d in found]
+    assert len(parts) >= 3
+    assert float(np.median(errors)) < 12
+    assert all(error < 3 * d.uncertainty_um + 5 for error, d in zip(errors, found, strict=True))
+
+
+def test_pooling_draws_a_slide_together_and_leaves_floating_particles_alone() -> None:
+    rng = np.random.default_rng(3)
+    slide = [Depth(500 + float(e), 5.0) for e in rng.normal(0, 5, 30)] + [Depth(700.0, 5.0)]
+    drawn = pooled(slide)
+    assert np.std([d.z_um for d in drawn[:30]]) < 0.6 * np.std([d.z_um for d in slide[:30]])
+    assert drawn[30] == slide[30]
+    floating = [Depth(float(z), 3.0) for z in rng.uniform(400, 600, 30)]
+    assert np.abs([a.z_um - b.z_um for a, b in zip(pooled(floating), floating, strict=True)]).max() < 1
+    assert pooled(slide[:5]) == slide[:5]
