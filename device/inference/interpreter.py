@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device.errors import CheckError, HardwareError, InputError
 
-__all__ = ["Interpreter", "runtime_name"]
+__all__ = ["Interpreter", "constants", "runtime_name"]
 
 
 def _runtime() -> tuple[str, Any]:
@@ -101,3 +101,35 @@ class Interpreter:
 def _quantisation(details: Any) -> tuple[str, float, int]:
     scale, zero = details["quantization"]
     return np.dtype(details["dtype"]).name, float(scale), int(zero)
+
+
+def constants(path: Path) -> list[NDArray[np.float32]]:
+    """Kernels and biases of a file's convolutions as float32, in the order in which they act: kernel, bias, kernel, ...
+
+    Kernels are [out, height, width, in]. InputError where the file is no network of convolutions.
+    """
+    _, runtime = _runtime()
+    runner = runtime(model_path=str(path))
+    runner.allocate_tensors()
+    details = {t["index"]: t for t in runner.get_tensor_details()}
+    out: list[NDArray[np.float32]] = []
+    for operator in runner._get_ops_details():  # noqa: SLF001  the runtime has no public way to the operators
+        inputs = [details[k] for k in operator["inputs"] if k in details]
+        kernel_first = {"CONV_2D": (1, 2), "TRANSPOSE_CONV": (1, 3), "FULLY_CONNECTED": (1, 2)}.get(operator["op_name"])
+        if kernel_first is None:
+            continue
+        out += [_dequantised(runner.get_tensor(inputs[k]["index"]), inputs[k]["quantization_parameters"]) for k in kernel_first]
+    if not out:
+        raise InputError("the file holds no convolutions", where=path)
+    return out
+
+
+def _dequantised(stored: NDArray[Any], parameters: dict[str, Any]) -> NDArray[np.float32]:
+    scales = np.asarray(parameters["scales"], np.float32)
+    if scales.size == 0:
+        return stored.astype(np.float32)
+    axis = int(parameters["quantized_dimension"])
+    shape = [1] * stored.ndim
+    shape[axis] = scales.size
+    zero_points = np.asarray(parameters["zero_points"], np.float32).reshape(shape)
+    return (stored.astype(np.float32) - zero_points) * scales.reshape(shape)

@@ -31,7 +31,7 @@ Complex = NDArray[np.complex64]
 
 WIDTHS = (32, 56, 96, 160)
 TILE_PX = 256
-POOL_CAPACITY = 4096
+POOL_CAPACITY = 8192
 SAMPLE_SHAPE = (TILE_PX, TILE_PX, 5)
 
 OPTICS: dict[str, tuple[float, float] | float] = {
@@ -49,11 +49,11 @@ def build() -> Any:
     return build_unet(WIDTHS)
 
 
-def run_training(work: Path, schedule: Schedule, seed: int = 1, deadline_s: float = float("inf")) -> None:
-    """Train in `work`, rendering beside it; resumes what is there."""
+def run_training(work: Path, schedule: Schedule, seed: int = 1, start_from: Path | None = None) -> None:
+    """Train in `work`, rendering beside it; resumes what is there, else starts from a file's weights or from none."""
     renderer = fill_pool("models.recipes.hidef_scenes", work / "pool", POOL_CAPACITY, SAMPLE_SHAPE, seed)
     try:
-        train(build, Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE), work, schedule, seed, deadline_s)
+        train(build, Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE), work, schedule, seed, start_from)
     finally:
         renderer.terminate()
         renderer.wait()

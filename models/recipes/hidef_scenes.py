@@ -2,20 +2,24 @@
 
 Lengths are pixels. A recording is described by the defocus number F = wavelength * distance / pitch^2 and by
 wavelength / pitch, so that one network serves any instrument whose particles span the same number of pixels.
-Scattering is by the `thin` model; what scores the network is rendered by `multislice` on a finer grid.
+A particle is a few slabs of its own thickness: as one sheet it wouldn't focus the light that passes it, and a pollen grain
+does (two thin sheets for the same grain differ by 0.2 in relative complex error, device/twin/forward.py's `multislice` being
+the truth). Particles scatter on their own, on the pixels' grid; what scores the network is carried from particle to particle
+on a finer grid, in thinner slabs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
 from device.optics import fft
-from device.optics.propagation import asm_transfer_function, propagate
+from device.optics.propagation import asm_transfer_function, compute_transfer_function, propagate
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
@@ -24,6 +28,7 @@ __all__ = ["SceneRange", "Shapes", "samples"]
 
 TILE_PX = 256
 SCENE_PX = 512
+_MOST_SLABS = 12
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,11 @@ class SceneRange:
     """Half range of the particles' own defocus numbers around the focal plane; 68 is 100 um at 850 nm and 1.12 um."""
     diameter_px: tuple[float, float] = (2.5, 48.0)
     """Diameters."""
-    peak_phase_rad: tuple[float, float] = (0.3, 7.0)
+    peak_phase_rad: tuple[float, float] = (0.3, 8.0)
     """Largest phase of a particle."""
-    photons: tuple[float, float] = (30.0, 30000.0)
+    slab_number: float = 2.0
+    """Defocus number of one slab; a particle is at most _MOST_SLABS of them."""
+    photons: tuple[float, float] = (8.0, 30000.0)
     """Electrons per pixel at the background level."""
     blur_px: float = 3.0
     """Largest diameter of the source's image on the sensor."""
@@ -56,29 +63,52 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 _SPECIES = ("birch", "grass", "oak", "ragweed", "alternaria", "cladosporium", "penicillium", "dust", "bead", "cluster")
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A particle's material, gathered from its far side on."""
+
+    refraction: NDArray[np.float32]
+    """float32 [depth + 1, height, width]: optical path up to a depth, over the largest of the whole."""
+    absorption: NDArray[np.float32]
+    """The same of the extinction, over the same largest optical path."""
+    diameter_px: float
+
+    def turned(self, rng: np.random.Generator) -> Shape:
+        """The same particle, turned by a multiple of 90 degrees, mirrored, and seen from behind, at random."""
+        turns, mirror, behind = int(rng.integers(4)), rng.random() < 0.5, rng.random() < 0.5
+
+        def one(gathered: NDArray[np.float32]) -> NDArray[np.float32]:
+            out = np.rot90(gathered, turns, axes=(1, 2))[:, :, :: -1 if mirror else 1]
+            return out[-1] - out[::-1] if behind else out
+
+        return Shape(one(self.refraction), one(self.absorption), self.diameter_px)
+
+    def slabs(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(refraction, absorption) of so many slabs of one thickness, float32 [count, height, width]."""
+        edges = np.linspace(0, len(self.refraction) - 1, count + 1).round().astype(int)
+        return np.diff(self.refraction[edges], axis=0), np.diff(self.absorption[edges], axis=0)
+
+
 class Shapes:
-    """A store of projected shapes, renewed a few at a time, so that scenes don't wait for voxels."""
+    """A store of shapes, renewed a few at a time, so that scenes don't wait for voxels."""
 
     def __init__(self, rng: np.random.Generator, size: int = 400) -> None:
         self._rng = rng
-        self._shapes: list[tuple[NDArray[np.float32], NDArray[np.float32], float]] = []
+        self._shapes: list[Shape] = []
         self._size = size
 
-    def pick(self, diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(refraction, absorption) maps, each of largest value 1 (absorption relative to it), of about this diameter."""
-        near = [s for s in self._shapes if abs(np.log(s[2] / diameter_px)) < 0.12]
+    def pick(self, diameter_px: float) -> Shape:
+        """One of about this diameter."""
+        near = [s for s in self._shapes if abs(np.log(s.diameter_px / diameter_px)) < 0.12]
         if len(near) < 12 or self._rng.random() < 0.08:
             shape = self._render(diameter_px)
             self._shapes.append(shape)
             if len(self._shapes) > self._size:
                 self._shapes.pop(0)
-            return shape[0], shape[1]
-        refraction, absorption, _ = near[int(self._rng.integers(len(near)))]
-        turns, mirror = int(self._rng.integers(4)), self._rng.random() < 0.5
-        turned = [np.rot90(a, turns)[:, :: -1 if mirror else 1] for a in (refraction, absorption)]
-        return turned[0], turned[1]
+            return shape
+        return near[int(self._rng.integers(len(near)))].turned(self._rng)
 
-    def _render(self, diameter_px: float) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    def _render(self, diameter_px: float) -> Shape:
         rng = self._rng
         names = _SPECIES
         weights = np.array([3.0 if name in ("bead", "cluster", "dust") else 1.0 for name in names])
@@ -87,13 +117,54 @@ class Shapes:
         offset = (float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.5, 0.5)))
         rotation = None if name == "cluster" else random_rotation(rng)
         volume = make_volume(MORPHOLOGIES[name].draw(rng, natural), natural / diameter_px, rotation, offset)
-        path = volume.optical_path_um
-        peak = max(float(path.real.max()), 1e-6)
-        return (path.real / peak).astype(np.float32), (path.imag / peak).astype(np.float32), diameter_px
+        gathered = np.pad(np.cumsum(volume.contrast, axis=0), ((1, 0), (0, 0), (0, 0)))
+        peak = max(float(gathered[-1].real.max()), 1e-6)
+        return Shape((gathered.real / peak).astype(np.float32), (gathered.imag / peak).astype(np.float32), diameter_px)
+
+
+@dataclass(frozen=True)
+class _Light:
+    """How waves pass through a particle, in one scene."""
+
+    wavelength: float
+    """In pixels."""
+    slab_px: float
+    """Thickness of a slab."""
+    thickness: float
+    """Optical over geometric thickness of a particle; 0: a sheet."""
+
+    def exit_wave(self, shape: Shape, peak_phase: float, opacity: float) -> NDArray[np.complex64]:
+        """The wave behind a particle, refocused to its middle, complex64 [n, n]; 1 where nothing is."""
+        thickness_px = (len(shape.refraction) - 1) * self.thickness
+        count = int(np.clip(round(thickness_px / self.slab_px), 1, _MOST_SLABS))
+        refraction, absorption = shape.slabs(count)
+        waves = np.exp(1j * peak_phase * refraction - abs(peak_phase) * absorption - opacity * refraction).astype(np.complex64)
+        if count == 1:
+            return waves[0]
+        step_px = thickness_px / count
+        side = waves.shape[1]
+        # As far as the finest detail spreads while it passes the particle.
+        margin = int(np.ceil(min(0.5 * self.wavelength, 0.5) * thickness_px)) + 4
+        padded = -(-(side + 2 * margin) // 16) * 16
+        lead = padded // 2 - side // 2
+        inner = (slice(lead, lead + side),) * 2
+        wave = np.ones((padded, padded), np.complex64)
+        step = _transfer(padded, self.wavelength, round(step_px, 2))
+        for k, sheet in enumerate(waves):
+            wave[inner] *= sheet
+            if k + 1 < count:
+                wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * step, overwrite_x=True)
+        back = _transfer(padded, self.wavelength, round(-round(step_px, 2) * (count - 1) / 2, 3))
+        return fft.ifft2(fft.fft2(wave, overwrite_x=True) * back, overwrite_x=True)
+
+
+@lru_cache(maxsize=64)
+def _transfer(side: int, wavelength: float, distance: float) -> NDArray[np.complex64]:
+    return compute_transfer_function((side, side), 1.0, wavelength, distance, band_limited=False)
 
 
 def _particle_planes(
-    rng: np.random.Generator, shapes: Shapes, ranges: SceneRange, defocus_number: float
+    rng: np.random.Generator, shapes: Shapes, ranges: SceneRange, defocus_number: float, wavelength: float
 ) -> dict[float, NDArray[np.complex64]]:
     """Transmission planes by their defocus number."""
     flat = rng.random() < 0.35
@@ -108,14 +179,15 @@ def _particle_planes(
     phase_typical, phase_variety = _log_uniform(rng, *ranges.peak_phase_rad), float(rng.uniform(0.02, 0.5))
     opaque = rng.random() < 0.15
     sign = -1.0 if rng.random() < 0.03 else 1.0
+    # Between a particle in a dense medium, seen from air, and one all in air; now and then a sheet.
+    light = _Light(wavelength, ranges.slab_number / wavelength, 0.0 if rng.random() < 0.15 else float(rng.uniform(0.65, 1.1)))
     for _ in range(int(_log_uniform(rng, 8, max(most, 9)))):
         diameter = float(np.clip(typical * np.exp(rng.normal(0, variety)), *ranges.diameter_px))
-        refraction, absorption = shapes.pick(diameter)
+        shape = shapes.pick(diameter)
         peak = sign * phase_typical * np.exp(rng.normal(0, phase_variety))
-        extinction = absorption * abs(peak) + (refraction * rng.uniform(0, 3) if opaque else 0)
-        transmission = np.exp(1j * peak * refraction - extinction).astype(np.complex64)
+        wave = light.exit_wave(shape, float(peak), float(rng.uniform(0, 3)) if opaque else 0.0)
         plane = planes[float(rng.choice(list(planes)))]
-        paste(plane, transmission, int(rng.integers(SCENE_PX)), int(rng.integers(SCENE_PX)))
+        paste(plane, wave, int(rng.integers(SCENE_PX)), int(rng.integers(SCENE_PX)))
     return planes
 
 
@@ -164,8 +236,13 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
     defocus_number = _log_uniform(rng, *ranges.defocus_number)
     wavelength = _log_uniform(rng, *ranges.wavelength_px)
     tissue = rng.random() < 0.08
-    planes = _tissue_planes(rng, defocus_number) if tissue else _particle_planes(rng, shapes, ranges, defocus_number)
+    planes = (
+        _tissue_planes(rng, defocus_number) if tissue else _particle_planes(rng, shapes, ranges, defocus_number, wavelength)
+    )
     pupil = _optical_cutoff(rng)
+    # Pixels average over their area, more or less.
+    fill = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.6 else 0.0
+    pixel = np.sinc(fill * fft.fftfreq(SCENE_PX)).astype(np.float32)
     blur_per_px = float(rng.uniform(0, ranges.blur_px)) if rng.random() < 0.5 else 0.0
     bandwidth = float(rng.uniform(0, ranges.relative_bandwidth)) * wavelength if rng.random() < 0.5 else 0.0
     shape = (SCENE_PX, SCENE_PX)
@@ -180,9 +257,10 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
     if pupil is not None:
         spectrum *= pupil
         target = fft.ifft2(fft.fft2(target) * pupil).astype(np.complex64)
+    spectrum *= pixel[:, None] * pixel[None, :]
     intensity = np.abs(1 + fft.ifft2(spectrum)) ** 2
     recorded = _record(rng, intensity.astype(np.float32), ranges)
-    nominal = defocus_number + float(rng.normal(0, 2 + 0.01 * defocus_number))
+    nominal = defocus_number + float(rng.normal(0, 2 + 0.02 * defocus_number))
     return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue)
 
 

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from models.training.pool import Pool
+from models.training.restore import restore_weights
 
 __all__ = ["Schedule", "fill_pool", "train"]
 
@@ -41,13 +43,18 @@ class Schedule:
     """Decay of the running average of the weights, which is what is exported."""
     precision: str = "mixed_bfloat16"
     """Keras precision policy."""
+    seconds: float = math.inf
+    """Time of training in all, over however many sittings; whichever of steps and time ends first ends it."""
 
-    def rate(self, step: int) -> float:
+    def along(self, step: int, elapsed_s: float = 0.0) -> float:
+        """How far a training is, 0 to 1."""
+        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
+        return min(max(done, elapsed_s / self.seconds, 0.0), 1.0)
+
+    def rate(self, step: int, elapsed_s: float = 0.0) -> float:
         """Learning rate at a step."""
-        if step < self.warmup:
-            return self.peak_rate * (step + 1) / self.warmup
-        along = min((step - self.warmup) / max(self.steps - self.warmup, 1), 1.0)
-        return self.peak_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * along)))
+        falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.along(step, elapsed_s)))
+        return self.peak_rate * min((step + 1) / self.warmup, 1.0) * falling
 
 
 def fill_pool(
@@ -61,55 +68,72 @@ def fill_pool(
 
 
 def weighted_field_loss(truth: Any, predicted: Any) -> Any:
-    """Weighted mean of the squared complex error plus a little of its modulus, which keeps the background clean.
+    """Weighted mean of the squared complex error, of the squared error of the amplitude, and a little of the error's modulus.
 
-    `truth` [n, h, w, 3]: real and imaginary part of the field minus 1, weight; `predicted` [n, h, w, 2].
+    The modulus keeps the background clean; the amplitude is known even where the phase can't be told from its neighbour a
+    turn away, and a field that hedges between the two is too dark. `truth` [n, h, w, 3]: real and imaginary part of the field minus 1, weight; `predicted` [n, h, w, 2].
     """
     from keras import ops
 
     error = ops.sum(ops.square(truth[..., :2] - predicted), axis=-1)
     modulus = ops.sqrt(error + 1e-6)
+    amplitudes = [ops.sqrt(ops.square(1 + f[..., 0]) + ops.square(f[..., 1]) + 1e-6) for f in (truth, predicted)]
     weight = truth[..., 2]
-    return ops.sum(weight * (error + 0.15 * modulus)) / ops.sum(weight)
+    terms = error + 0.15 * modulus + 0.5 * ops.square(amplitudes[1] - amplitudes[0])
+    return ops.sum(weight * terms) / ops.sum(weight)
 
 
-def train(build: Any, pool: Pool, work: Path, schedule: Schedule, seed: int = 0, deadline_s: float = math.inf) -> None:
-    """Train until `schedule.steps` or the deadline; resumes from `work`.
+def train(
+    build: Callable[[], Any], pool: Pool, work: Path, schedule: Schedule, seed: int = 0, start_from: Path | None = None
+) -> None:
+    """Train until the schedule ends; resumes from `work`.
 
-    `build()` returns the Keras model, after the precision policy is set. Writes `weights.weights.h5` (running average),
-    `last.weights.h5`, `state.json` (step, megapixels, loss curve).
+    `build()` returns the Keras model, after the precision policy is set; `start_from` a .tflite file whose weights are the
+    first ones. Writes `weights.weights.h5` (running average), `last.weights.h5`, `state.json` (step, seconds, megapixels,
+    loss curve).
     """
     import keras
 
     keras.mixed_precision.set_global_policy(schedule.precision)
     keras.utils.set_random_seed(seed)
     work.mkdir(parents=True, exist_ok=True)
-    model = build()
-    state_path = work / "state.json"
-    state: dict[str, Any] = {"step": 0, "megapixels": 0.0, "curve": []}
-    if state_path.exists():
-        state = json.loads(state_path.read_text())
-        model.load_weights(work / "last.weights.h5")
-    average = [np.array(w) for w in model.get_weights()]
-    if state_path.exists():
-        reference = build()
-        reference.load_weights(work / "weights.weights.h5")
-        average = [np.array(w) for w in reference.get_weights()]
+    model, average, state = _resumed(build, work, start_from)
     model.compile(keras.optimizers.AdamW(schedule.peak_rate, weight_decay=1e-5, clipnorm=1.0), weighted_field_loss)
     rng = np.random.default_rng((seed, state["step"]))
-    while pool.written < 50 * schedule.batch:
+    while pool.written < min(50 * schedule.batch, pool.capacity):
         time.sleep(1)
-    started = time.monotonic()
-    while state["step"] < schedule.steps and time.monotonic() - started < deadline_s:
+    while schedule.along(state["step"], state["seconds"]) < 1:
+        started = time.monotonic()
         losses = _round(model, pool, schedule, state, rng, average)
+        took_s = time.monotonic() - started
         state["curve"].append([state["step"], round(state["megapixels"], 1), float(np.mean(losses))])
         _save(model, average, work, state)
+        along = schedule.along(state["step"], state["seconds"])
+        left = f"{state['seconds'] / along * (1 - along) / 60:.0f} min left" if along > 0 else ""
         print(
-            f"step {state['step']:6d}  {state['megapixels']:8.0f} Mpx  loss {np.mean(losses):.5f}  "
-            f"rate {schedule.rate(state['step']):.2e}  rendered {pool.written}",
+            f"{100 * along:5.1f} %  step {state['step']:6d}  {state['megapixels']:8.0f} Mpx  loss {np.mean(losses):.5f}  "
+            f"rate {schedule.rate(state['step'], state['seconds']):.2e}  {len(losses) / took_s:.2f} steps/s  "
+            f"rendered {pool.written}  {left}",
             flush=True,
         )
     (work / "schedule.json").write_text(json.dumps(asdict(schedule)))
+
+
+def _resumed(build: Callable[[], Any], work: Path, start_from: Path | None) -> tuple[Any, list[Any], dict[str, Any]]:
+    """(model, running average of its weights, state): as the work folder has them, else from the file, else fresh."""
+    model = build()
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "megapixels": 0.0, "curve": [], "start_from": None}
+    state_path = work / "state.json"
+    if state_path.exists():
+        state |= json.loads(state_path.read_text())
+        model.load_weights(work / "weights.weights.h5")
+        average = [np.array(w) for w in model.get_weights()]
+        model.load_weights(work / "last.weights.h5")
+        return model, average, state
+    if start_from is not None:
+        restore_weights(model, start_from)
+        state["start_from"] = start_from.stem
+    return model, [np.array(w) for w in model.get_weights()], state
 
 
 def _round(
@@ -117,8 +141,9 @@ def _round(
 ) -> list[float]:
     losses: list[float] = []
     for _ in range(schedule.round_steps):
+        started = time.monotonic()
         batch = pool.batch(rng, schedule.batch)
-        model.optimizer.learning_rate = schedule.rate(state["step"])
+        model.optimizer.learning_rate = schedule.rate(state["step"], state["seconds"])
         losses.append(float(model.train_on_batch(batch[..., :2], batch[..., 2:])))
         state["step"] += 1
         state["megapixels"] += batch.shape[0] * batch.shape[1] * batch.shape[2] / 1e6
@@ -126,6 +151,9 @@ def _round(
             decay = min(schedule.average**5, (1 + state["step"]) / (50 + state["step"]))
             for k, weight in enumerate(model.get_weights()):
                 average[k] += (1 - decay) * (weight - average[k])
+        state["seconds"] += time.monotonic() - started
+        if schedule.along(state["step"], state["seconds"]) >= 1:
+            break
     return losses
 
 
