@@ -126,7 +126,7 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """hidef: the network; backpropagate: plain refocusing."""
     reconstruction_model: str = "hidef"
     """Name of a bundle in the model store."""
-    refine_iterations: Annotated[int, Meta(ge=0, le=20)] = 6
+    refine_iterations: Annotated[int, Meta(ge=0, le=20)] = 8
     """Iterations of physics on every particle the network found, some 60 ms a particle on a desktop core; they restore detail,
     depth and the consistency flag. 0: none."""
     refine_most_particles: Annotated[int, Meta(ge=0)] = 300

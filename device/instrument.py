@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from device.errors import InputError
+from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
 from device.tomlfile import load_toml
 
@@ -116,6 +117,7 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             magnification=self.optics.magnification,
             source_distance_um=self.lamp.source_distance_um if self.lamp.diverging else None,
             medium_index=self.optics.medium_index,
+            coherence=Coherence(self.lamp.bandwidth_um, self.lamp.source_diameter_um, self.lamp.source_distance_um),
         )
 
     @property

@@ -12,12 +12,16 @@ from device.analysis.locate import busy_blocks
 from device.frames import Hologram
 from device.optics.propagation import backpropagate
 
-__all__ = ["FieldNetwork", "Reconstruction", "reconstruct", "tile_starts"]
+__all__ = ["FieldNetwork", "Reconstruction", "fitted_tile", "reconstruct", "run_tiles", "tile_starts"]
 
 Complex = NDArray[np.complex64]
 
 _FEATHER_PX = 16
 _BUSY_CONTRAST = 0.06
+_DENSE = 0.2
+"""Share of busy blocks above which hardly a tile would be left out."""
+_LARGEST_TILE_PX = 576
+"""Larger ones save no more margins worth speaking of, and take memory."""
 
 
 class FieldNetwork(Protocol):
@@ -25,7 +29,12 @@ class FieldNetwork(Protocol):
 
     @property
     def tile_px(self) -> int:
-        """Side of the square tile it takes."""
+        """Side of the square tile it was made for."""
+        ...
+
+    @property
+    def multiple_px(self) -> int:
+        """Any tile whose sides are multiples of this will do; 0: only its own."""
         ...
 
     @property
@@ -34,7 +43,7 @@ class FieldNetwork(Protocol):
         ...
 
     def run(self, tile: Complex) -> Complex:
-        """The object field of one tile, complex64 [tile_px, tile_px]; 1 where nothing is."""
+        """The object field of one tile, complex64 [height, width]; 1 where nothing is."""
         ...
 
 
@@ -60,7 +69,9 @@ def reconstruct(hologram: Hologram, network: FieldNetwork | None, *, whole: bool
         return Reconstruction(start, start, 0)
     # A 4 x 4 mean of |field - 1| over nothing but noise stays below the noise of a pixel.
     busy = None if whole else busy_blocks(start, max(_BUSY_CONTRAST, hologram.noise))
-    return _run_tiles(start, network, busy)
+    if busy is not None and busy.mean() > _DENSE:
+        busy = None
+    return run_tiles(start, network, busy)
 
 
 def tile_starts(length: int, tile: int, margin: int) -> list[int]:
@@ -71,18 +82,36 @@ def tile_starts(length: int, tile: int, margin: int) -> list[int]:
     return [round(k * (length - tile) / (count - 1)) for k in range(count)]
 
 
-def _run_tiles(start: Complex, network: FieldNetwork, busy: NDArray[np.bool_] | None, block_px: int = 32) -> Reconstruction:
+def fitted_tile(length: int, network: FieldNetwork) -> int:
+    """Side of the tiles that cover a length with the least overlap."""
+    multiple, margin = network.multiple_px, network.margin_px
+    if not multiple:
+        return network.tile_px
+    count = 1 if length <= _LARGEST_TILE_PX else -(-(length - 2 * margin) // (_LARGEST_TILE_PX - 2 * margin))
+    side = length if count == 1 else -(-(length - 2 * margin) // count) + 2 * margin
+    return -(-side // multiple) * multiple
+
+
+def run_tiles(
+    start: Complex, network: FieldNetwork, busy: NDArray[np.bool_] | None = None, block_px: int = 32
+) -> Reconstruction:
+    """Run the network over a back-propagated field complex64 [height, width].
+
+    `busy` bool [ceil(height / block), ceil(width / block)]: where anything is; None: everywhere.
+    """
     height, width = start.shape
-    tile, margin = network.tile_px, network.margin_px
+    margin = network.margin_px
+    # Few particles: small tiles, most of them left out. Many: as few and large ones as there can be.
+    tile_y, tile_x = (network.tile_px if busy is not None else fitted_tile(n, network) for n in start.shape)
     total = np.zeros((height, width), np.complex64)
     weight = np.zeros((height, width), np.float32)
     passes = 0
-    for top in tile_starts(height, tile, margin):
-        for left in tile_starts(width, tile, margin):
-            rows, columns = slice(top, min(top + tile, height)), slice(left, min(left + tile, width))
+    for top in tile_starts(height, tile_y, margin):
+        for left in tile_starts(width, tile_x, margin):
+            rows, columns = slice(top, min(top + tile_y, height)), slice(left, min(left + tile_x, width))
             if busy is not None and not _any_busy(busy, rows, columns, block_px):
                 continue
-            piece = np.ones((tile, tile), np.complex64)
+            piece = np.ones((tile_y, tile_x), np.complex64)
             part = start[rows, columns]
             piece[: part.shape[0], : part.shape[1]] = part
             result = network.run(piece)[: part.shape[0], : part.shape[1]]

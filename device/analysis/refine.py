@@ -3,8 +3,9 @@
 The network says where particles are, how deep, and roughly what they look like; it smooths. From there every particle's
 field is improved against the measured hologram, all together, for their fringes overlap: carry all of them to the sensor,
 put the measured amplitude there, carry the difference back to each, keep it on the particle's support and no brighter than
-the background (Fienup, Appl. Opt. 21, 2758 (1982), doi:10.1364/AO.21.002758; momentum as in Beck and Teboulle, SIAM J. Imaging
-Sci. 2, 183 (2009), doi:10.1137/080716542). More than ten iterations fit noise.
+a lens makes it (Fienup, Appl. Opt. 21, 2758 (1982), doi:10.1364/AO.21.002758; momentum as in Beck and Teboulle, SIAM J. Imaging
+Sci. 2, 183 (2009), doi:10.1137/080716542). The way to the sensor holds what lamp and pixels take from the fringes: without it
+the field is as blurred as the hologram. More than ten iterations fit noise.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from device.analysis.depth import Depth, pooled
 from device.analysis.segment import Segment
 from device.optics import fft
+from device.optics.coherence import pixel_visibility, visibility
 from device.optics.geometry import Geometry
 from device.optics.propagation import compute_transfer_function, fringe_reach_px
 
@@ -40,12 +43,14 @@ Real = NDArray[np.float32]
 class RefineSettings:
     """How much physics."""
 
-    iterations: int = 6
+    iterations: int = 8
     """Of all particles together; 0: the field is only carried to the sensor and compared."""
     momentum: float = 0.7
     support_margin_px: int = 2
     """By which a particle's mask is grown: the network's outlines are a little tight."""
-    most_reach_px: int = 128
+    brightest: float = 1.5
+    """Largest amplitude: a grain is a lens, and focuses light into and beside itself up to half as much again."""
+    most_reach_px: int = 192
     """Fringes farther from a particle than this are left out; they are the finest and the faintest."""
     depth_steps: int = 3
     """Depths tried to either side of each given one, half way through the iterations; 0: depths are believed."""
@@ -108,13 +113,13 @@ class _Patch:
         """Its scattered wave at the sensor."""
         return fft.ifft2(fft.fft2(self.ahead) * self.transfer, overwrite_x=True)
 
-    def improve(self, seen: Complex, momentum: float) -> None:
+    def improve(self, seen: Complex, settings: RefineSettings) -> None:
         """One step towards the difference `seen` at the sensor, on the patch's own grid."""
         back = fft.ifft2(fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer), overwrite_x=True)
         field = 1 + self.ahead + back
-        field /= np.maximum(np.abs(field), np.float32(1))
+        field /= np.maximum(np.abs(field) / np.float32(settings.brightest), np.float32(1))
         now = np.where(self.support, field - 1, np.complex64(0))
-        self.ahead = now + np.float32(momentum) * (now - self.scattered)
+        self.ahead = now + np.float32(settings.momentum) * (now - self.scattered)
         self.scattered = now
 
 
@@ -136,7 +141,7 @@ def refine(
     if seeking:
         # Before the field has bent itself to a depth that is wrong.
         _seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, chosen)
-    _iterate(amplitude, patches, before, chosen.momentum)
+    _iterate(amplitude, patches, before, chosen)
     if seeking:
         wave = _together(amplitude.shape, patches)
         unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
@@ -146,7 +151,7 @@ def refine(
         depths = pooled([_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)])
         for patch, depth in zip(patches, depths, strict=True):
             _move(patch, depth.z_um, geometry)
-        _iterate(amplitude, patches, chosen.iterations - before, chosen.momentum)
+        _iterate(amplitude, patches, chosen.iterations - before, chosen)
     for patch in patches:
         patch.ahead = patch.scattered
     wave = _together(amplitude.shape, patches)
@@ -201,7 +206,7 @@ def _misfit(amplitude: Real, wave: Complex, patch: _Patch, part: Segment, geomet
     return Misfit(float(np.vdot(residual, residual)), float(np.vdot(fringes, fringes)), residual.size)
 
 
-def _iterate(amplitude: Real, patches: Sequence[_Patch], iterations: int, momentum: float) -> None:
+def _iterate(amplitude: Real, patches: Sequence[_Patch], iterations: int, settings: RefineSettings) -> None:
     """All particles together: their fringes overlap."""
     for _ in range(iterations):
         wave = _together(amplitude.shape, patches)
@@ -210,7 +215,7 @@ def _iterate(amplitude: Real, patches: Sequence[_Patch], iterations: int, moment
             there, here = _overlap(amplitude.shape, patch)
             seen = np.zeros_like(patch.scattered)
             seen[here] = difference[there]
-            patch.improve(seen, momentum)
+            patch.improve(seen, settings)
 
 
 def _difference(amplitude: Real, wave: Complex) -> Complex:
@@ -255,7 +260,7 @@ def _scan(
         for _ in range(iterations):
             seen = np.zeros_like(patch.scattered)
             seen[here] = _difference(measured, others + trial.carried()[here])
-            trial.improve(seen, settings.momentum)
+            trial.improve(seen, settings)
         misfits.append(float(((measured - np.abs(others + trial.carried()[here])) ** 2).sum()))
     best = int(np.argmin(misfits))
     patch.scattered = patch.ahead = tried[best].scattered
@@ -265,7 +270,7 @@ def _scan(
         bend = left - 2 * middle + right
         patch.depth_um += step_um * 0.5 * (left - right) / bend
         patch.bend = bend / step_um**2
-    patch.transfer = _transfer(side, patch.depth_um, geometry)
+    patch.transfer = _to_sensor(side, patch.depth_um, geometry)
 
 
 def _move(patch: _Patch, depth_um: float, geometry: Geometry) -> None:
@@ -273,7 +278,7 @@ def _move(patch: _Patch, depth_um: float, geometry: Geometry) -> None:
     side = patch.support.shape[0]
     carried = fft.ifft2(fft.fft2(patch.scattered) * _transfer(side, patch.depth_um - depth_um, geometry), overwrite_x=True)
     patch.scattered = patch.ahead = np.where(patch.support, carried, np.complex64(0))
-    patch.depth_um, patch.transfer = depth_um, _transfer(side, depth_um, geometry)
+    patch.depth_um, patch.transfer = depth_um, _to_sensor(side, depth_um, geometry)
 
 
 def _deviation_um(patch: _Patch, noise: float) -> float:
@@ -293,6 +298,22 @@ def _transfer(side: int, depth_um: float, geometry: Geometry) -> Complex:
     return compute_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
 
 
+def _to_sensor(side: int, depth_um: float, geometry: Geometry) -> Complex:
+    """The way to the sensor, with what lamp and pixels take from the fringes."""
+    return _transfer(side, depth_um, geometry) * _response(side, geometry)
+
+
+@lru_cache(maxsize=64)
+def _response(side: int, geometry: Geometry) -> Real:
+    """Of lamp and pixels, float32 [side, side] in FFT order; as at the geometry's distance, near enough for all depths."""
+    shape = (side, side)
+    seen = visibility(
+        shape, geometry.object_pitch_um, geometry.wavelength_medium_um, geometry.propagation_um,
+        bandwidth_um=geometry.coherence.bandwidth_um / geometry.medium_index, blur_um=geometry.source_blur_um,
+    )  # fmt: skip
+    return seen * pixel_visibility(shape)
+
+
 def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> _Patch:
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
     reach = min(fringe_reach_px(pitch_um, wavelength_um, depth_um), settings.most_reach_px)
@@ -305,7 +326,7 @@ def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, s
     size = 2 * settings.support_margin_px + 1
     grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
     empty = np.zeros((side, side), np.complex64)
-    patch = _Patch(top, left, grown, depth_um, _transfer(side, depth_um, geometry), empty, empty)
+    patch = _Patch(top, left, grown, depth_um, _to_sensor(side, depth_um, geometry), empty, empty)
     there, here = _overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.scattered

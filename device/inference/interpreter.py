@@ -43,18 +43,28 @@ def runtime_name() -> str:
 
 
 class Interpreter:
-    """One model file, ready to run; safe to share between threads."""
+    """One model file, ready to run; safe to share between threads.
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    `shape` instead of the file's own input shape, batch axis included, where the network takes any.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, shape: tuple[int, ...] | None = None) -> None:
         _, runtime = _runtime()
+        self.path, self.threads = path, threads
         try:
             self._runner = runtime(model_path=str(path), num_threads=threads)
+            if shape is not None:
+                self._runner.resize_tensor_input(self._runner.get_input_details()[0]["index"], shape)
             self._runner.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise CheckError("the runtime refuses this model", where=path, got=str(error).splitlines()[0]) from error
         self._lock = threading.Lock()
         self._input = self._runner.get_input_details()[0]
         self._output = self._runner.get_output_details()[0]
+
+    def resized(self, shape: tuple[int, ...]) -> Interpreter:
+        """The same file for another input shape, batch axis included."""
+        return Interpreter(self.path, self.threads, shape)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

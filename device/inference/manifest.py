@@ -32,6 +32,8 @@ class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Meaning of the last axis."""
     units: str
     """Unit of the values."""
+    multiple_px: int = 0
+    """Height and width may be any multiple of this; 0: they are as in `shape`."""
 
 
 class OpticsRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from device.inference.manifest import Manifest
 from device.records import Classification
 
 __all__ = ["ClassifierNetwork", "HidefNetwork"]
+
+_SHAPES_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,36 @@ class HidefNetwork:
 
     margin_px: int = 32
     """Border of a tile that lacks the surroundings the network looks at."""
+    resized: dict[tuple[int, int], Interpreter] = field(default_factory=dict, compare=False, repr=False)
+    """Interpreters for other tiles than the file's own, the few that were used last."""
 
     @property
     def tile_px(self) -> int:
-        """Side of the tile the file was made for; transposed convolutions fix it."""
+        """Side of the tile the file was made for."""
         return self.manifest.input.shape[1]
 
+    @property
+    def multiple_px(self) -> int:
+        """Any tile whose sides are multiples of this will do; 0: only its own."""
+        return self.manifest.input.multiple_px
+
+    def _for(self, shape: tuple[int, int]) -> Interpreter:
+        if shape == (self.tile_px, self.tile_px) or not self.multiple_px:
+            return self.interpreter
+        if shape not in self.resized:
+            while len(self.resized) >= _SHAPES_KEPT:
+                self.resized.pop(next(iter(self.resized)))
+            self.resized[shape] = self.interpreter.resized((1, *shape, self.manifest.input.shape[3]))
+        return self.resized[shape]
+
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """One pass over one tile, complex64 [tile_px, tile_px], 1 where nothing is."""
+        """One pass over one tile, complex64 [height, width], 1 where nothing is."""
         channels = np.stack([tile.real - 1, tile.imag], axis=-1).astype(np.float32)[None]
-        out = self.interpreter.run(channels)[0]
-        field = np.empty(out.shape[:2], np.complex64)
-        field.real = out[..., 0] + 1
-        field.imag = out[..., 1]
-        return field
+        out = self._for((tile.shape[0], tile.shape[1])).run(channels)[0]
+        result = np.empty(out.shape[:2], np.complex64)
+        result.real = out[..., 0] + 1
+        result.imag = out[..., 1]
+        return result
 
 
 @dataclass(frozen=True)

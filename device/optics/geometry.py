@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 from device.errors import InputError
+from device.optics.coherence import Coherence
 
 __all__ = ["Geometry"]
 
@@ -37,6 +38,8 @@ class Geometry:
     """Point source to sensor; None for a plane wave."""
     medium_index: float = 1.0
     """Refractive index of the medium between object and sensor, 1 to 2."""
+    coherence: Coherence = Coherence()
+    """Of the lamp; where it isn't known, that of a laser."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS_UM.items():
@@ -90,6 +93,14 @@ class Geometry:
     def defocus_number(self) -> float:
         """Dimensionless distance wavelength * z / pitch**2 of the equivalent plane-wave recording."""
         return self.wavelength_medium_um * self.propagation_um / self.object_pitch_um**2
+
+    @property
+    def source_blur_um(self) -> float:
+        """Diameter of the source's image, at the object's scale."""
+        if self.coherence.source_distance_um is None:
+            return 0.0
+        angle = self.coherence.source_diameter_um / (self.coherence.source_distance_um - self.distance_um)
+        return angle * self.distance_um * self.magnification / self.total_magnification
 
     def equivalent_um(self, distance_um: float) -> float:
         """Where a particle at another distance focuses on this recording's grid: equivalent plane-wave distance.

@@ -32,6 +32,8 @@ class BundleSpec:
     temperature: float = 1.0
     conformal_quantile: float = 1.0
     reject_below: float = 0.0
+    tile_multiple_px: int = 0
+    """Sides of the input that a network of convolutions takes besides its own; 0: none."""
 
 
 def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None) -> bytes:
@@ -79,6 +81,8 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], 
         tensors[which] = {
             "shape": shape, "dtype": dtype, "scale": scale, "zero_point": zero, "channels": channels, "units": "1",
         }  # fmt: skip
+    if spec.tile_multiple_px:
+        tensors["input"]["multiple_px"] = spec.tile_multiple_px
     lines = [f"{key} = {_toml(getattr(spec, key))}" for key in ("name", "version", "task")]
     lines.append(f'sha256 = "{hashlib.sha256(content).hexdigest()}"')
     if spec.labels:

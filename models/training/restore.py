@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.inference.interpreter import constants
+from models.training.unet import tap_place
 
 __all__ = ["restore_weights"]
 
@@ -60,18 +61,7 @@ def _gathered(stored: Floats, shape: tuple[int, ...]) -> Floats | None:
     reach = stored.shape[1] // 2
     for y in range(shape[0]):
         for x in range(shape[1]):
-            (row, tap_y), (column, tap_x) = place_of_tap(y, shape[0]), place_of_tap(x, shape[1])
+            (row, tap_y), (column, tap_x) = tap_place(y, shape[0]), tap_place(x, shape[1])
             first = (2 * row + column) * shape[2]
             out[y, x] = stored[first : first + shape[2], tap_y + reach, tap_x + reach]
     return out
-
-
-def place_of_tap(tap: int, taps: int) -> tuple[int, int]:
-    """(which of the two output places, offset of the input place) of one tap of a transposed convolution of stride 2.
-
-    Output 2 i + place sums the inputs i + offset. Two taps: each output place has one. Four, padded 'same': output o takes
-    input i through tap o - 2 i + 1.
-    """
-    shifted = tap - (taps - 2) // 2
-    place = shifted % 2
-    return place, -((shifted - place) // 2)

@@ -36,7 +36,7 @@ from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, propagate
 from device.twin.forward import multislice_hologram
 from device.twin.scene import Particle
-from models.recipes.hidef_evaluation import FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields
+from models.recipes.hidef_evaluation import BORDER_PX, FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields
 from models.training.quality import bootstrap_median
 
 Complex = NDArray[np.complex64]
@@ -55,8 +55,9 @@ class Tally:
         self.true = self.missed = self.ghosts = 0
 
     def add(self, name: str, offset_um: float, scene: ScoringField, boxes: list[Complex], cost: float) -> None:
-        for box, field in zip(scene.boxes, boxes, strict=True):
-            self.scores[name, offset_um].append(field_metrics(field, scene.truth[box]) | {"cost": cost})
+        for box, field, inner in zip(scene.boxes, boxes, scene.inner, strict=True):
+            if inner:
+                self.scores[name, offset_um].append(field_metrics(field, scene.truth[box]) | {"cost": cost})
 
 
 def matched(scene: ScoringField, parts: list[Segment]) -> Iterator[tuple[int, Particle]]:
@@ -67,6 +68,12 @@ def matched(scene: ScoringField, parts: list[Segment]) -> Iterator[tuple[int, Pa
         nearest = min(scene.particles, key=lambda p: np.hypot(p.x_um - x_um, p.y_um - y_um))
         if np.hypot(nearest.x_um - x_um, nearest.y_um - y_um) < nearest.esd_um / 3 + 3:
             yield k, nearest
+
+
+def is_inner(part: Segment) -> bool:
+    """Whether the part lies away from the border, as what is scored does."""
+    middle = (part.y_px + part.mask.shape[0] / 2, part.x_px + part.mask.shape[1] / 2)
+    return all(BORDER_PX <= m <= FIELD_PX - BORDER_PX for m in middle)
 
 
 def refocused(field: Complex, scene: ScoringField) -> list[Complex]:
@@ -102,12 +109,12 @@ def eight_heights(scene: ScoringField, rng: np.random.Generator) -> Complex:
 
 def count(scene: ScoringField, parts: list[Segment], depths: dict[str, list[Depth]], tally: Tally) -> None:
     pairs = dict(matched(scene, parts))
-    large = [p for p in scene.particles if p.esd_um >= 8]
+    large = [p for p, inner in zip(scene.particles, scene.inner, strict=True) if inner and p.esd_um >= 8]
     tally.true += len(large)
     tally.missed += sum(all(p is not q for q in pairs.values()) for p in large)
-    tally.ghosts += len(parts) - len(pairs)
+    tally.ghosts += sum(is_inner(part) for k, part in enumerate(parts) if k not in pairs)
     for k, particle in pairs.items():
-        if particle.esd_um >= 8 and not parts[k].touches_edge:
+        if particle.esd_um >= 8 and is_inner(parts[k]):
             for name, estimates in depths.items():
                 error_um = estimates[k].z_um - particle.z_um
                 tally.depth_errors_um[name].append((error_um, error_um / estimates[k].uncertainty_um))
@@ -137,15 +144,15 @@ def score(scene: ScoringField, pipeline: Pipeline, offset_um: float, tally: Tall
     true = list(first)
     for k, particle in matched(scene, parts):
         true[k] = Depth(particle.z_um, 1.0)
-    runs = [("and 4 iterations", first, RefineSettings(4)), ("and 6 iterations", first, RefineSettings())]
-    runs += [("and 10 iterations", first, RefineSettings(10)), ("and 6, told the depth", true, RefineSettings(depth_steps=0))]
+    runs = [("and 4 iterations", first, RefineSettings(4)), ("and 8 iterations", first, RefineSettings())]
+    runs += [("and 10 iterations", first, RefineSettings(10)), ("and 8, told the depth", true, RefineSettings(depth_steps=0))]
     refined: Refined | None = None
     for name, given, settings in runs:
         started = time.perf_counter()
         now = refine(amplitude, result.field, parts, given, GEOMETRY, settings)
         cost = (time.perf_counter() - started) / max(len(parts), 1) / pass_s_per_mpx
         tally.add(name, offset_um, scene, [now.field[box] for box in scene.boxes], cost)
-        refined = now if name == "and 6 iterations" else refined
+        refined = now if name == "and 8 iterations" else refined
     if abs(offset_um) <= 100 and refined is not None:
         count(scene, parts, {"first": first, "refined": list(refined.depths)}, tally)
 
@@ -176,7 +183,7 @@ def report(tally: Tally) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", type=int, default=4, help="fields of eight particles at each depth")
+    parser.add_argument("--fields", type=int, default=4, help="fields of 16 particles at each depth")
     parser.add_argument("--heights", action="store_true", help="eight heights too: ten times as long")
     args = parser.parse_args()
     config = load_config(None)

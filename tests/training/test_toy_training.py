@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,46 @@ def test_a_toy_training_gives_a_bundle_that_passes_its_own_checks(tmp_path: Path
     field = network.run(np.ones((network.tile_px, network.tile_px), np.complex64))
     assert field.shape == (network.tile_px, network.tile_px)
     assert np.isfinite(field).all()
-    table = hidef.bins({"toy": hidef.field_method(network.run, network.tile_px, network.margin_px)}, fields_per_bin=1, seed=5)
+    # Seams: larger tiles of the same file, and a frame that is no multiple of anything.
+    from device.analysis.reconstruct import run_tiles
+
+    rng = np.random.default_rng(3)
+    start = (1 + rng.normal(0, 0.1, (400, 600)) + 1j * rng.normal(0, 0.1, (400, 600))).astype(np.complex64)
+    whole, tiled = network.run(start[:, :592]), run_tiles(start, replace(network, manifest=_fixed(bundle.manifest))).field
+    inner = np.abs(whole - tiled[:, :592])[40:-40, 40:-40]
+    assert inner.max() < 0.1 * np.abs(whole - 1).max()
+    table = hidef.bins({"toy": hidef.field_method(network)}, fields_per_bin=1, seed=5)
     assert {"toy", "backpropagation, true depth"} == set(table[0.0])
     assert set(METRICS) == set(table[0.0]["toy"][0].values)
+
+
+def _fixed(manifest):
+    """As if the file took nothing but its own tile."""
+    import msgspec
+
+    return msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, multiple_px=0))
+
+
+def test_weights_come_back_out_of_a_file(tmp_path: Path) -> None:
+    from models.recipes import hidef
+    from models.training.export import to_tflite
+    from models.training.restore import restore_weights
+    from models.training.unet import rearranged
+
+    model = hidef.build("hidef-small")
+    for layer in model.layers:
+        for weight in layer.weights:
+            weight.assign(weight + np.random.default_rng(weight.shape[0]).normal(0, 0.02, weight.shape))
+    shipped = rearranged(model, hidef.SIZES["hidef-small"], tile_px=64)
+    tile = np.random.default_rng(1).normal(0, 0.3, (1, 64, 64, 2)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(shipped(tile)), np.asarray(model(tile)), atol=2e-5)
+    for name, samples, tolerance in (("plain", None, 1e-6), ("int8", [tile] * 8, 0.02)):
+        file = tmp_path / f"{name}.tflite"
+        file.write_bytes(to_tflite(shipped, samples))
+        again = hidef.build("hidef-small")
+        restore_weights(again, file)
+        for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, atol=max(tolerance * np.abs(other).max(), 1e-6))
 
 
 def test_training_resumes_where_it_stood(tmp_path: Path) -> None:

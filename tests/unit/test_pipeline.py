@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from device.analysis.crops import CROP_PX
 from device.analysis.pipeline import Pipeline, PipelineSettings
-from device.analysis.reconstruct import reconstruct, tile_starts
+from device.analysis.reconstruct import fitted_tile, reconstruct, tile_starts
 from device.frames import Hologram
 from device.optics.geometry import Geometry
 from device.optics.propagation import propagate
@@ -52,11 +52,12 @@ class _Identity:
     tile_px = 256
     margin_px = 48
 
-    def __init__(self) -> None:
+    def __init__(self, multiple_px: int = 0) -> None:
+        self.multiple_px = multiple_px
         self.tiles = 0
 
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        assert tile.shape == (256, 256)
+        assert tile.shape == (256, 256) if not self.multiple_px else all(n % self.multiple_px == 0 for n in tile.shape)
         self.tiles += 1
         return tile
 
@@ -127,11 +128,24 @@ def test_tiles_cover_the_frame_with_two_margins_of_overlap(length: int) -> None:
     assert all(b - a <= 512 - 2 * 48 for a, b in pairwise(starts))
 
 
+@pytest.mark.parametrize("length", [200, 512, 577, 1000, 2464, 3280])
+def test_fitted_tiles_overlap_least(length: int) -> None:
+    side = fitted_tile(length, _Identity(multiple_px=16))
+    starts = tile_starts(length, side, 48)
+    assert side % 16 == 0
+    assert side <= 576
+    assert all(b - a <= side - 2 * 48 for a, b in pairwise(starts))
+    assert len(starts) * (side - 96) < (length - 96) + 16 * len(starts) or len(starts) == 1
+    assert fitted_tile(length, _Identity()) == 256
+
+
+@pytest.mark.parametrize("multiple_px", [0, 16])
 @pytest.mark.parametrize("shape", [(200, 300), (512, 512), (640, 1000)])
-def test_tiling_leaves_no_seam(shape: tuple[int, int]) -> None:
+def test_tiling_leaves_no_seam(shape: tuple[int, int], multiple_px: int) -> None:
     rng = np.random.default_rng(3)
     intensity = (1 + 0.2 * rng.standard_normal(shape)).astype(np.float32)
-    result = reconstruct(Hologram(intensity, GEOMETRY, 0.01, datetime(2026, 1, 1, tzinfo=UTC)), _Identity(), whole=True)
+    network = _Identity(multiple_px)
+    result = reconstruct(Hologram(intensity, GEOMETRY, 0.01, datetime(2026, 1, 1, tzinfo=UTC)), network, whole=True)
     np.testing.assert_allclose(result.field, result.start, atol=1e-5)
 
 
