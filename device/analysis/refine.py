@@ -265,7 +265,7 @@ def _scan(
         bend = left - 2 * middle + right
         patch.depth_um += step_um * 0.5 * (left - right) / bend
         patch.bend = bend / step_um**2
-    patch.transfer = _transfer(side, patch.depth_um, geometry)
+    patch.transfer = _to_sensor(side, patch.depth_um, geometry)
 
 
 def _move(patch: _Patch, depth_um: float, geometry: Geometry) -> None:
@@ -273,7 +273,7 @@ def _move(patch: _Patch, depth_um: float, geometry: Geometry) -> None:
     side = patch.support.shape[0]
     carried = fft.ifft2(fft.fft2(patch.scattered) * _transfer(side, patch.depth_um - depth_um, geometry), overwrite_x=True)
     patch.scattered = patch.ahead = np.where(patch.support, carried, np.complex64(0))
-    patch.depth_um, patch.transfer = depth_um, _transfer(side, depth_um, geometry)
+    patch.depth_um, patch.transfer = depth_um, _to_sensor(side, depth_um, geometry)
 
 
 def _deviation_um(patch: _Patch, noise: float) -> float:
@@ -293,6 +293,14 @@ def _transfer(side: int, depth_um: float, geometry: Geometry) -> Complex:
     return compute_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
 
 
+def _to_sensor(side: int, depth_um: float, geometry: Geometry) -> Complex:
+    """The way to the sensor, the instrument's aberrations on it."""
+    transfer = _transfer(side, depth_um, geometry)
+    if geometry.pupil is None:
+        return transfer
+    return transfer * geometry.pupil.transfer((side, side), geometry.object_pitch_um)
+
+
 def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> _Patch:
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
     reach = min(fringe_reach_px(pitch_um, wavelength_um, depth_um), settings.most_reach_px)
@@ -305,7 +313,7 @@ def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, s
     size = 2 * settings.support_margin_px + 1
     grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
     empty = np.zeros((side, side), np.complex64)
-    patch = _Patch(top, left, grown, depth_um, _transfer(side, depth_um, geometry), empty, empty)
+    patch = _Patch(top, left, grown, depth_um, _to_sensor(side, depth_um, geometry), empty, empty)
     there, here = _overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.scattered

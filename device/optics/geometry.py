@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 from device.errors import InputError
+from device.optics.pupil import Pupil
 
 __all__ = ["Geometry"]
 
@@ -37,6 +38,8 @@ class Geometry:
     """Point source to sensor; None for a plane wave."""
     medium_index: float = 1.0
     """Refractive index of the medium between object and sensor, 1 to 2."""
+    pupil: Pupil | None = None
+    """Measured aberrations; None for an instrument without any."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS_UM.items():
