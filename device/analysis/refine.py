@@ -299,19 +299,21 @@ def _transfer(side: int, depth_um: float, geometry: Geometry) -> Complex:
 
 
 def _to_sensor(side: int, depth_um: float, geometry: Geometry) -> Complex:
-    """The way to the sensor, with what lamp and pixels take from the fringes."""
+    """The way to the sensor, with what the instrument does to the fringes."""
     return _transfer(side, depth_um, geometry) * _response(side, geometry)
 
 
 @lru_cache(maxsize=64)
-def _response(side: int, geometry: Geometry) -> Real:
-    """Of lamp and pixels, float32 [side, side] in FFT order; as at the geometry's distance, near enough for all depths."""
+def _response(side: int, geometry: Geometry) -> Complex | Real:
+    """Of lamp, pixels and aberrations, [side, side] in FFT order; as at the geometry's distance, near enough for all depths."""
     shape = (side, side)
+    bandwidth_um = geometry.coherence.bandwidth_um / geometry.medium_index if geometry.coherence else 0.0
     seen = visibility(
         shape, geometry.object_pitch_um, geometry.wavelength_medium_um, geometry.propagation_um,
-        bandwidth_um=geometry.coherence.bandwidth_um / geometry.medium_index, blur_um=geometry.source_blur_um,
+        bandwidth_um=bandwidth_um, blur_um=geometry.source_blur_um,
     )  # fmt: skip
-    return seen * pixel_visibility(shape)
+    seen *= pixel_visibility(shape)
+    return seen if geometry.pupil is None else seen * geometry.pupil.transfer(shape, geometry.object_pitch_um)
 
 
 def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> _Patch:

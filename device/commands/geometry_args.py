@@ -48,11 +48,9 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
     values = {name: value for name, value in given.items() if isinstance(value, int | float)}
     if distance_um is not None:
         values.setdefault("distance_um", distance_um)
-    known: dict[str, float | None] = {}
     if args.instrument:
-        nominal = _instrument_geometry(args.instrument)
-        known = {name: getattr(nominal, name) for name in (*_FLAGS, "distance_um")}
-    known.update(values)
+        return replace(_instrument_geometry(args.instrument), **values)
+    known: dict[str, float | None] = dict(values)
     missing = [name for name in ("wavelength_um", "pitch_um", "distance_um") if known.get(name) is None]
     if missing:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)

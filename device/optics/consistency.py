@@ -40,6 +40,7 @@ def predicted_intensity(field: NDArray[np.complexfloating], geometry: Geometry) 
         pitch_um=geometry.object_pitch_um,
         wavelength_um=geometry.wavelength_medium_um,
         distance_um=geometry.propagation_um,
+        pupil=geometry.pupil,
     )
     return at_sensor.real**2 + at_sensor.imag**2
 

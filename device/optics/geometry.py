@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from device.errors import InputError
 from device.optics.coherence import Coherence
+from device.optics.pupil import Pupil
 
 __all__ = ["Geometry"]
 
@@ -38,8 +39,10 @@ class Geometry:
     """Point source to sensor; None for a plane wave."""
     medium_index: float = 1.0
     """Refractive index of the medium between object and sensor, 1 to 2."""
-    coherence: Coherence = Coherence()
-    """Of the lamp; where it isn't known, that of a laser."""
+    pupil: Pupil | None = None
+    """Measured aberrations; None for an instrument without any."""
+    coherence: Coherence | None = None
+    """Of the lamp; None where it isn't known: that of a laser."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS_UM.items():
@@ -97,7 +100,7 @@ class Geometry:
     @property
     def source_blur_um(self) -> float:
         """Diameter of the source's image, at the object's scale."""
-        if self.coherence.source_distance_um is None:
+        if self.coherence is None or self.coherence.source_distance_um is None:
             return 0.0
         angle = self.coherence.source_diameter_um / (self.coherence.source_distance_um - self.distance_um)
         return angle * self.distance_um * self.magnification / self.total_magnification

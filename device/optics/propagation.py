@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from device.errors import InputError
 from device.optics import fft
 from device.optics.geometry import Geometry
+from device.optics.pupil import Pupil
 
 __all__ = [
     "apply_transfer",
@@ -115,6 +116,7 @@ def propagate(
     distance_um: float,
     margin_px: int | None = None,
     border: Border = "mirror",
+    pupil: Pupil | None = None,
 ) -> Complex:
     """Carry a field over `distance_um` (negative: back towards the object).
 
@@ -122,7 +124,8 @@ def propagate(
     so that what leaves one edge doesn't come in at the other: None takes the reach of the fringes, at most half the field;
     0 is periodic. `border` says what stands there: 'mirror' (a hologram goes on much as it is), 'taper' (mirrored, fading
     into the field's mean: apodised), 'zero' (an object that ends inside its frame). Light from outside the frame is unknown
-    whatever stands there: `fringe_reach_px` from the border and closer, trust no fine detail.
+    whatever stands there: `fringe_reach_px` from the border and closer, trust no fine detail. `pupil`: aberrations on the way,
+    put on where the distance is positive and taken off where it is negative.
     Returns complex64 [height, width]. Raises InputError where the field isn't two-dimensional.
     """
     if field.ndim != 2:
@@ -138,6 +141,9 @@ def propagate(
     padded = _bordered(field, edges, border) if reach else field
     transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
     single: Any = padded.astype(np.complex64 if np.iscomplexobj(padded) else np.float32, copy=False)
+    if pupil is not None:
+        aberration = pupil.transfer(shape, float(pitch_um))
+        transfer = transfer * (aberration if distance_um > 0 else np.conj(aberration))
     result = apply_transfer(single, transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
 
@@ -177,7 +183,7 @@ def backpropagate(intensity: NDArray[np.floating], geometry: Geometry, distance_
     """Refocus a normalised in-line hologram.
 
     Parameters: `intensity` float [height, width], mean 1 where nothing is; `distance_um` overrides the geometry's.
-    Returns the complex64 field [height, width] at the object plane, twin image included.
+    Returns the complex64 field [height, width] at the object plane, twin image included, the geometry's aberrations taken off.
     """
     at = geometry if distance_um is None else geometry.at(distance_um)
     amplitude = np.sqrt(np.maximum(intensity, 0, dtype=np.float32))
@@ -186,4 +192,5 @@ def backpropagate(intensity: NDArray[np.floating], geometry: Geometry, distance_
         pitch_um=at.object_pitch_um,
         wavelength_um=at.wavelength_medium_um,
         distance_um=-at.propagation_um,
+        pupil=at.pupil,
     )

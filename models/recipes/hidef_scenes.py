@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function, compute_transfer_function, propagate
+from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
@@ -53,6 +54,16 @@ class SceneRange:
     """Largest diameter of the source's image on the sensor."""
     relative_bandwidth: float = 0.024
     """Largest full width at half maximum over wavelength."""
+    cutoff_per_px: tuple[float, float] = (0.17, 0.5)
+    """Radius of the pupil where there is one, in cycles per pixel."""
+    without_cutoff: float = 0.35
+    """Share of scenes whose only limit are the pixels."""
+    pupil: Pupil | None = None
+    """Aberrations of the recording, per pixel instead of per micrometre; the start field has them taken off."""
+    pupil_error_rad: float = 0.0
+    """By which those that are taken off are wrong, root mean square."""
+    distance_error: float = 0.02
+    """By which the distance is wrong, relative, one standard deviation."""
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -203,13 +214,22 @@ def _tissue_planes(rng: np.random.Generator, defocus_number: float) -> dict[floa
     return {defocus_number + float(rng.uniform(-30, 30)): transmission.astype(np.complex64)}
 
 
-def _optical_cutoff(rng: np.random.Generator) -> NDArray[np.float32] | None:
+def _optical_cutoff(rng: np.random.Generator, ranges: SceneRange) -> NDArray[np.float32] | None:
     """A soft pupil, float32 in FFT order; None: the pixels are the limit."""
-    if rng.random() < 0.35:
+    if rng.random() < ranges.without_cutoff:
         return None
-    cutoff = float(rng.uniform(0.17, 0.5))
+    cutoff = float(rng.uniform(*ranges.cutoff_per_px))
     fy, fx = fft.fftfreq(SCENE_PX)[:, None], fft.fftfreq(SCENE_PX)[None, :]
     return (1 / (1 + np.exp((np.hypot(fy, fx) - cutoff) / 0.012))).astype(np.float32)
+
+
+def _aberrated(rng: np.random.Generator, ranges: SceneRange) -> NDArray[np.complex64] | None:
+    """What the aberrations are in one scene, complex64 in FFT order: as they were measured, give or take."""
+    if ranges.pupil is None:
+        return None
+    errors = rng.normal(0, ranges.pupil_error_rad / np.sqrt(len(ABERRATIONS)), len(ABERRATIONS))
+    coefficients = tuple(float(c + e) for c, e in zip(ranges.pupil.coefficients_rad, errors, strict=True))
+    return Pupil(coefficients, ranges.pupil.radius_per_um).transfer((SCENE_PX, SCENE_PX), 1.0)
 
 
 def _record(rng: np.random.Generator, intensity: NDArray[np.float32], ranges: SceneRange) -> NDArray[np.float32]:
@@ -239,7 +259,7 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
     planes = (
         _tissue_planes(rng, defocus_number) if tissue else _particle_planes(rng, shapes, ranges, defocus_number, wavelength)
     )
-    pupil = _optical_cutoff(rng)
+    pupil = _optical_cutoff(rng, ranges)
     # Pixels average over their area, more or less.
     fill = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.6 else 0.0
     pixel = np.sinc(fill * fft.fftfreq(SCENE_PX)).astype(np.float32)
@@ -257,11 +277,14 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
     if pupil is not None:
         spectrum *= pupil
         target = fft.ifft2(fft.fft2(target) * pupil).astype(np.complex64)
+    aberrated = _aberrated(rng, ranges)
+    if aberrated is not None:
+        spectrum *= aberrated
     spectrum *= pixel[:, None] * pixel[None, :]
     intensity = np.abs(1 + fft.ifft2(spectrum)) ** 2
     recorded = _record(rng, intensity.astype(np.float32), ranges)
-    nominal = defocus_number + float(rng.normal(0, 2 + 0.02 * defocus_number))
-    return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue)
+    nominal = defocus_number + float(rng.normal(0, 2 + ranges.distance_error * defocus_number))
+    return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue, ranges.pupil)
 
 
 def _tiles(
@@ -271,15 +294,16 @@ def _tiles(
     distance: float,
     wavelength: float,
     tissue: bool,
+    pupil: Pupil | None,
 ) -> NDArray[np.float32]:
     """Back-propagate and cut into tiles."""
     half = TILE_PX
     if rng.random() < 0.3:
         # A small frame on its own: light that left it is not known, as in a real recording.
         parts = [recorded[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
-        fields = [_refocus(part, distance, wavelength, None) for part in parts]
+        fields = [_refocus(part, distance, wavelength, None, pupil) for part in parts]
     else:
-        whole = _refocus(recorded, distance, wavelength, 0)
+        whole = _refocus(recorded, distance, wavelength, 0, pupil)
         fields = [whole[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
     weight = _weight(target, tissue)
     out = np.empty((4, half, half, 5), np.float32)
@@ -293,9 +317,11 @@ def _tiles(
     return out[kept]
 
 
-def _refocus(recorded: NDArray[np.float32], distance: float, wavelength: float, margin_px: int | None) -> NDArray[np.complex64]:
+def _refocus(
+    recorded: NDArray[np.float32], distance: float, wavelength: float, margin_px: int | None, pupil: Pupil | None
+) -> NDArray[np.complex64]:
     amplitude = np.sqrt(recorded / max(float(recorded.mean()), 1e-3))
-    return propagate(amplitude, pitch_um=1.0, wavelength_um=wavelength, distance_um=-distance, margin_px=margin_px)
+    return propagate(amplitude, pitch_um=1.0, wavelength_um=wavelength, distance_um=-distance, margin_px=margin_px, pupil=pupil)
 
 
 def _weight(target: NDArray[np.complex64], tissue: bool) -> NDArray[np.float32]:

@@ -84,12 +84,18 @@ def weighted_field_loss(truth: Any, predicted: Any) -> Any:
 
 
 def train(
-    build: Callable[[], Any], pool: Pool, work: Path, schedule: Schedule, seed: int = 0, start_from: Path | None = None
+    build: Callable[[], Any],
+    pool: Pool,
+    work: Path,
+    schedule: Schedule,
+    seed: int = 0,
+    start_from: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Train until the schedule ends; resumes from `work`.
 
     `build()` returns the Keras model, after the precision policy is set; `start_from` a .tflite file whose weights are the
-    first ones. Writes `weights.weights.h5` (running average), `last.weights.h5`, `state.json` (step, seconds, megapixels,
+    first ones; `clock` in seconds, what the schedule's time is counted by. Writes `weights.weights.h5` (running average), `last.weights.h5`, `state.json` (step, seconds, megapixels,
     loss curve).
     """
     import keras
@@ -104,7 +110,7 @@ def train(
         time.sleep(1)
     while schedule.along(state["step"], state["seconds"]) < 1:
         started = time.monotonic()
-        losses = _round(model, pool, schedule, state, rng, average)
+        losses = _round(model, pool, schedule, state, rng, average, clock)
         took_s = time.monotonic() - started
         state["curve"].append([state["step"], round(state["megapixels"], 1), float(np.mean(losses))])
         _save(model, average, work, state)
@@ -137,11 +143,12 @@ def _resumed(build: Callable[[], Any], work: Path, start_from: Path | None) -> t
 
 
 def _round(
-    model: Any, pool: Pool, schedule: Schedule, state: dict[str, Any], rng: np.random.Generator, average: list[Any]
-) -> list[float]:
+    model: Any, pool: Pool, schedule: Schedule, state: dict[str, Any], rng: np.random.Generator, average: list[Any],
+    clock: Callable[[], float],
+) -> list[float]:  # fmt: skip
     losses: list[float] = []
     for _ in range(schedule.round_steps):
-        started = time.monotonic()
+        started = clock()
         batch = pool.batch(rng, schedule.batch)
         model.optimizer.learning_rate = schedule.rate(state["step"], state["seconds"])
         losses.append(float(model.train_on_batch(batch[..., :2], batch[..., 2:])))
@@ -151,7 +158,7 @@ def _round(
             decay = min(schedule.average**5, (1 + state["step"]) / (50 + state["step"]))
             for k, weight in enumerate(model.get_weights()):
                 average[k] += (1 - decay) * (weight - average[k])
-        state["seconds"] += time.monotonic() - started
+        state["seconds"] += clock() - started
         if schedule.along(state["step"], state["seconds"]) >= 1:
             break
     return losses
