@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -280,12 +280,11 @@ def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None
 def _write_run(
     request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Origin, span: tuple[datetime, datetime]
 ) -> None:
-    geometry = {name: getattr(request.geometry, name) for name in request.geometry.__dataclass_fields__}
     run = {
         "holonode": __version__,
         "started_at": span[0].isoformat(),
         "ended_at": span[1].isoformat(),
-        "geometry": geometry,
+        "geometry": asdict(request.geometry),
         "background": request.background,
         "method": request.method,
         "models": msgspec.to_builtins(pipeline.models),
