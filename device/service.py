@@ -14,11 +14,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from device import __version__
 from device.analysis.background import normalise
-from device.analysis.crops import classifier_crop
+from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, Volume, detection_records, interval_record
 from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
@@ -253,10 +252,12 @@ class Service:
         if self._review is None or analysis.reconstruction is None:
             return
         field, pitch_um = analysis.reconstruction.field, instrument.geometry.object_pitch_um
+        crops: list[ParticleCrop] = []
 
-        def cut(k: int) -> NDArray[np.float32]:
-            particle = analysis.particles[k]
-            return classifier_crop(field, particle.x_um / pitch_um, particle.y_um / pitch_um, pitch_um)
+        def cut(k: int) -> ParticleCrop:
+            if not crops:
+                crops.extend(classifier_crops(field, analysis.particles, pitch_um))
+            return crops[k]
 
         try:
             self._review.offer(detections, cut)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device import __version__
-from device.analysis.crops import classifier_crop
+from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
 from device.analysis.measure import measure
@@ -165,6 +165,5 @@ class Pipeline:
     def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:
             return (UNCLASSIFIED,) * len(particles)
-        pitch_um = hologram.geometry.object_pitch_um
-        crops = [classifier_crop(result.field, p.x_um / pitch_um, p.y_um / pitch_um, pitch_um) for p in particles]
-        return tuple(self.classifier.classify(np.stack(crops), self.settings.reject_below))
+        crops = classifier_crops(result.field, particles, hologram.geometry.object_pitch_um)
+        return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))
