@@ -123,7 +123,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
             lines.writelines(to_json(record) + b"\n" for record in records)
             result.frames_analysed += 1
             result.counts.update(record.label for record in records)
-            result.frames.append(_frame_entry(source, hologram, len(records)))
+            result.frames.append(_frame_entry(source, hologram, len(records)) | {"unexplained": analysis.unexplained})
             if request.panels:
                 _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
             say(f"{source.frame.name}: {len(records)} particles")
@@ -138,7 +138,14 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     )
     span = (started, datetime.now(UTC))
     interval = interval_record(
-        origin, seq=seq + 1, interval_id=interval_id, span=span, clock=Clock(source="file"), frames=frames, labels=named
+        origin,
+        seq=seq + 1,
+        interval_id=interval_id,
+        span=span,
+        clock=Clock(source="file"),
+        frames=frames,
+        labels=named,
+        unexplained=sum(frame.get("unexplained", 0) for frame in result.frames),
     )
     (request.out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
     _write_run(request, result, pipeline, origin, span)

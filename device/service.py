@@ -82,7 +82,7 @@ class Service:
         for refusal in calibrated.refused:
             self._say(f"calibration record refused: {refusal}")
         instrument = calibrated.instrument
-        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
+        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         folder = Path(config.storage.folder).expanduser()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
@@ -237,6 +237,7 @@ class Service:
                 labels=[d.label for d in detections],
                 volume=volume,
                 dead_time_s=sample.dead_time_s,
+                unexplained=analysis.unexplained,
             )
             return [*detections, interval]
 
