@@ -29,6 +29,11 @@ _PROCEDURES = {
     "pitch": ("pixel pitch at the object, from beads or a ruled target", "Put the bead slide or the ruled target in.", 2),
     "flow": ("volume flow, from two frames a known time apart", "Let water with a few beads run through the channel.", 2),
     "counts": ("detection efficiency, from beads of known concentration", "Let the bead suspension run through.", 20),
+    "transfer": (
+        "distance and aberrations, from frames of whatever there is, and a file to adapt a model with",
+        "Frames need particles on them that stand apart; name recorded ones.",
+        8,
+    ),
 }
 _BEADS = {"distance", "tilt", "pitch", "flow"}
 
@@ -86,6 +91,17 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
         sub.add_argument("--volume-ml", type=float, required=True, metavar="V", help="volume seen in all frames together")
         sub.add_argument("--min-esd-um", type=float, default=4.0, metavar="X", help="smallest particle counted")
         sub.add_argument("--max-esd-um", type=float, default=300.0, metavar="X", help="largest particle counted")
+    if name == "transfer":
+        sub.add_argument("--file", type=Path, metavar="FILE", help="transfer file to write (default: beside the record, .npz)")
+        sub.add_argument(
+            "--background", type=Path, metavar="FILE", help="frame of the empty field (default: each frame's own light)"
+        )
+        sub.add_argument(
+            "--heights-um", type=float, nargs="+", default=[], metavar="Z",
+            help="object to sensor of each frame, where all show one object that stands still",
+        )  # fmt: skip
+        sub.add_argument("--no-aberrations", action="store_true", help="don't look for aberrations: there is no lens")
+        sub.add_argument("--rounds", type=int, default=6, metavar="N", help="rounds of reconstruction and fit (default 6)")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,6 +131,8 @@ def _execute(args: argparse.Namespace) -> int:
     if not args.frames and not args.yes and sys.stdin.isatty():
         input(f"{_PROCEDURES[args.procedure][1]} Press Enter when ready: ")
     shots = _shots(args, config, instrument)
+    if args.procedure == "transfer":
+        return _transfer(args, config, instrument, shots)
     outcome = _measure(args, config, instrument, shots)
     record, path = _written(args, config, instrument, shots, outcome)
     _report(args, record, path)
@@ -133,7 +151,7 @@ def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> 
     world = None
     if config.camera.driver == "twin":
         world = twin_world(config, instrument=instrument)
-        if args.procedure in {"flow", "counts"}:
+        if args.procedure in {"flow", "counts", "transfer"}:
             raise InputError(
                 "the simulated sampler has no such target", where=args.procedure, expected="recorded frames, or a real instrument",
                 got="camera.driver = 'twin'", remedy="Name recorded frames on the command line.",
@@ -230,6 +248,40 @@ def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, sh
         counted, volume_ml=args.volume_ml, concentration_per_ml=args.concentration_per_ml,
         relative_uncertainty=args.relative_uncertainty,
     )  # fmt: skip
+
+
+def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> int:
+    """Measure from plain frames; a passed record gets its transfer file."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from calibration.frames import recorded
+    from calibration.procedures.transfer import measure_transfer
+    from device.analysis.background import normalise
+    from device.app import calibrations, model_store
+    from device.inference.networks import HidefNetwork
+    from device.transfer import write_transfer
+
+    if args.rounds < 1:
+        raise InputError("nothing to fit", where="--rounds", expected="1 or more", got=args.rounds)
+    dark = instrument.sensor.dark_level_counts
+    empty = np.mean(recorded([args.background]).frames, axis=0) if args.background else None
+    intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]
+    known = calibrations(config, instrument).instrument
+    bundle, interpreter = model_store(config).open(config.analysis.reconstruction_model)
+    measured = measure_transfer(
+        intensities, known, HidefNetwork(interpreter, bundle.manifest), heights_um=args.heights_um,
+        aberrations=not args.no_aberrations, rounds=args.rounds,
+    )  # fmt: skip
+    record, path = _written(args, config, instrument, shots, measured.outcome)
+    _report(args, record, path)
+    if not measured.outcome.passed:
+        return 4
+    target = args.file or path.with_suffix(".npz")
+    write_transfer(target, replace(measured.file, instrument_id=instrument.id))
+    print(f"holonode-models finetune hidef --frames {target} --version X.Y.Z --out DIR", file=sys.stderr)
+    return 0
 
 
 def _written(

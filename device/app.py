@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.analysis.verify import VerifySettings
 from device.calibration import Calibrations, load_calibrations
 from device.config import AnalysisConfig, Config
 from device.drivers.ports import Camera, Lamp, Pump
@@ -69,12 +71,18 @@ def calibrations(config: Config, instrument: Instrument) -> Calibrations:
 
 
 def build_pipeline(
-    store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, strict: bool = True
+    store: ModelStore,
+    settings: AnalysisConfig,
+    geometry: Geometry,
+    *,
+    strict: bool = True,
+    instrument: Instrument | None = None,
 ) -> tuple[Pipeline, tuple[str, ...]]:
     """The pipeline for a recording geometry, and the classes it can name.
 
     A reconstruction model whose optics don't cover the geometry is refused. A classifier that doesn't is refused where
-    `strict`, else left out: everything is then a 'particle'.
+    `strict`, else left out: everything is then a 'particle'. The guard tolerates what the `instrument`'s calibration may be
+    off by.
     """
     network: HidefNetwork | None = None
     classifier: ClassifierNetwork | None = None
@@ -103,9 +111,18 @@ def build_pipeline(
         settings.reject_below,
         settings.refine_iterations,
         settings.refine_most_particles,
+        verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
     return Pipeline(chosen, network, classifier, Models(**uses)), labels
+
+
+def _depth_uncertainty_um(instrument: Instrument) -> float:
+    """Of a particle's distance by calibration: a hologram holds wavelength * distance / pitch^2 only."""
+    wavelength = instrument.lamp.wavelength_uncertainty_um / instrument.lamp.wavelength_um
+    pitch = instrument.sensor.pitch_uncertainty_um / instrument.sensor.pitch_um
+    scale_um = instrument.optics.distance_um * math.hypot(wavelength, 2 * pitch)
+    return math.hypot(instrument.optics.distance_uncertainty_um, scale_um)
 
 
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:

@@ -21,9 +21,11 @@ from msgspec import Meta, Struct
 
 from device.errors import HolonodeError, InputError
 from device.instrument import Instrument
+from device.optics.pupil import ABERRATIONS
 from device.tomlfile import load_toml
 
 __all__ = [
+    "ABERRATION_VALUES",
     "CalibrationRecord",
     "Calibrations",
     "Quantity",
@@ -35,6 +37,9 @@ __all__ = [
 ]
 
 _CONTRADICTION_SIGMAS = 6.0
+
+ABERRATION_VALUES = (*(f"{name}_rad" for name in ABERRATIONS), "pupil_radius_per_um")
+"""Values of a record that together say how the instrument is aberrated."""
 
 Procedure = Literal["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "transfer"]
 
@@ -247,4 +252,9 @@ def _applied(instrument: Instrument, records: Sequence[CalibrationRecord]) -> In
             if name == "flow_ml_min" and quantity.value > 0:
                 changes["flow_relative_uncertainty"] = quantity.uncertainty / quantity.value
             parts[part] = msgspec.structs.replace(parts[part], **changes)
+        if all(name in record.values for name in ABERRATION_VALUES):
+            *aberrations_rad, radius_per_um = (record.values[name].value for name in ABERRATION_VALUES)
+            parts["optics"] = msgspec.structs.replace(
+                parts["optics"], aberrations_rad=tuple(aberrations_rad), pupil_radius_per_um=radius_per_um
+            )
     return msgspec.structs.replace(instrument, **parts)

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from device.errors import InputError
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
+from device.optics.pupil import Pupil
 from device.tomlfile import load_toml
 
 __all__ = ["Fluidics", "Instrument", "LampSpec", "OpticsSpec", "SensorSpec", "load_instrument"]
@@ -80,6 +81,15 @@ class OpticsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of a lens between object and sensor; 1 without one."""
     medium_index: Annotated[float, Meta(ge=1, le=2)] = 1.0
     """Refractive index between object and sensor."""
+    aberrations_rad: tuple[float, ...] = ()
+    """Measured aberrations, as device.optics.pupil names them; none: not known to have any."""
+    pupil_radius_per_um: NonNegative = 0.0
+    """Radius of the disc that they are stated over, in cycles per micrometre at the object."""
+
+    @property
+    def pupil(self) -> Pupil | None:
+        """The aberrations."""
+        return Pupil(self.aberrations_rad, self.pupil_radius_per_um) if self.aberrations_rad else None
 
 
 class Fluidics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,12 +128,20 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             source_distance_um=self.lamp.source_distance_um if self.lamp.diverging else None,
             medium_index=self.optics.medium_index,
             coherence=Coherence(self.lamp.bandwidth_um, self.lamp.source_diameter_um, self.lamp.source_distance_um),
+            pupil=self.optics.pupil,
         )
 
     @property
     def id(self) -> str:
-        """Content id: the first 16 hex digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+        """Content id: the first 16 hex digits of the SHA-256 of the canonical JSON.
+
+        Aberrations count where there are any, so that an instrument file without them keeps the id it had before there were.
+        """
+        tree = msgspec.to_builtins(self)
+        if not self.optics.aberrations_rad:
+            for key in ("aberrations_rad", "pupil_radius_per_um"):
+                del tree["optics"][key]
+        return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()[:16]
 
 
 def load_instrument(name: str) -> Instrument:

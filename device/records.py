@@ -75,11 +75,11 @@ class Classification:
     label: str
     """The most probable class, or 'unknown'."""
     score: float
-    """Calibrated probability of the most probable class."""
+    """Calibrated probability of the most probable class; of being none of them where that is why it is 'unknown'."""
     probabilities: dict[str, float]
-    """Every class."""
+    """Every class, given that it is one of them."""
     prediction_set: tuple[str, ...]
-    """Conformal set at 90 %."""
+    """Conformal set at 90 %; empty where no class is plausible."""
 
 
 class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

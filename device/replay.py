@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
             lines.writelines(to_json(record) + b"\n" for record in records)
             result.frames_analysed += 1
             result.counts.update(record.label for record in records)
-            result.frames.append(_frame_entry(source, hologram, len(records)))
+            result.frames.append(_frame_entry(source, hologram, len(records)) | {"unexplained": analysis.unexplained})
             if request.panels:
                 _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
             say(f"{source.frame.name}: {len(records)} particles")
@@ -138,7 +138,14 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     )
     span = (started, datetime.now(UTC))
     interval = interval_record(
-        origin, seq=seq + 1, interval_id=interval_id, span=span, clock=Clock(source="file"), frames=frames, labels=named
+        origin,
+        seq=seq + 1,
+        interval_id=interval_id,
+        span=span,
+        clock=Clock(source="file"),
+        frames=frames,
+        labels=named,
+        unexplained=sum(frame.get("unexplained", 0) for frame in result.frames),
     )
     (request.out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
     _write_run(request, result, pipeline, origin, span)
@@ -280,12 +287,11 @@ def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None
 def _write_run(
     request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Origin, span: tuple[datetime, datetime]
 ) -> None:
-    geometry = {name: getattr(request.geometry, name) for name in request.geometry.__dataclass_fields__}
     run = {
         "holonode": __version__,
         "started_at": span[0].isoformat(),
         "ended_at": span[1].isoformat(),
-        "geometry": geometry,
+        "geometry": asdict(request.geometry),
         "background": request.background,
         "method": request.method,
         "models": msgspec.to_builtins(pipeline.models),

@@ -14,11 +14,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from device import __version__
 from device.analysis.background import normalise
-from device.analysis.crops import classifier_crop
+from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, Volume, detection_records, interval_record
 from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
@@ -83,7 +82,7 @@ class Service:
         for refusal in calibrated.refused:
             self._say(f"calibration record refused: {refusal}")
         instrument = calibrated.instrument
-        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry)
+        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         folder = Path(config.storage.folder).expanduser()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
@@ -238,6 +237,7 @@ class Service:
                 labels=[d.label for d in detections],
                 volume=volume,
                 dead_time_s=sample.dead_time_s,
+                unexplained=analysis.unexplained,
             )
             return [*detections, interval]
 
@@ -253,10 +253,12 @@ class Service:
         if self._review is None or analysis.reconstruction is None:
             return
         field, pitch_um = analysis.reconstruction.field, instrument.geometry.object_pitch_um
+        crops: list[ParticleCrop] = []
 
-        def cut(k: int) -> NDArray[np.float32]:
-            particle = analysis.particles[k]
-            return classifier_crop(field, particle.x_um / pitch_um, particle.y_um / pitch_um, pitch_um)
+        def cut(k: int) -> ParticleCrop:
+            if not crops:
+                crops.extend(classifier_crops(field, analysis.particles, pitch_um))
+            return crops[k]
 
         try:
             self._review.offer(detections, cut)

@@ -69,20 +69,24 @@ def _crop(picture: Picture, particle: Particle) -> Picture:
 
 
 def contact_sheet(
-    crops: Sequence[NDArray[np.float32]], esd_um: Sequence[float], captions: Sequence[tuple[str, str]], pitch_um: float
+    crops: Sequence[NDArray[np.float32]],
+    esd_um: Sequence[float],
+    captions: Sequence[tuple[str, str]],
+    pitch_um: Sequence[float],
 ) -> Picture:
     """A picture of crops, uint8 BGR: amplitude and phase side by side, the middle enlarged, two lines of caption under each.
 
-    `crops` float32 [side, side, 2] as a classifier sees them: real part minus 1, imaginary part; `pitch_um` of their pixels.
+    `crops` float32 [side, side, channels] as a classifier sees them, the first two channels real part minus 1 and imaginary part;
+    `pitch_um` of the pixels of each.
     """
     columns = min(_COLUMNS, max(len(crops), 1))
     cell = (_SIDE_PX + 52, 2 * _SIDE_PX + GAP_PX)
     rows = -(-len(crops) // columns)
     sheet = np.full((44 + rows * cell[0], GAP_PX + columns * cell[1], 3), PAPER, np.uint8)
     cv2.putText(sheet, f"amplitude | phase; bars: {_BAR_UM} um", (GAP_PX, 29), FONT, 0.55, INK, 1, cv2.LINE_AA)
-    for k, (crop, size_um, lines) in enumerate(zip(crops, esd_um, captions, strict=True)):
+    for k, (crop, size_um, lines, step_um) in enumerate(zip(crops, esd_um, captions, pitch_um, strict=True)):
         top, left = 44 + k // columns * cell[0], GAP_PX + k % columns * cell[1]
-        sheet[top : top + _SIDE_PX, left : left + 2 * _SIDE_PX] = _pair(crop, size_um, pitch_um)
+        sheet[top : top + _SIDE_PX, left : left + 2 * _SIDE_PX] = _pair(crop, size_um, step_um)
         for row, text in enumerate(lines):
             baseline = (left, top + _SIDE_PX + 16 + 18 * row)
             cv2.putText(sheet, text[:_CAPTION], baseline, FONT, 0.42, INK, 1, cv2.LINE_AA)

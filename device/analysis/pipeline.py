@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device import __version__
-from device.analysis.crops import classifier_crop
+from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
 from device.analysis.measure import measure
@@ -21,7 +21,7 @@ from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import Segment, SegmentSettings, segment
-from device.analysis.verify import unexplained_regions, verify
+from device.analysis.verify import VerifySettings, unexplained_regions, verify
 from device.frames import Hologram
 from device.optics.geometry import Geometry
 from device.records import Classification, Consistency, Models, Particle
@@ -53,6 +53,7 @@ class PipelineSettings:
     """Frames with more particles are left as the network gave them."""
     segmentation: SegmentSettings = field(default_factory=SegmentSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
+    verification: VerifySettings = field(default_factory=VerifySettings)
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,14 @@ class Pipeline:
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
         settings = RefineSettings(self.settings.refine_iterations)
         refined = refine(amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise)
-        return _Found(
-            replace(result, field=np.where(refined.supports, refined.field, result.field)),
-            parts,
-            [depth.physical(geometry) for depth in refined.depths],
-            [verify(misfit, hologram.noise) for misfit in refined.misfits],
-            unexplained_regions(refined, hologram.noise),
-        )
+        found = [depth.physical(geometry) for depth in refined.depths]
+        judged = [
+            verify(misfit, hologram.noise, pair, geometry.distance_um, self.settings.verification)
+            for misfit, pair in zip(refined.misfits, zip(depths, found, strict=True), strict=True)
+        ]
+        field = np.where(refined.supports, refined.field, result.field)
+        unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)
+        return _Found(replace(result, field=field), parts, found, judged, unexplained)
 
     def _measured(self, found: _Found, hologram: Hologram) -> Iterator[tuple[Particle, Consistency]]:
         for part, depth, consistency in zip(found.parts, found.depths, found.consistencies, strict=True):
@@ -163,6 +165,5 @@ class Pipeline:
     def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:
             return (UNCLASSIFIED,) * len(particles)
-        pitch_um = hologram.geometry.object_pitch_um
-        crops = [classifier_crop(result.field, p.x_um / pitch_um, p.y_um / pitch_um, pitch_um) for p in particles]
-        return tuple(self.classifier.classify(np.stack(crops), self.settings.reject_below))
+        crops = classifier_crops(result.field, particles, hologram.geometry.object_pitch_um)
+        return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))

@@ -69,6 +69,16 @@ class Misfit:
     fringes: float
     """Sum of the squared change of amplitude that the particle makes, its neighbours being there."""
     pixels: int
+    first_residual: float = 0.0
+    """The residual with the particle's field as it was given, at the depth found."""
+    first_fringes: float = 0.0
+    """The change of amplitude that such a field would make."""
+    measured_fringes: float = 0.0
+    """The change of amplitude that was measured, its neighbours taken off."""
+    moved: float = 0.0
+    """How far refinement moved the field: squared distance over the squares of both, 0 to 2."""
+    axial_per_um: float = 0.0
+    """How fast the given field's fringes change with depth: root mean square phase a micrometre, rad."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,8 @@ class _Patch:
     """U - 1."""
     ahead: Complex
     """The same with momentum."""
+    given: Complex
+    """U - 1 before the first iteration."""
     misfit: float = 0.0
     """Least sum of squared residuals over depth."""
     bend: float = 0.0
@@ -192,18 +204,53 @@ def _misfit(amplitude: Real, wave: Complex, patch: _Patch, part: Segment, geomet
         slice(max(part.y_px - margin, 0), part.y_px + height + margin),
         slice(max(part.x_px - margin, 0), part.x_px + width + margin),
     )
-    own = np.zeros_like(wave[box])
-    there, here = _overlap(amplitude.shape, patch)
-    inside = tuple(slice(max(b.start, t.start), min(b.stop, t.stop)) for b, t in zip(box, there, strict=True))
+    own = _within(box, patch.carried(), patch, amplitude.shape)
+    modulus = np.abs(wave[box])
+    others = wave[box] - own
+    alone = np.abs(others)
+    residual, fringes, measured = amplitude[box] - modulus, modulus - alone, amplitude[box] - alone
+    spectrum = fft.fft2(patch.given)
+    power = spectrum.real**2 + spectrum.imag**2
+    axial = _axial_squared(power.shape[0], geometry.object_pitch_um, geometry.wavelength_medium_um)
+    turn = float(np.vdot(power, axial)) / max(float(power.sum()), 1e-30)
+    given = fft.ifft2(spectrum * patch.transfer, overwrite_x=True)
+    first = np.abs(others + _within(box, given, patch, amplitude.shape)) - alone
+    change = patch.scattered - patch.given
+    return Misfit(
+        residual=_energy(residual),
+        fringes=_energy(fringes),
+        pixels=residual.size,
+        first_residual=_energy(measured - first),
+        first_fringes=_energy(first),
+        measured_fringes=_energy(measured),
+        moved=_energy(change) / max(_energy(patch.scattered) + _energy(patch.given), 1e-30),
+        axial_per_um=math.sqrt(turn),
+    )
+
+
+def _energy(values: NDArray[np.inexact]) -> float:
+    return float(np.vdot(values, values).real)
+
+
+def _within(box: tuple[slice, slice], values: Complex, patch: _Patch, shape: tuple[int, ...]) -> Complex:
+    """What a patch holds of a box of the frame (cut off at its far end like any slice), 0 where it doesn't reach."""
+    out = np.zeros([min(b.stop, n) - b.start for b, n in zip(box, shape, strict=True)], np.complex64)
+    there, here = _overlap(shape, patch)
+    inside = [slice(max(b.start, t.start), min(b.stop, t.stop)) for b, t in zip(box, there, strict=True)]
     at_box = tuple(slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True))
     at_patch = tuple(
         slice(i.start - t.start + h.start, i.stop - t.start + h.start) for i, t, h in zip(inside, there, here, strict=True)
     )
-    own[at_box] = patch.carried()[at_patch]
-    modulus = np.abs(wave[box])
-    residual = amplitude[box] - modulus
-    fringes = modulus - np.abs(wave[box] - own)
-    return Misfit(float(np.vdot(residual, residual)), float(np.vdot(fringes, fringes)), residual.size)
+    out[at_box] = values[at_patch]
+    return out
+
+
+@lru_cache(maxsize=64)
+def _axial_squared(side: int, pitch_um: float, wavelength_um: float) -> Real:
+    """Squared phase that every frequency of a patch gains on a plane wave's over a micrometre, rad^2, in FFT order."""
+    frequency = fft.fftfreq(side, pitch_um)
+    squared = np.maximum(1 / wavelength_um**2 - frequency[:, None] ** 2 - frequency[None, :] ** 2, 0)
+    return ((2 * np.pi * (np.sqrt(squared) - 1 / wavelength_um)) ** 2).astype(np.float32)
 
 
 def _iterate(amplitude: Real, patches: Sequence[_Patch], iterations: int, settings: RefineSettings) -> None:
@@ -328,10 +375,10 @@ def _patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, s
     size = 2 * settings.support_margin_px + 1
     grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
     empty = np.zeros((side, side), np.complex64)
-    patch = _Patch(top, left, grown, depth_um, _to_sensor(side, depth_um, geometry), empty, empty)
+    patch = _Patch(top, left, grown, depth_um, _to_sensor(side, depth_um, geometry), empty, empty, empty)
     there, here = _overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
-    patch.ahead = patch.scattered
+    patch.ahead = patch.given = patch.scattered
     return patch
 
 

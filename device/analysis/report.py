@@ -26,6 +26,9 @@ from device.records import (
 
 __all__ = ["Origin", "Volume", "detection_records", "interval_record"]
 
+_MISSED_SHARE = 0.05
+"""Unexplained regions a detection: more of them, and a count may be further off than flow and volume make it."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -111,8 +114,13 @@ def interval_record(
     labels: Sequence[str],
     volume: Volume | None = None,
     dead_time_s: float = 0.0,
+    unexplained: int = 0,
 ) -> Interval:
-    """What was looked at and what was seen; zeros included."""
+    """What was looked at and what was seen; zeros included.
+
+    `unexplained` regions with fringes that no detection accounts for make the counts suspect where they are more than a
+    share of them.
+    """
     counts = count_labels(labels, origin.labels)
     concentrations: dict[str, Concentration] = {}
     if volume is not None and frames.analysed > 0:
@@ -121,6 +129,7 @@ def interval_record(
             for label, count in counts.items()
         }
     in_air = volume is not None and volume.unit == "m^-3"
+    searched = frames.analysed > 0 and frames.dropped == 0
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,
@@ -140,5 +149,5 @@ def interval_record(
         calibration_id=origin.calibration_id,
         config_hash=origin.config_hash,
         pipeline_id=origin.pipeline_id,
-        qc=QARTOD_PASS if frames.analysed > 0 and frames.dropped == 0 else QARTOD_SUSPECT,
+        qc=QARTOD_PASS if searched and unexplained <= _MISSED_SHARE * len(labels) else QARTOD_SUSPECT,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from device.errors import InputError
 
@@ -50,7 +51,7 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
         values.setdefault("distance_um", distance_um)
     if args.instrument:
         return replace(_instrument_geometry(args.instrument), **values)
-    known: dict[str, float | None] = dict(values)
+    known: dict[str, Any] = dict(values)
     missing = [name for name in ("wavelength_um", "pitch_um", "distance_um") if known.get(name) is None]
     if missing:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)

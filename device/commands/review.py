@@ -178,7 +178,9 @@ def _write_sheet(out: Path, listing: _Listing) -> None:
         raise InputError("no crop to draw", where="holonode review list", remedy="Leave out --sheet, or ask for more.")
     about = [crop.about for crop in listing.crops]
     captions = [_caption(a, listing.labels.get(a.id)) for a in about]
-    sheet = contact_sheet([crop.image for crop in listing.crops], [a.esd_um for a in about], captions, about[0].pitch_um)
+    sheet = contact_sheet(
+        [crop.image for crop in listing.crops], [a.esd_um for a in about], captions, [a.pitch_um for a in about]
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         written = cv2.imwrite(str(out), sheet)
@@ -287,19 +289,26 @@ def _rows(file: Path) -> tuple[list[str], list[tuple[str, str]], int]:
 def _export(args: argparse.Namespace, folder: ReviewFolder) -> int:
     import json
 
+    from device.analysis.crops import CROP_CHANNELS, CROP_PX
     from device.errors import InputError
 
     if args.out.exists() and not args.force:
         raise InputError("the file exists", where=args.out, remedy="Choose another name, or overwrite it with --force.")
     labels, _ = folder.labels()
-    crops, damaged = _readable(folder, None if args.all else set(labels))
+    found, damaged = _readable(folder, None if args.all else set(labels))
+    crops = [crop for crop in found if crop.image.shape == (CROP_PX, CROP_PX, len(CROP_CHANNELS))]
+    if len(crops) < len(found):
+        print(
+            f"left out: {len(found) - len(crops)} crops of an earlier recipe, of another size or fewer channels",
+            file=sys.stderr,
+        )
     if not crops:
         raise InputError(
             "nothing to export", where=folder.folder, expected="labelled crops",
             remedy="`holonode review label` labels them; --all exports unlabelled ones too.",
         )  # fmt: skip
     _write_crops(args.out, crops, labels)
-    labelled = [(crop.about, labels[crop.about.id]) for crop in crops if crop.about.id in labels]
+    labelled = [(crop.about, labels[crop.about.id]) for crop in found if crop.about.id in labels]
     accuracies = field_accuracy(labelled)
     waiting = sum(entry.is_random and entry.id not in labels for entry in folder.entries())
     if args.json:
@@ -346,7 +355,7 @@ def _print_accuracy(accuracies: Sequence[FieldAccuracy], waiting: int) -> None:
 def _write_crops(out: Path, crops: Sequence[Crop], labels: dict[str, Label]) -> None:
     """One .npz file, all or nothing, newest crop first.
 
-    `images` float32 [n, CROP_PX, CROP_PX, 2]; float32 [n] `esd_um`, `z_um`, `pitch_um`; text [n] `labels` (empty: none),
+    `images` float32 [n, CROP_PX, CROP_PX, channels] (device.analysis.crops.CROP_CHANNELS); float32 [n] `esd_um`, `z_um`, `pitch_um`; text [n] `labels` (empty: none),
     `ids`, `reasons`, `model_labels`, `classifier_sha256` (empty: no classifier).
     """
     import os

@@ -93,6 +93,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Divides the logits."""
     conformal_quantile: float = 1.0
     """A class is in the 90 % prediction set where 1 - p is at most this."""
+    conformal_quantiles: tuple[float, ...] = ()
+    """The same for every class by itself, in the order of `labels`; empty: one for all."""
+    other_above: float = 1.0
+    """A probability of 'other' above this is 'unknown'; only where the last output is 'other'."""
     reject_below: float = 0.0
     """A best probability under this is 'unknown'."""
     signature: str = ""

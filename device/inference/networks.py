@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.crops import CROP_CHANNELS, CROP_PX
+from device.errors import InputError
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest
 from device.records import Classification
@@ -59,28 +61,65 @@ class HidefNetwork:
 
 @dataclass(frozen=True)
 class ClassifierNetwork:
-    """Crops in, calibrated names out."""
+    """Crops in, calibrated names out.
+
+    A network may have one output more than there are classes: 'other', for what is none of them.
+    """
 
     interpreter: Interpreter
     manifest: Manifest
 
-    def probabilities(self, crops: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities float64 [n, classes] of crops float32 [n, side, side, 2]."""
+    def __post_init__(self) -> None:
+        channels = self.manifest.input.channels
+        if channels != CROP_CHANNELS or self.manifest.input.shape[1:3] != (CROP_PX, CROP_PX):
+            raise InputError(
+                "the classifier was made for other crops", where=f"{self.manifest.name} {self.manifest.version}",
+                expected=f"{CROP_PX} x {CROP_PX} of {', '.join(CROP_CHANNELS)}",
+                got=f"{' x '.join(str(n) for n in self.manifest.input.shape[1:3])} of {', '.join(channels)}",
+                remedy="Install a bundle of this version of the program, or set analysis.classifier_model = \"\".",
+            )  # fmt: skip
+
+    def judge(self, crops: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(calibrated probabilities float64 [n, classes] given that it is one of them, probability of 'other' float64 [n]).
+
+        `crops` float32 [n, CROP_PX, CROP_PX, channels].
+        """
+        classes = len(self.manifest.labels)
         if len(crops) == 0:
-            return np.zeros((0, len(self.manifest.labels)))
+            return np.zeros((0, classes)), np.zeros(0)
         logits = self.interpreter.run(crops).astype(np.float64) / self.manifest.temperature
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return raised / raised.sum(axis=1, keepdims=True)
+        other = raised[:, classes:].sum(axis=1) / raised.sum(axis=1)
+        known = np.exp(logits[:, :classes] - logits[:, :classes].max(axis=1, keepdims=True))
+        return known / known.sum(axis=1, keepdims=True), other
+
+    def probabilities(self, crops: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities float64 [n, classes]: of each class, given that it is one of them."""
+        return self.judge(crops)[0]
+
+    def sets(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which classes are in each prediction set, bool [n, classes]."""
+        manifest = self.manifest
+        quantiles = np.array(manifest.conformal_quantiles or (manifest.conformal_quantile,) * len(manifest.labels))
+        return 1 - probabilities <= quantiles
 
     def classify(self, crops: NDArray[np.float32], reject_below: float = 0.0) -> list[Classification]:
-        """One Classification a crop; 'unknown' where the best probability is under the larger of the two thresholds."""
+        """One Classification a crop.
+
+        'unknown' where 'other' is too probable, its probability the score; or where the best class is less probable than the
+        larger of the two thresholds. A prediction set is empty where a crop fits no class as well as nine in ten of its
+        own do.
+        """
         labels = self.manifest.labels
         least = max(reject_below, self.manifest.reject_below)
+        probabilities, others = self.judge(crops)
         out: list[Classification] = []
-        for row in self.probabilities(crops):
+        for row, inside, other in zip(probabilities, self.sets(probabilities), others, strict=True):
             best = int(np.argmax(row))
-            inside = tuple(labels[k] for k in np.argsort(-row) if 1 - row[k] <= self.manifest.conformal_quantile)
-            label = labels[best] if row[best] >= least else "unknown"
+            label, score = (labels[best], row[best]) if row[best] >= least else ("unknown", row[best])
+            if other > self.manifest.other_above:
+                label, score = "unknown", other
             chances = {name: round(float(p), 5) for name, p in zip(labels, row, strict=True)}
-            out.append(Classification(label, float(row[best]), chances, inside or (labels[best],)))
+            names = tuple(labels[k] for k in np.argsort(-row) if inside[k])
+            out.append(Classification(label, float(score), chances, names))
         return out

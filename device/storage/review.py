@@ -7,6 +7,7 @@ id counts. The service writes crops (`ReviewQueue`), people read and label them 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import io
 import logging
@@ -25,7 +26,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from device.analysis.crops import CROP_PITCH_UM, CROP_PX
+from device.analysis.crops import ParticleCrop
 from device.errors import InputError
 from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, iso_time
 
@@ -78,7 +79,8 @@ class Crop:
 
     about: CropRecord
     image: NDArray[np.float32]
-    """float32 [CROP_PX, CROP_PX, 2], as the classifier sees it: real part minus 1, imaginary part."""
+    """float32 [side, side, channels], as the classifier sees it; the first two channels are real part minus 1 and imaginary
+    part. Crops of an earlier recipe have another side and fewer channels."""
 
 
 class Label(Struct, frozen=True, kw_only=True):
@@ -161,16 +163,16 @@ class ReviewQueue:
         self._labelled: set[str] = set()
         self._labels_seen: tuple[int, int] | None = None
 
-    def offer(self, detections: Sequence[Detection], cut: Callable[[int], NDArray[np.float32]]) -> None:
+    def offer(self, detections: Sequence[Detection], cut: Callable[[int], ParticleCrop]) -> None:
         """Keep the detections of one frame that are worth a look.
 
-        `cut(k)` gives the crop of detections[k], float32 [CROP_PX, CROP_PX, 2], and is called only for one to be kept.
+        `cut(k)` gives the crop of detections[k], and is called only for one to be kept.
         A disk that can't be written is counted, never raised.
         """
         refused = self.counters.refused
         for k, reason in self._chosen(detections):
             try:
-                self._keep(_record(detections[k], reason), cut(k))
+                self._keep(detections[k], reason, functools.partial(cut, k))
             except OSError as error:
                 self.count_failure(error)
         if self.counters.refused > refused:
@@ -194,12 +196,14 @@ class ReviewQueue:
         self.counters.passed_over += len(left_out)
         return [(k, reason) for k, reason in reasons.items() if k not in left_out]
 
-    def _keep(self, about: CropRecord, image: NDArray[np.float32]) -> None:
+    def _keep(self, detection: Detection, reason: Reason, cut: Callable[[], ParticleCrop]) -> None:
         if self._held is None:
             self._held = _Held.of(self.folder)
-        if about.id in self._held:
+        if detection.id in self._held:
             return
-        content = _to_bytes(Crop(about, image))
+        crop = cut()
+        about = _record(detection, reason, crop.pitch_um)
+        content = _to_bytes(Crop(about, crop.image))
         entry = Entry(about.id, about.reason, self.folder / about.reason / f"{about.id}.npz", _on_disk(len(content)))
         if not self._make_room(self._held, entry):
             self.counters.refused += 1
@@ -315,18 +319,18 @@ def _reason(detection: Detection, random_share: float) -> Reason | None:
         return "random"
     if detection.consistency.flag in (QARTOD_SUSPECT, QARTOD_FAIL):
         return "inconsistent"
-    if detection.label == "unknown" or len(detection.prediction_set) > 1:
+    if detection.label == "unknown" or len(detection.prediction_set) != 1:
         return "uncertain"
     return None
 
 
-def _record(detection: Detection, reason: Reason) -> CropRecord:
+def _record(detection: Detection, reason: Reason, pitch_um: float) -> CropRecord:
     shared = set(CropRecord.__struct_fields__) - {"schema", "reason", "pitch_um"}
-    return CropRecord(reason=reason, pitch_um=CROP_PITCH_UM, **{name: getattr(detection, name) for name in shared})
+    return CropRecord(reason=reason, pitch_um=pitch_um, **{name: getattr(detection, name) for name in shared})
 
 
 def _to_bytes(crop: Crop) -> bytes:
-    """An .npz file: `crop` float32 [CROP_PX, CROP_PX, 2], `about` the CropRecord as JSON in uint8."""
+    """An .npz file: `crop` float32 [side, side, channels], `about` the CropRecord as JSON in uint8."""
     buffer = io.BytesIO()
     about = np.frombuffer(msgspec.json.encode(crop.about), np.uint8)
     np.savez_compressed(buffer, crop=crop.image.astype(np.float32), about=about)
@@ -338,7 +342,8 @@ def _from_bytes(content: bytes, entry: Entry) -> Crop:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         image: NDArray[Any] = arrays["crop"]
         about = msgspec.json.decode(arrays["about"].tobytes(), type=CropRecord)
-    if image.dtype != np.float32 or image.shape != (CROP_PX, CROP_PX, 2) or not np.isfinite(image).all():
+    square = image.ndim == 3 and image.shape[0] == image.shape[1] and image.shape[2] >= 2
+    if image.dtype != np.float32 or not square or not np.isfinite(image).all():
         raise ValueError(f"not a crop: {image.dtype} {image.shape}")
     if (about.id, about.reason) != (entry.id, entry.reason):
         raise ValueError(f"another crop's content: {about.reason}/{about.id}")

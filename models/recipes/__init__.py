@@ -1,5 +1,7 @@
 """One file per learned system.
 
 hidef       one pass: focus and phase for everything in the depth
-classifier  names the particles
+bioaerosol  names pollen, spores and dust
+water       names what swims and drifts in water
+beads       names single beads and clumps by their number of beads
 """

@@ -68,15 +68,21 @@ def run_training(work: Path, schedule: Schedule, seed: int = 1, start_from: Path
         renderer.wait()
 
 
-def export(work: Path, out: Path, version: str, name: str = "hidef") -> Path:
-    """int8 bundle of the weights in `work`; prints what quantisation costs on samples of the pool."""
+def export(work: Path, out: Path, version: str, name: str = "hidef", *, with_16_bit: bool = False) -> Path:
+    """int8 bundle of the weights in `work`; prints what quantisation costs on samples of the pool.
+
+    `with_16_bit`: also what 16-bit activations would cost; such a file isn't kept.
+    """
     trained = build_unet(SIZES[name])
     trained.load_weights(work / "weights.weights.h5")
     pool = Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE)
-    return write(trained, pool, out, version, name)
+    return write(trained, pool, out, version, name, with_16_bit=with_16_bit)
 
 
-def write(trained: Any, pool: Pool, out: Path, version: str, name: str = "hidef", optics: OpticsTable | None = None) -> Path:
+def write(
+    trained: Any, pool: Pool, out: Path, version: str, name: str = "hidef", optics: OpticsTable | None = None, *,
+    with_16_bit: bool = False,
+) -> Path:  # fmt: skip
     """int8 bundle of a trained model, quantised by samples of the pool; prints what that costs."""
     model = rearranged(trained, SIZES[name], tile_px=TILE_PX)
     rng = np.random.default_rng(5)
@@ -87,10 +93,14 @@ def write(trained: Any, pool: Pool, out: Path, version: str, name: str = "hidef"
     spec = BundleSpec(name, version, "reconstruction", "hidef", channels, channels, optics or OPTICS, tile_multiple_px=16)
     path = write_bundle(spec, content, representative[:1], out)
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "float32.tflite"
-        plain.write_bytes(to_tflite(model, None))
+        others: dict[str, bytes] = {"float32": to_tflite(model, None)}
+        if with_16_bit:
+            others["int16x8"] = to_tflite(model, [sample[None] for sample in representative], wide_activations=True)
+        files = {"int8": path} | {kind: Path(folder) / f"{kind}.tflite" for kind in others}
+        for kind, made in others.items():
+            files[kind].write_bytes(made)
         batch = pool.batch(rng, 24)
-        for kind, file in (("float32", plain), ("int8", path)):
+        for kind, file in files.items():
             error = ((Interpreter(file).run(batch[..., :2]) - batch[..., 2:4]) ** 2).sum(axis=-1)
             near = batch[..., 4] > 1
             print(

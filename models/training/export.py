@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device.errors import InputError
 from device.inference.interpreter import Interpreter
+from device.inference.store import split_stem
 
-__all__ = ["BundleSpec", "to_tflite", "write_bundle"]
+__all__ = ["BundleSpec", "check_free", "to_tflite", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,15 @@ class BundleSpec:
     reject_below: float = 0.0
     tile_multiple_px: int = 0
     """Sides of the input that a network of convolutions takes besides its own; 0: none."""
+    conformal_quantiles: tuple[float, ...] = ()
+    other_above: float = 1.0
 
 
-def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None) -> bytes:
-    """Convert a Keras model of fixed input shape; with representative `samples` [1, ...] to full int8, else float32."""
+def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None, *, wide_activations: bool = False) -> bytes:
+    """Convert a Keras model of fixed input shape; with representative `samples` [1, ...] to full int8, else float32.
+
+    `wide_activations`: 16 bits between layers, float32 at both ends; shipped runtimes have slow kernels for that.
+    """
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -45,9 +52,11 @@ def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None) -> byte
         kept = list(samples)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([sample] for sample in kept)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+        kernels = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [kernels if wide_activations else tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if not wide_activations:
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
     return converter.convert()
 
 
@@ -64,10 +73,27 @@ def _toml(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
+def check_free(folder: Path, name: str, version: str) -> Path:
+    """Where a bundle's model will be; InputError where there is one of that name and version: what is released stays as it is."""
+    path = folder / f"{name}-{version}.tflite"
+    if split_stem(path.stem) is None:
+        raise InputError("this is no version", where="--version", expected="major.minor.patch, such as 1.0.1", got=version)
+    taken = next((p for p in (path, path.with_suffix(".toml"), path.with_suffix(".npz")) if p.exists()), None)
+    if taken is not None:
+        raise InputError(
+            "this bundle exists, and bundles are never written over", where=taken, expected="a version that isn't taken",
+            got=version, remedy="Give --version the next number, or --artefacts another folder.",
+        )  # fmt: skip
+    return path
+
+
 def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], folder: Path, tolerance: float = 1.0) -> Path:
-    """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample` [1, ...] becomes the golden input."""
+    """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample` [1, ...] becomes the golden input.
+
+    InputError where that version exists.
+    """
+    path = check_free(folder, spec.name, spec.version)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{spec.name}-{spec.version}.tflite"
     path.write_bytes(content)
     interpreter = Interpreter(path)
     stored = interpreter.quantise(sample)
@@ -86,7 +112,7 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], 
     lines = [f"{key} = {_toml(getattr(spec, key))}" for key in ("name", "version", "task")]
     lines.append(f'sha256 = "{hashlib.sha256(content).hexdigest()}"')
     if spec.labels:
-        keys = ("labels", "temperature", "conformal_quantile", "reject_below")
+        keys = ("labels", "temperature", "conformal_quantile", "conformal_quantiles", "other_above", "reject_below")
         lines += [f"{key} = {_toml(getattr(spec, key))}" for key in keys]
     tables = tensors | {
         "optics": spec.optics,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from models.training.curves import write_curve
 from models.training.pool import Pool
 from models.training.restore import restore_weights
 
@@ -95,8 +96,8 @@ def train(
     """Train until the schedule ends; resumes from `work`.
 
     `build()` returns the Keras model, after the precision policy is set; `start_from` a .tflite file whose weights are the
-    first ones; `clock` in seconds, what the schedule's time is counted by. Writes `weights.weights.h5` (running average), `last.weights.h5`, `state.json` (step, seconds, megapixels,
-    loss curve).
+    first ones; `clock` in seconds, what the schedule's time is counted by. Writes `weights.weights.h5` (running average),
+    `last.weights.h5`, `state.json` (step, seconds, megapixels, loss curve), and the curve as `curve.csv` and `curve.png`.
     """
     import keras
 
@@ -114,6 +115,7 @@ def train(
         took_s = time.monotonic() - started
         state["curve"].append([state["step"], round(state["megapixels"], 1), float(np.mean(losses))])
         _save(model, average, work, state)
+        write_curve(state["curve"], work)
         along = schedule.along(state["step"], state["seconds"])
         left = f"{state['seconds'] / along * (1 - along) / 60:.0f} min left" if along > 0 else ""
         print(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.app import ARTEFACTS
 from device.errors import CheckError, InputError
 from device.inference.networks import ClassifierNetwork, HidefNetwork
@@ -35,8 +37,16 @@ def test_the_shipped_bundles_pass_their_own_checks(name: str) -> None:
     assert verify_golden(bundle) <= bundle.manifest.golden.tolerance
 
 
-def test_the_classifier_file_is_small() -> None:
-    assert model(ARTEFACTS, "bioaerosol").stat().st_size <= 200_000
+@pytest.mark.parametrize("name", ["bioaerosol"])
+def test_the_classifier_files_are_small(name: str) -> None:
+    assert model(ARTEFACTS, name).stat().st_size <= 200_000
+
+
+def test_a_classifier_made_for_other_crops_is_refused() -> None:
+    bundle, interpreter = ModelStore(ARTEFACTS).open("bioaerosol")
+    older = msgspec.structs.replace(bundle.manifest.input, channels=("re_minus_1", "im"))
+    with pytest.raises(InputError, match="made for other crops"):
+        ClassifierNetwork(interpreter, msgspec.structs.replace(bundle.manifest, input=older))
 
 
 def test_a_flipped_bit_is_refused(installed: Path) -> None:
@@ -128,13 +138,16 @@ def test_hidef_leaves_an_empty_field_empty() -> None:
     assert np.abs(field - 1).max() < 0.1
 
 
-def test_probabilities_are_probabilities_and_sets_hold_the_best() -> None:
+def test_probabilities_are_probabilities_and_sets_hold_what_is_plausible() -> None:
     bundle, interpreter = ModelStore(ARTEFACTS).open("bioaerosol")
     network = ClassifierNetwork(interpreter, bundle.manifest)
-    crops = np.random.default_rng(0).normal(0, 0.5, (3, 64, 64, 2)).astype(np.float32)
-    for row in network.probabilities(crops):
-        assert row.sum() == pytest.approx(1)
+    crops = np.random.default_rng(0).normal(0, 0.5, (3, CROP_PX, CROP_PX, len(CROP_CHANNELS))).astype(np.float32)
+    probabilities, other = network.judge(crops)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert ((other >= 0) & (other <= 1)).all()
     for named in network.classify(crops, reject_below=1.0):
         assert named.label == "unknown"
-        assert max(named.probabilities, key=lambda k: named.probabilities[k]) in named.prediction_set
+        quantiles = dict(zip(bundle.manifest.labels, bundle.manifest.conformal_quantiles, strict=True))
+        inside = [name for name, p in named.probabilities.items() if 1 - p <= quantiles[name]]
+        assert sorted(named.prediction_set) == sorted(inside)
     assert network.classify(crops[:0]) == []

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from device.analysis.crops import CROP_PX
+from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.reconstruct import fitted_tile, reconstruct, tile_starts
 from device.frames import Hologram
@@ -41,7 +41,7 @@ class _Names:
     """A classifier that calls everything by the number of crops it was shown."""
 
     def classify(self, crops: NDArray[np.float32], reject_below: float = 0.0) -> list[Classification]:
-        assert crops.shape[1:] == (CROP_PX, CROP_PX, 2)
+        assert crops.shape[1:] == (CROP_PX, CROP_PX, len(CROP_CHANNELS))
         name = f"of {len(crops)}"
         return [Classification(name, 0.9, {name: 0.9, "other": 0.1}, (name,))] * len(crops)
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.analysis.crops import CROP_PX
+from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
 from device.cli import main
 from device.commands.review import _wilson, field_accuracy
 from device.errors import InputError
@@ -40,9 +40,13 @@ def unsure(number: int, score: float = 0.55) -> Detection:
 
 
 def image(_: int = 0) -> np.ndarray:
-    crop = np.zeros((CROP_PX, CROP_PX, 2), np.float32)
-    crop[28:36, 28:36] = (-0.5, 0.25)
+    crop = np.zeros((CROP_PX, CROP_PX, len(CROP_CHANNELS)), np.float32)
+    crop[20:28, 20:28, :2] = (-0.5, 0.25)
     return crop
+
+
+def cropped(_: int = 0) -> ParticleCrop:
+    return ParticleCrop(image(), 1.12)
 
 
 def queue(folder: Path, crops: int = 1000, share: float = 0.0, **options: int) -> ReviewQueue:
@@ -56,12 +60,12 @@ def kept(folder: Path) -> list[str]:
 
 def offer(to: ReviewQueue, *detections: Detection) -> None:
     for one in detections:
-        to.offer([one], image)
+        to.offer([one], cropped)
 
 
 def test_what_is_uncertain_inconsistent_or_drawn_is_kept_and_says_why(tmp_path: Path) -> None:
     offered = [detection(1), unsure(2), detection(3, "unknown"), detection(4, flag=QARTOD_FAIL), detection(5, flag=QARTOD_PASS)]
-    queue(tmp_path).offer(offered, image)
+    queue(tmp_path).offer(offered, cropped)
     folder = ReviewFolder(tmp_path / FOLDER)
     found = {entry.id: entry.reason for entry in folder.entries()}
     assert found == {offered[1].id: "uncertain", offered[2].id: "uncertain", offered[3].id: "inconsistent"}
@@ -121,20 +125,20 @@ def test_uncertain_crops_cant_crowd_random_ones_out_of_their_quarter(tmp_path: P
 def test_of_a_dense_frame_the_least_certain_and_every_random_one_are_kept(tmp_path: Path) -> None:
     dense = [unsure(k, score=0.5 + k / 1000) for k in range(100)]
     limited = queue(tmp_path)
-    limited.offer(dense, image)
+    limited.offer(dense, cropped)
     assert set(kept(tmp_path)) == {one.id for one in dense[: review.MOST_AT_ONCE]}
     assert limited.counters.passed_over == 100 - review.MOST_AT_ONCE
     drawn = queue(tmp_path / "all", share=1.0)
-    drawn.offer(dense, image)
+    drawn.offer(dense, cropped)
     assert drawn.counters.kept == 100
 
 
 def test_a_crop_is_cut_only_for_what_is_kept_and_not_twice(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def cut(k: int) -> np.ndarray:
+    def cut(k: int) -> ParticleCrop:
         asked.append(k)
-        return image()
+        return cropped()
 
     queue(tmp_path).offer([detection(1), unsure(2), detection(3)], cut)
     assert asked == [1]
@@ -360,7 +364,7 @@ def test_what_is_exported_is_what_was_kept_and_labelled(box: Path, capsys: pytes
     assert "too few labelled to say (right about 1 of 2 random crops" in said
     assert "4 random crops wait for a label" in said
     with np.load(out, allow_pickle=False) as arrays:
-        assert arrays["images"].shape == (3, CROP_PX, CROP_PX, 2)
+        assert arrays["images"].shape == (3, CROP_PX, CROP_PX, len(CROP_CHANNELS))
         assert arrays["images"].dtype == arrays["esd_um"].dtype == np.float32
         np.testing.assert_array_equal(arrays["images"][0], image())
         assert list(arrays["ids"]) == [detection(k).id for k in (4, 3, 2)]
@@ -380,7 +384,7 @@ def test_what_is_exported_is_what_was_kept_and_labelled(box: Path, capsys: pytes
 def labelled(count: int, right: int, said: str = "birch", reason: str = "random") -> list[tuple[CropRecord, Label]]:
     pairs = []
     for k in range(count):
-        about = msgspec.structs.replace(review._record(detection(k, said), "random"), reason=reason)
+        about = msgspec.structs.replace(review._record(detection(k, said), "random", 1.12), reason=reason)
         pairs.append((about, Label(id=about.id, label=said if k < right else "oak", at="now")))
     return pairs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,7 +12,7 @@ from device.analysis.depth import Depth
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.refine import Misfit, RefineSettings, refine
 from device.analysis.segment import Segment
-from device.analysis.verify import unexplained_regions, verify
+from device.analysis.verify import VerifySettings, unexplained_map, unexplained_regions, verify
 from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
@@ -33,17 +34,50 @@ def analysis(scene: ScoringField) -> FrameAnalysis:
     return pipeline.analyse(Hologram(scene.intensity, GEOMETRY, NOISE, datetime.now(UTC)))
 
 
+HERE = (Depth(500.0, 3.0), Depth(501.0, 3.0))
+EXPLAINED = Misfit(1.0, 100.0, 10_000, first_residual=5.0, first_fringes=100.0, measured_fringes=100.0, moved=0.04)
+
+
 def test_noise_alone_passes_and_its_double_does_not() -> None:
-    variance, pixels = NOISE**2 / 4, 10_000
-    assert verify(Misfit(variance * pixels, 1.0, pixels), NOISE).flag == QARTOD_PASS
-    assert verify(Misfit(2 * variance * pixels, 1.0, pixels), NOISE).flag in (QARTOD_SUSPECT, QARTOD_FAIL)
+    floor = NOISE**2 / 4 * 10_000
+    faint = replace(EXPLAINED, first_fringes=0.1, measured_fringes=floor + 0.1, first_residual=floor)
+    assert verify(faint, NOISE, HERE, 500.0).flag == QARTOD_PASS
+    assert verify(replace(faint, first_residual=2 * floor), NOISE, HERE, 500.0).flag in (QARTOD_SUSPECT, QARTOD_FAIL)
+
+
+def test_the_network_s_usual_error_passes() -> None:
+    judged = verify(EXPLAINED, NOISE, HERE, 500.0)
+    assert judged.flag == QARTOD_PASS
+    assert judged.chi2 is not None
+    assert judged.chi2 < 2
 
 
 def test_a_particle_that_explains_nothing_fails() -> None:
-    judged = verify(Misfit(200.0, 100.0, 10_000), NOISE)
+    nothing_there = replace(EXPLAINED, measured_fringes=1.0, first_residual=102.0)
+    judged = verify(nothing_there, NOISE, HERE, 500.0)
     assert judged.flag == QARTOD_FAIL
     assert judged.chi2 is not None
     assert judged.chi2 > 10
+
+
+def test_a_field_that_refinement_had_to_turn_into_another_is_suspect() -> None:
+    assert verify(replace(EXPLAINED, moved=0.6), NOISE, HERE, 500.0).flag == QARTOD_SUSPECT
+
+
+def test_two_ways_to_the_distance_must_agree_within_calibration() -> None:
+    apart = (Depth(500.0, 3.0), Depth(550.0, 3.0))
+    assert verify(EXPLAINED, NOISE, apart, 500.0).flag == QARTOD_SUSPECT
+    unsure = VerifySettings(distance_uncertainty_um=40.0)
+    assert verify(EXPLAINED, NOISE, apart, 500.0, unsure).flag == QARTOD_PASS
+
+
+def test_what_an_uncertain_depth_blurs_is_tolerated() -> None:
+    fine = replace(EXPLAINED, first_residual=60.0, moved=0.2, axial_per_um=0.05)
+    sure, unsure = HERE, (Depth(500.0, 3.0), Depth(501.0, 15.0))
+    surely, unsurely = verify(fine, NOISE, sure, 500.0).chi2, verify(fine, NOISE, unsure, 500.0).chi2
+    assert surely is not None
+    assert unsurely is not None
+    assert surely > 1.5 * unsurely
 
 
 def test_most_true_particles_pass(analysis: FrameAnalysis) -> None:
@@ -66,7 +100,8 @@ def test_an_invented_particle_fails_and_a_forgotten_one_is_missed(scene: Scoring
     depths = [Depth(p.z_um, 1.0) for p in grains]
     all_there = refine(amplitude, field, parts, depths, GEOMETRY, only_look)
     forgotten = refine(amplitude, field, parts[1:], depths[1:], GEOMETRY, only_look)
-    assert unexplained_regions(forgotten, NOISE) > unexplained_regions(all_there, NOISE)
+    assert unexplained_map(forgotten, NOISE).max() > 2 * unexplained_map(all_there, NOISE).max()
+    assert unexplained_regions(forgotten, NOISE) > 0
     height, width = grains[1].mask.shape
     supports = all_there.supports
     y, x = next(
@@ -79,4 +114,4 @@ def test_an_invented_particle_fails_and_a_forgotten_one_is_missed(scene: Scoring
     invented = refine(
         amplitude, field, [*parts, part((x, y, width, height), grains[1].mask)], [*depths, depths[1]], GEOMETRY, only_look
     )
-    assert verify(invented.misfits[-1], NOISE).flag == QARTOD_FAIL
+    assert verify(invented.misfits[-1], NOISE, (depths[1], depths[1]), 500.0).flag == QARTOD_FAIL

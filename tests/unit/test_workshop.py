@@ -1,0 +1,61 @@
+"""The workshop's command line and curves; nothing here needs the training extra."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.cli import main
+from models.training.curves import curve_picture, write_curve
+
+CURVE = [[k * 250, k * 131.0, 0.1 / k**0.3] for k in range(1, 20)]
+
+
+def test_a_curve_is_a_table_and_a_picture(tmp_path: Path) -> None:
+    write_curve(CURVE, tmp_path)
+    with (tmp_path / "curve.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["step", "megapixels", "loss"]
+    assert [float(v) for v in rows[3]] == pytest.approx(CURVE[2])
+    picture = cv2.imread(str(tmp_path / "curve.png"))
+    assert picture is not None
+    assert picture.shape[2] == 3
+
+
+def test_the_curve_falls_from_left_to_right() -> None:
+    picture = curve_picture(CURVE).astype(int)
+    blue = (np.abs(picture - np.array([160, 90, 30])).sum(axis=2)) < 30
+    rows = [np.flatnonzero(blue[:, x]).mean() for x in (120, 500, 850)]
+    assert rows[0] < rows[1] < rows[2]
+
+
+@pytest.mark.parametrize("curve", [[], [[10, 1.0, 0.5]], [[10, 1.0, 0.5], [20, 2.0, 0.5]]])
+def test_short_and_flat_curves_are_curves(tmp_path: Path, curve: list[list[float]]) -> None:
+    write_curve(curve, tmp_path)
+    assert (tmp_path / "curve.csv").is_file()
+    assert (tmp_path / "curve.png").is_file() == (len(curve) > 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune", "hidef", "--version", "9.0.0", "--out", "x"], "--frames FILE"),
+        (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--labels", "b"], "--frames FILE"),
+        (["finetune", "bioaerosol", "--version", "9.0.0", "--out", "x", "--frames", "a"], "--labels FILE"),
+        (["finetune", "hidef", "--version", "9", "--out", "x", "--frames", "a"], "major.minor.patch"),
+        (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--cpu-minutes", "0"], "--cpu-minutes"),
+        (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--start-from", "none"], "no such model"),
+        (["train", "hidef", "--seconds", "-1"], "--seconds above 0"),
+        (["train", "bioaerosol", "--start-from", "hidef"], "doesn't train that way"),
+        (["export", "bioaerosol", "--version", "9.0.0", "--with-16-bit"], "no 16-bit figure"),
+    ],
+)
+def test_what_can_not_be_done_is_said_before_anything_starts(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
