@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 CLASSIFIERS = ("bioaerosol", "water", "beads")
-RECIPES = ("hidef", *CLASSIFIERS)
+HIDEF = ("hidef", "hidef-small")
+RECIPES = (*HIDEF, *CLASSIFIERS)
 ROOT = Path(__file__).parent
 
 
@@ -100,18 +101,18 @@ def _train(args: argparse.Namespace) -> None:
     if args.steps < 1 or args.epochs < 1 or (args.seconds is not None and args.seconds <= 0):
         raise InputError("nothing to learn from", expected="--steps 1 or more, --epochs 1 or more, --seconds above 0")
     start_from = _start(args) if args.start_from else None
-    if args.recipe != "hidef" and (start_from or args.seconds):
+    if args.recipe not in HIDEF and (start_from or args.seconds):
         raise InputError(
             "this recipe doesn't train that way", where="--start-from, --seconds", expected="hidef", got=args.recipe,
             remedy=f"`holonode-models finetune {args.recipe} --labels FILE` goes on from a shipped classifier.",
         )  # fmt: skip
     _use_threads(args.threads)
-    if args.recipe == "hidef":
+    if args.recipe in HIDEF:
         from models.recipes import hidef
         from models.training.loop import Schedule
 
         schedule = Schedule(steps=args.steps, seconds=args.seconds or math.inf)
-        hidef.run_training(args.work / "hidef", schedule, args.seed, start_from)
+        hidef.run_training(args.work / args.recipe, schedule, args.seed, start_from, args.recipe)
     else:
         from device.inference.store import ModelStore
         from models.training.classify import Fit, run_training
@@ -125,12 +126,12 @@ def _export(args: argparse.Namespace) -> None:
 
     work = args.work / args.recipe
     check_free(args.artefacts, args.recipe, args.version)
-    if args.with_16_bit and args.recipe != "hidef":
+    if args.with_16_bit and args.recipe not in HIDEF:
         raise InputError("this recipe has no 16-bit figure", where="--with-16-bit", expected="hidef", got=args.recipe)
-    if args.recipe == "hidef":
+    if args.recipe in HIDEF:
         from models.recipes import hidef
 
-        print(hidef.export(work, args.artefacts, args.version, with_16_bit=args.with_16_bit))
+        print(hidef.export(work, args.artefacts, args.version, args.recipe, with_16_bit=args.with_16_bit))
     else:
         from device.inference.store import ModelStore
         from models.training.classify import export
@@ -158,7 +159,7 @@ def _use_threads(threads: int | None) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    wanted = "frames" if args.recipe == "hidef" else "labels"
+    wanted = "frames" if args.recipe in HIDEF else "labels"
     if getattr(args, wanted) is None or (args.frames and args.labels):
         source = "holonode-calibrate transfer FRAMES" if wanted == "frames" else "holonode review export --out FILE.npz"
         raise InputError(
@@ -172,7 +173,7 @@ def _finetune(args: argparse.Namespace) -> None:
     start_from = _start(args)
     check_free(args.out, args.recipe, args.version)
     _use_threads(args.threads)
-    path = _adapted(args, start_from) if args.recipe == "hidef" else _relearned(args, start_from)
+    path = _adapted(args, start_from) if args.recipe in HIDEF else _relearned(args, start_from)
     print(f"holonode models install {path}")
     print(f"holonode models activate {args.recipe} {args.version}")
 
@@ -213,10 +214,10 @@ def _lines(args: argparse.Namespace) -> list[str]:
     from device.inference.store import ModelStore
 
     store = ModelStore(args.artefacts)
-    if args.recipe == "hidef":
+    if args.recipe in HIDEF:
         from models.recipes import hidef
 
-        return hidef.table_lines(hidef.evaluate_bundle(store, args.fields))
+        return hidef.table_lines(hidef.evaluate_bundle(store, args.fields, name=args.recipe))
     from models.training.scoring import evaluate, table_lines
 
     recipe = _classifier(args.recipe)

@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,12 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, compute_transfer_function, pad_to
 from device.optics.pupil import Pupil
 from device.transfer import TransferFile, read_transfer
-from models.recipes.hidef import SAMPLE_SHAPE, TILE_PX, WIDTHS, build, field_method
+from models.recipes.hidef import SAMPLE_SHAPE, SIZES, TILE_PX, build, field_method
 from models.recipes.hidef_scenes import SceneRange, samples
 from models.training.export import BundleSpec, check_free, to_tflite, write_bundle
 from models.training.loop import Schedule, train
 from models.training.pool import Pool
-from models.training.unet import build_unet
+from models.training.unet import rearranged
 
 __all__ = ["Budget", "Check", "FineTuned", "finetune", "instrument_scenes", "learn", "own_tiles", "quantised"]
 
@@ -149,11 +150,11 @@ def finetune(
     own = own_tiles(file, taught)
     digest = hashlib.sha256(frames.read_bytes() + old.manifest.sha256.encode()).hexdigest()[:12]
     folder = work / f"finetune-{digest}"
-    pool = learn(folder, start_from, scenes, own, chosen, seed, precision=precision)
-    content = quantised(folder, pool, own, seed)
+    pool = learn(folder, start_from, scenes, own, chosen, seed, precision=precision, size=old.manifest.name)
+    content = quantised(folder, pool, own, seed, old.manifest.name)
     spec = BundleSpec(
         old.manifest.name, version, "reconstruction", "hidef_transfer", old.manifest.input.channels,
-        old.manifest.output.channels, _narrowed(file),
+        old.manifest.output.channels, _narrowed(file), tile_multiple_px=16,
     )  # fmt: skip
     trial = folder / "trial"
     shutil.rmtree(trial, ignore_errors=True)
@@ -228,8 +229,9 @@ def learn(
     seed: int = 1,
     clock: Callable[[], float] = time.process_time,
     precision: str = "mixed_bfloat16",
+    size: str = "hidef",
 ) -> Pool:
-    """Render and train in `work` for the budget's time by `clock`; `own` are the instrument's tiles.
+    """Render and train a network of the family in `work` for the budget's time by `clock`; `own` are the instrument's tiles.
 
     Returns the pool that was learned from.
     """
@@ -244,7 +246,7 @@ def learn(
         steps=10**6, seconds=seconds * (1 - budget.rendering - budget.finishing), peak_rate=budget.peak_rate,
         warmup=_LEAST_STEPS, round_steps=50, average=0.99, precision=precision,
     )  # fmt: skip
-    train(build, pool, work, schedule, seed, start_from, clock)
+    train(partial(build, size), pool, work, schedule, seed, start_from, clock)
     return pool
 
 
@@ -263,13 +265,14 @@ def _fill(pool: Pool, scenes: SceneRange, own: Samples, budget: Budget, seed: in
         pool.write(own[: pool.capacity - pool.written])
 
 
-def quantised(work: Path, pool: Pool, own: Samples, seed: int) -> bytes:
+def quantised(work: Path, pool: Pool, own: Samples, seed: int, size: str = "hidef") -> bytes:
     """int8 file of the weights in `work`; its ranges from the instrument's own tiles and from simulated ones."""
     import keras
 
     keras.mixed_precision.set_global_policy("float32")
-    model = build_unet(WIDTHS, tile_px=TILE_PX)
-    model.load_weights(work / "weights.weights.h5")
+    trained = build(size)
+    trained.load_weights(work / "weights.weights.h5")
+    model = rearranged(trained, SIZES[size], tile_px=TILE_PX)
     drawn = pool.batch(np.random.default_rng(seed + 5), 96)[..., :2]
     return to_tflite(model, [sample[None] for sample in np.concatenate([own[..., :2], drawn])])
 
@@ -316,7 +319,7 @@ def _unexplained(network: HidefNetwork, file: TransferFile, frames: range) -> fl
 
     Every particle is carried to the sensor from the depth that physics gave it; where none is, nothing is carried.
     """
-    whole = field_method(network.run, network.tile_px, network.margin_px)
+    whole = field_method(network)
     left = fringes = 0.0
     for k in frames:
         field = whole(backpropagate(file.intensities[k], file.at(k)))

@@ -16,10 +16,10 @@ __all__ = ["write_card"]
 _TEXTS: dict[str, dict[str, str]] = {
     "hidef": {
         "task": "One pass turns a back-propagated in-line hologram into the field of all particles in focus, without the twin image.",
-        "data": "Simulated only: random scenes by the twin's `thin` model in dimensionless units (models/recipes/hidef_scenes.py). "
-        "No recorded hologram took part in training.",
-        "scored": "Fields by the `multislice` model on a grid twice as fine, with the bioaerosol instrument's noise and bits; metrics are "
-        "particle-local, medians over particles with 95 % bootstrap intervals. Simulated accuracy, not field accuracy. "
+        "data": "Simulated only: random scenes in dimensionless units, every particle a few slabs of its own thickness that scatters on its "
+        "own (models/recipes/hidef_scenes.py). No recorded hologram took part in training.",
+        "scored": "Fields by the `multislice` model on a grid twice as fine, carried from particle to particle, with the bioaerosol "
+        "instrument's light, noise and bits; metrics are particle-local, of particles 96 pixels and more from the border, medians over particles with 95 % bootstrap intervals. Simulated accuracy, not field accuracy. "
         "`complex_error` is |field - truth| / |truth| over the particle's box.",
         "limits": "Particles under about 3 pixels are smoothed away. Where a particle delays light by more than about 2 pi between "
         "neighbouring pixels its phase is not recovered. The sign of a weak phase is a prior (denser than the medium), not a "
@@ -51,7 +51,8 @@ def _classifier_texts(name: str) -> dict[str, str]:
 def write_card(recipe: str, artefacts: Path, work: Path, folder: Path, table: list[str]) -> Path:
     """Write the card of a recipe's newest bundle; `table` is its evaluation as Markdown."""
     bundle = ModelStore(artefacts).find(recipe)
-    manifest, text = bundle.manifest, _TEXTS[recipe] if recipe in _TEXTS else _classifier_texts(recipe)
+    family = recipe.removesuffix("-small")
+    manifest, text = bundle.manifest, _TEXTS[family] if family in _TEXTS else _classifier_texts(recipe)
     lines = [
         f"# {manifest.name} {manifest.version}", "", text["task"], "",
         "| | |", "|---|---|", *_facts(manifest, bundle.model), "",
@@ -79,7 +80,7 @@ def _facts(manifest: Manifest, model: Path) -> list[str]:
 
 
 def _training(recipe: str, work: Path) -> list[str]:
-    if recipe != "hidef" or not (work / "state.json").exists():
+    if not recipe.startswith("hidef") or not (work / "state.json").exists():
         return []
     import json
 
@@ -93,4 +94,5 @@ def _training(recipe: str, work: Path) -> list[str]:
         "|---|---|",
         *(f"| {m:.0f} | {loss:.4f} |" for _, m, loss in picks),
     ]
-    return ["", f"{state['step']} steps, {state['megapixels']:.0f} megapixels.", *curve]
+    first = f", from the weights of {state['start_from']} on" if state.get("start_from") else ""
+    return ["", f"{state['step']} steps, {state['megapixels']:.0f} megapixels{first}.", *curve]

@@ -234,7 +234,7 @@ def fields(frame: Frame, geometry: Geometry, network: HidefNetwork) -> tuple[Com
     """(one pass, pass and refinement) of one frame."""
     intensity = normalise(frame.intensity).intensity
     start = backpropagate(intensity, geometry)
-    one = field_method(network.run, network.tile_px, network.margin_px)(start)
+    one = field_method(network)(start)
     parts = segment(one, start=start)
     depths = [estimate_depth(start, one, part, geometry).equivalent(geometry) for part in parts]
     amplitude = np.sqrt(np.maximum(intensity, 0))
