@@ -13,6 +13,7 @@ from calibration.cli import main
 from device.calibration import ABERRATION_VALUES, load_calibrations
 from device.instrument import load_instrument
 from device.optics import fft
+from device.optics.propagation import propagate
 from device.optics.pupil import Pupil
 from device.transfer import read_transfer
 from device.twin.forward import scattered_wave
@@ -93,3 +94,27 @@ def test_one_frame_is_bad_input(tmp_path: Path, config: Path, capsys: pytest.Cap
     write_frame(tmp_path / "frame.npy", 1, None)
     assert main(["transfer", str(tmp_path / "frame.npy"), "--config", str(config)]) == 2
     assert "2 or more" in capsys.readouterr().err
+
+
+def test_several_heights_of_one_object_give_its_field(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
+    field = np.ones((SIDE_PX, SIDE_PX), np.complex64)
+    for k in range(25):
+        row, column = (36 + 45 * n + rng.uniform(-6, 6) for n in divmod(k, 5))
+        field[np.hypot(y - row, x - column) < rng.uniform(4, 8)] = 0.7 * np.exp(0.8j)
+    heights_um = [500.0, 580.0, 660.0]
+    for height_um in heights_um:
+        wave = propagate(field, pitch_um=PITCH_UM, wavelength_um=0.85, distance_um=height_um)
+        counts = 0.2 * rng.poisson(np.abs(wave) ** 2 * 2800) + 64
+        np.save(tmp_path / f"frame{height_um:.0f}.npy", np.round(counts).astype(np.uint16))
+    frames = [str(tmp_path / f"frame{height_um:.0f}.npy") for height_um in heights_um]
+    options = ["--config", str(config), "--no-aberrations", "--file", str(tmp_path / "own.npz")]
+    assert main(["transfer", *frames, *options, "--heights-um", *map(str, heights_um)]) == 0
+    assert "distance_um" in capsys.readouterr().out
+    file = read_transfer(tmp_path / "own.npz")
+    assert file.intensities.shape == (1, SIDE_PX, SIDE_PX)
+    off, true = file.truth[0] - 1, field - 1
+    correlation = abs(np.vdot(true, off)) / np.linalg.norm(true) / np.linalg.norm(off)
+    assert correlation > 0.9
+    assert main(["transfer", *frames, *options, "--heights-um", "500"]) == 2
