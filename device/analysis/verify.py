@@ -50,8 +50,9 @@ class VerifySettings:
     """More than this share of the fringes' energy, given and measured, is left over: what was given isn't there. Fails."""
     refined_error: float = 0.1
     """Relative error of refined fields at the sensor, one standard deviation."""
-    unexplained_above: float = 5.0
-    """A region with so many times the energy that may be left over holds something that was missed."""
+    unexplained_above: float = 20.0
+    """A region with so many times the energy that may be left over holds something that was missed; around right particles of
+    eight pixels and more one in a hundred has as much."""
 
 
 def verify(

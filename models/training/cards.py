@@ -58,13 +58,27 @@ def write_card(recipe: str, artefacts: Path, work: Path, folder: Path, table: li
         "| | |", "|---|---|", *_facts(manifest, bundle.model), "",
         "## Trained on", "", text["data"], *_training(recipe, work), "",
         "## Scored on", "", text["scored"], "", *table, "",
-        "## Limits", "", text["limits"], "",
+        "## Limits", "", text["limits"], "", *_guarded(family), "",
         f"Made by `holonode-models card {recipe}`.",
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{manifest.name}-{manifest.version}.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _guarded(family: str) -> list[str]:
+    """What the check of every reconstruction can't see."""
+    if family != "hidef":
+        return []
+    from device.instrument import load_instrument
+    from models.training.blind_spots import blind_spots
+
+    return [
+        "## Blind spots of the guard",
+        "",
+        blind_spots(load_instrument("bioaerosol-imx219-850nm").geometry, "850 nm and 1.12 um"),
+    ]
 
 
 def _facts(manifest: Manifest, model: Path) -> list[str]:

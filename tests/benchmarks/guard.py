@@ -13,12 +13,13 @@ the particle and of the error. Right is a detection whose distance is right with
 with the truth by `SAME_FIELD` or more; the pipeline's own faults are scored apart. Blind spots, as rules:
 
   * particles under LEAST_PX pixels across, and those that the border cuts;
-  * distances wrong by less than BLIND_DEPTHS_OF_FIELD times wavelength / NA^2, NA = wavelength / (2 pitch);
-  * fields that correlate with the true one by SAME_FIELD or more: the network's own error.
+  * distances wrong by less than five times wavelength / NA^2, NA = wavelength / (2 pitch);
+  * fields that correlate with the true one by SAME_FIELD or more: the network's own error
 
-Below: false alarms on right detections, what refinement mends by itself, and processor time with and without the guard, in turns.
+(models/training/blind_spots.py, which the model card prints). Below: false alarms on right detections, what refinement mends
+by itself, and processor time with and without the guard, in turns.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.guard [--frames 40]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.guard [--frames 24]
 """
 
 from __future__ import annotations
@@ -52,18 +53,15 @@ from device.records import QARTOD_FAIL, QARTOD_PASS, Consistency
 from device.twin.scene import Particle, draw_particle
 from models.recipes import hidef_evaluation
 from models.recipes.hidef_evaluation import FIELD_PX, GEOMETRY, LABELS, ScoringField, field_metrics
+from models.training.blind_spots import LEAST_PX, SAME_FIELD, blind_distance_um, depth_of_field_um
 from models.training.quality import wilson_interval
 
 Complex = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
-LEAST_PX = 8.0
-BLIND_DEPTHS_OF_FIELD = 5.0
-SAME_FIELD = 0.85
 RIGHT_WITHIN_UM = 10.0
-DEPTH_OF_FIELD_UM = 4 * GEOMETRY.pitch_um**2 / GEOMETRY.wavelength_um
-"""wavelength / NA^2 with the aperture that the pixels sample."""
+BLIND_UM = blind_distance_um(GEOMETRY)
 OFFSETS_UM = (6.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 ELECTRONS = 0.6 * 4700.0
 NOISE = math.sqrt(2 * (1 / ELECTRONS + (3 / ELECTRONS) ** 2 + (4.9 / ELECTRONS) ** 2 / 12))
@@ -273,7 +271,7 @@ class Campaign:
         told[k] = Depth(frame.owners[k].z_um + off_um, told[k].uncertainty_um)
         published = judge(self.pipeline, frame.hologram, frame.result, judged.parts, told)
         self.rows.append(row("distance", esd_px(part), published.consistencies[k], abs(off_um)))
-        if abs(off_um) >= BLIND_DEPTHS_OF_FIELD * DEPTH_OF_FIELD_UM:
+        if abs(off_um) >= BLIND_UM:
             given = list(judged.first)
             given[k] = told[k]
             amplitude = np.sqrt(np.maximum(frame.hologram.intensity, 0), dtype=np.float32)
@@ -331,7 +329,7 @@ SIZES = {"under 8 px": (0.0, 8.0), "8 to 16 px": (8.0, 16.0), "over 16 px": (16.
 
 def is_blind(fault: Row) -> bool:
     """By the rules of the module's text."""
-    near = fault.kind == "distance" and fault.error < BLIND_DEPTHS_OF_FIELD * DEPTH_OF_FIELD_UM
+    near = fault.kind == "distance" and fault.error < BLIND_UM
     alike = fault.kind == "shape" and fault.error >= SAME_FIELD
     return fault.esd_px < LEAST_PX or near or alike
 
@@ -347,7 +345,7 @@ def report(campaign: Campaign) -> None:
         ("deleted", "deleted", (0, math.inf)),
     ]
     groups += [(f"distance {o:g} um", "distance", (o, o + 1)) for o in OFFSETS_UM]
-    limit_um = BLIND_DEPTHS_OF_FIELD * DEPTH_OF_FIELD_UM
+    limit_um = BLIND_UM
     groups += [(f"distance {limit_um:.0f} um and more", "distance", (limit_um, math.inf))]
     steps = ((0.0, 0.7), (0.7, SAME_FIELD), (SAME_FIELD, 0.95), (0.95, 1.01))
     groups += [(f"shape, correlation {low:g} to {min(high, 1):g}", "shape", (low, high)) for low, high in steps]
@@ -422,7 +420,7 @@ def extra_time(pipeline: Pipeline, frames: Sequence[Frame], rounds: int = 7) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=40, help="of eight particles")
+    parser.add_argument("--frames", type=int, default=24, help="of eight particles")
     parser.add_argument("--seed", type=int, default=20_261)
     args = parser.parse_args()
     config = load_config(None)
@@ -440,7 +438,7 @@ def main() -> int:
         print("this benchmark doesn't judge as the pipeline does", file=sys.stderr)
         return 4
     print(f"simulated; {use.name} {use.version}, int8" if use else "no network")
-    print(f"{args.frames} frames, seed {args.seed}; depth of field {DEPTH_OF_FIELD_UM:.1f} um")
+    print(f"{args.frames} frames, seed {args.seed}; depth of field {depth_of_field_um(GEOMETRY):.1f} um")
     campaign = Campaign(pipeline, frames)
     campaign.run()
     report(campaign)
