@@ -37,6 +37,12 @@ _POPULATION = 6
 _EXTENT_SHARE = 0.13
 """A particle's depth is blurred by this share of its diameter: it is no thin sheet. From 500 simulated particles."""
 
+_WEAK_LENS = 0.09
+"""By which particles read short, as a defocus number per pixel of diameter. What estimates a field hedges, so that the lens
+which a grain is comes out a few per cent too weak; a lens of half width R and phase p that is too weak by a share e looks like
+the true one pi R^2 e / (wavelength p) nearer. Phase grows as the diameter does, so what is left is proportional to it. The share
+is that of simulated particles of 6 to 40 um at 850 nm and 1.12 um: 0.12 um short for each um of diameter."""
+
 
 @dataclass(frozen=True)
 class Depth:
@@ -125,8 +131,8 @@ def estimate_depth(
     """Distance of one particle.
 
     Parameters: `start` back-propagated field, `field` object field, both complex64 [height, width] at the geometry's
-    distance. The uncertainty joins how little the rings agree, what 'the' depth of an extended particle means, and one
-    defocus number, below which two depths look alike.
+    distance. What weak lenses read short is added. The uncertainty joins how little the rings agree, what 'the' depth of an
+    extended particle means, and one defocus number, below which two depths look alike.
     """
     settings = settings or DepthSettings()
     size = settings.crop_px
@@ -147,7 +153,9 @@ def estimate_depth(
     left, middle, right = curve[best - 1 : best + 2]
     offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / (left - 2 * middle + right))
     deviation_px = _deviation_px(rings, axial, offset_px)
-    extent_px = _EXTENT_SHARE * 2 * math.sqrt(float(part.mask.sum()) / math.pi)
+    diameter_px = 2 * math.sqrt(float(part.mask.sum()) / math.pi)
+    offset_px += _WEAK_LENS * diameter_px * unit_px
+    extent_px = _EXTENT_SHARE * diameter_px
     return _at(geometry, offset_px * pitch_um, min(math.hypot(deviation_px, extent_px, unit_px) * pitch_um, widest_um))
 
 

@@ -141,9 +141,10 @@ class Pipeline:
         settings = RefineSettings(self.settings.refine_iterations)
         refined = refine(amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise)
         found = [depth.physical(geometry) for depth in refined.depths]
+        sought = [depth.physical(geometry) for depth in refined.sought]
         judged = [
             verify(misfit, hologram.noise, pair, geometry.distance_um, self.settings.verification)
-            for misfit, pair in zip(refined.misfits, zip(depths, found, strict=True), strict=True)
+            for misfit, pair in zip(refined.misfits, zip(depths, sought, strict=True), strict=True)
         ]
         field = np.where(refined.supports, refined.field, result.field)
         unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)

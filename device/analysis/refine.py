@@ -46,8 +46,9 @@ class RefineSettings:
     iterations: int = 8
     """Of all particles together; 0: the field is only carried to the sensor and compared."""
     momentum: float = 0.7
-    support_margin_px: int = 2
-    """By which a particle's mask is grown: the network's outlines are a little tight."""
+    support_margin_px: int = 1
+    """By which a particle's mask is grown: the network's outlines are a little tight. Depth is known by how well the light
+    fits into the outline: a wide one doesn't tell."""
     brightest: float = 1.5
     """Largest amplitude: a grain is a lens, and focuses light into and beside itself up to half as much again."""
     most_reach_px: int = 192
@@ -91,6 +92,8 @@ class Refined:
     """bool [height, width]: where particles were allowed to be."""
     depths: tuple[Depth, ...]
     """Of every particle, from the sensor, of the equivalent plane-wave recording."""
+    sought: tuple[Depth, ...]
+    """The same by the least misfit alone, what was given left aside."""
     explained: Real
     """float32 [height, width]: amplitude at the sensor that the field predicts."""
     residual: Real
@@ -149,6 +152,7 @@ def refine(
     chosen = settings or RefineSettings()
     patches = [_patch(field, part, depth.z_um, geometry, chosen) for part, depth in zip(parts, depths, strict=True)]
     before = chosen.iterations // 2 if chosen.depth_steps else chosen.iterations
+    sought = list(depths)
     seeking = chosen.depth_steps > 0 and chosen.iterations > 0
     if seeking:
         # Before the field has bent itself to a depth that is wrong.
@@ -160,7 +164,8 @@ def refine(
         grid = (chosen.depth_step * unit_um, chosen.depth_steps, chosen.depth_iterations)
         for patch in patches:
             _scan(amplitude, wave, patch, grid, geometry, chosen)
-        depths = pooled([_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)])
+        sought = [_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)]
+        depths = pooled([_joined(depth, other, patch) for depth, other, patch in zip(depths, sought, patches, strict=True)])
         for patch, depth in zip(patches, depths, strict=True):
             _move(patch, depth.z_um, geometry)
         _iterate(amplitude, patches, chosen.iterations - before, chosen)
@@ -176,7 +181,7 @@ def refine(
         inside = patch.support[here]
         refined[there][inside] = 1 + patch.scattered[here][inside]
         supports[there] |= inside
-    return Refined(refined, supports, tuple(depths), explained, amplitude - explained, misfits)
+    return Refined(refined, supports, tuple(depths), tuple(sought), explained, amplitude - explained, misfits)
 
 
 def _depth(patch: _Patch, first: Depth, noise: float, geometry: Geometry) -> Depth:
@@ -194,6 +199,15 @@ def _depth(patch: _Patch, first: Depth, noise: float, geometry: Geometry) -> Dep
     uncertainty_um = math.hypot(unit_um, extent_um, deviation_um)
     # What was uncertain for a reason (half its fringes outside the frame) stays uncertain.
     return Depth(patch.depth_um, max(uncertainty_um, 0.3 * first.uncertainty_um))
+
+
+def _joined(first: Depth, sought: Depth, patch: _Patch) -> Depth:
+    """Both ways to a depth, each as far as it is sure; they share the particle, so that together they are no surer."""
+    if patch.bend <= 0:
+        return sought
+    weights = first.uncertainty_um**-2, sought.uncertainty_um**-2
+    z_um = (weights[0] * first.z_um + weights[1] * sought.z_um) / sum(weights)
+    return Depth(z_um, min(first.uncertainty_um, sought.uncertainty_um))
 
 
 def _misfit(amplitude: Real, wave: Complex, patch: _Patch, part: Segment, geometry: Geometry) -> Misfit:

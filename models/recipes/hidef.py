@@ -95,7 +95,10 @@ def write(
     with tempfile.TemporaryDirectory() as folder:
         others: dict[str, bytes] = {"float32": to_tflite(model, None)}
         if with_16_bit:
-            others["int16x8"] = to_tflite(model, [sample[None] for sample in representative], wide_activations=True)
+            # The converter knows no 16-bit depth-to-space: the same network with transposed convolutions.
+            fixed = build_unet(SIZES[name], tile_px=TILE_PX)
+            fixed.set_weights(trained.get_weights())
+            others["int16x8"] = to_tflite(fixed, [sample[None] for sample in representative], wide_activations=True)
         files = {"int8": path} | {kind: Path(folder) / f"{kind}.tflite" for kind in others}
         for kind, made in others.items():
             files[kind].write_bytes(made)

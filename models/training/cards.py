@@ -78,6 +78,7 @@ def _guarded(family: str) -> list[str]:
         "## Blind spots of the guard",
         "",
         blind_spots(load_instrument("bioaerosol-imx219-850nm").geometry, "850 nm and 1.12 um"),
+        "",
     ]
 
 

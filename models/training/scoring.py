@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from device.config import AnalysisConfig
 from device.inference.networks import ClassifierNetwork
 from device.inference.store import ModelStore
 from models.training.calibration import auroc, balanced_accuracy, bootstrap_groups, calibration_error
@@ -67,7 +68,8 @@ def evaluate(recipe: ClassifierRecipe, work: Path, store: ModelStore, fields: in
     p, own, y, groups = chances[known], inside[known], targets[known], box.frames[known]
     held = own[np.arange(len(y)), y]
     right, best = named[known] == y, p.max(axis=1)
-    rejected = (other > bundle.manifest.other_above) | (chances.max(axis=1) < bundle.manifest.reject_below)
+    least = max(AnalysisConfig().reject_below, bundle.manifest.reject_below)
+    rejected = (other > bundle.manifest.other_above) | (chances.max(axis=1) < least)
     truth = truth.picked(recipe.targets(truth) < classes)
     truth_y = recipe.targets(truth)
     truth_named = float_logits(recipe, work / "ceiling.weights.h5", truth)[:, :classes].argmax(axis=1)

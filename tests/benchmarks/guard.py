@@ -142,7 +142,7 @@ def judge(
     amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
     settings = RefineSettings(pipeline.settings.refine_iterations) if told is None else BELIEVED
     refined = refine(amplitude, result.field, parts, told or first, GEOMETRY, settings, noise=NOISE)
-    found = zip(refined.misfits, first, refined.depths, strict=True)
+    found = zip(refined.misfits, first, refined.sought, strict=True)
     checks = [verify(m, NOISE, (before, now), GEOMETRY.distance_um, pipeline.settings.verification) for m, before, now in found]
     return Judged(parts, first, refined, checks)
 
