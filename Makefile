@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test lint test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef lock clean
+.PHONY: run test lint test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -79,6 +79,14 @@ bench-sampler: $(VENV)/.dev
 
 bench-hidef: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.hidef_quality
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.reconstruction
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.hidef_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.robustness
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.guard
+
+# a new instrument, eight frames; about an hour, needs the training extra
+bench-transfer: $(VENV)/.train
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.transfer
 
 # Hashes of every file of every package; no host names.
 lock: $(VENV)/bin/python
