@@ -71,7 +71,9 @@ def verify(
     floor, spread = variance * misfit.pixels, variance * math.sqrt(2 * misfit.pixels)
     first, found = depths
     calibration_um = distance_um / 50 if chosen.distance_uncertainty_um is None else chosen.distance_uncertainty_um
-    blur = min((misfit.axial_per_um * found.uncertainty_um) ** 2, 1.0)
+    # The surer of the two: a wrong shape makes its own depth uncertain, and must not be forgiven for it.
+    unsure_um = min(first.uncertainty_um, found.uncertainty_um)
+    blur = min((misfit.axial_per_um * unsure_um) ** 2, 1.0)
     # Of two fields with a relative error e between them: |a - b|^2 = e^2 (|a|^2 + |b|^2) / 2.
     tolerated = (chosen.network_error**2 + blur) / 2
     excess = max(misfit.first_residual - floor, 0.0)

@@ -73,7 +73,7 @@ def test_two_ways_to_the_distance_must_agree_within_calibration() -> None:
 
 def test_what_an_uncertain_depth_blurs_is_tolerated() -> None:
     fine = replace(EXPLAINED, first_residual=60.0, moved=0.2, axial_per_um=0.05)
-    sure, unsure = HERE, (Depth(500.0, 3.0), Depth(501.0, 15.0))
+    sure, unsure = HERE, (Depth(500.0, 15.0), Depth(501.0, 15.0))
     surely, unsurely = verify(fine, NOISE, sure, 500.0).chi2, verify(fine, NOISE, unsure, 500.0).chi2
     assert surely is not None
     assert unsurely is not None
