@@ -262,10 +262,8 @@ def export(recipe: ClassifierRecipe, work: Path, store: ModelStore, out: Path, v
     """int8 bundle of the weights in `work`; temperature, sets and threshold from the int8 file's own outputs."""
     model = build(len(recipe.labels) + 1, recipe.name)
     model.load_weights(work / "weights.weights.h5")
-    box, _ = recipe.crops(work, "train", store)
-    return keep_bundle(
-        recipe, int8_content(model, recipe, box.images), recipe.crops(work, "calibration", store)[0], out, version
-    )
+    content = int8_content(model, recipe, recipe.crops(work, "train", store).images)
+    return keep_bundle(recipe, content, recipe.crops(work, "calibration", store), out, version)
 
 
 def keep_bundle(recipe: ClassifierRecipe, content: bytes, calibration: Crops, out: Path, version: str) -> Path:
@@ -275,8 +273,8 @@ def keep_bundle(recipe: ClassifierRecipe, content: bytes, calibration: Crops, ou
     found = calibrate(logits, targets, calibration.frames, classes)
     spec = BundleSpec(
         recipe.name, version, "classification", recipe.name, CROP_CHANNELS, (*recipe.labels, OTHER), dict(recipe.optics),
-        recipe.labels, round(found.temperature, 4), round(found.quantile, 5), 0.0,
-        tuple(round(q, 5) for q in found.quantiles), round(found.other_above, 5),
+        recipe.labels, temperature=round(found.temperature, 4), conformal_quantile=round(found.quantile, 5),
+        conformal_quantiles=tuple(round(q, 5) for q in found.quantiles), other_above=round(found.other_above, 5),
     )  # fmt: skip
     known = targets < classes
     right = balanced_accuracy(logits[known][:, :classes].argmax(axis=1), targets[known])
