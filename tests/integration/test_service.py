@@ -95,7 +95,7 @@ def test_two_services_on_one_store_is_one_clear_error(tmp_path: Path, running: B
     assert service.finish(signal.SIGTERM)[0] == 0
 
 
-def test_a_model_whose_digest_is_wrong_is_refused(tmp_path: Path, running: Broker) -> None:
+def test_a_damaged_model_that_was_never_activated_stops_nothing(tmp_path: Path, running: Broker) -> None:
     service = Service.configured(tmp_path, running.url, intervals=1, reconstruction="hidef")
     installed = tmp_path / "store" / "models"
     installed.mkdir(parents=True)
@@ -106,8 +106,7 @@ def test_a_model_whose_digest_is_wrong_is_refused(tmp_path: Path, running: Broke
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
     status, output = service.run()
-    assert status == 4
-    assert "not the one its manifest names" in output
+    assert status == 0, output
     assert "Traceback" not in output
 
 
