@@ -100,11 +100,7 @@ def eight_heights(scene: ScoringField, rng: np.random.Generator) -> Complex:
         clean = multislice_hologram((FIELD_PX, FIELD_PX), PITCH_UM, raised, LIGHT, margin_px=160)
         frames.append((clean * (1 + NOISE / 2 * rng.standard_normal(clean.shape))).astype(np.float32))
         geometries.append(GEOMETRY.at(GEOMETRY.distance_um + more_um))
-    found = retrieve_multi_height(frames, geometries)
-    return propagate(
-        found.field, pitch_um=PITCH_UM, wavelength_um=GEOMETRY.wavelength_um,
-        distance_um=found.distance_um - GEOMETRY.distance_um, margin_px=0,
-    )  # fmt: skip
+    return retrieve_multi_height(frames, geometries).field
 
 
 def count(scene: ScoringField, parts: list[Segment], depths: dict[str, list[Depth]], tally: Tally) -> None:
