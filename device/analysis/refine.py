@@ -33,7 +33,14 @@ lie a little too near. From 128 simulated particles (multi-slice)."""
 _SOUGHT = 10.0
 """Half the range of depths tried around a first estimate, as a defocus number."""
 
-__all__ = ["Misfit", "RefineSettings", "Refined", "refine"]
+NETWORK_ERROR = 0.3
+"""Relative error of the network's fields, one standard deviation: the complex error in its model card."""
+
+_NOISE_GAIN = 4.0
+"""Variance of a refined field over that of the measured amplitude, after some eight iterations: half of the wave, its phase, was
+not measured. From 24 simulated particles (multi-slice) at 10 to 3,000 photons a pixel."""
+
+__all__ = ["NETWORK_ERROR", "Misfit", "RefineSettings", "Refined", "refine"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -176,10 +183,13 @@ def refine(
     misfits = tuple(_misfit(amplitude, wave, patch, part, geometry) for patch, part in zip(patches, parts, strict=True))
     refined = np.ones(amplitude.shape, np.complex64)
     supports = np.zeros(amplitude.shape, np.bool_)
+    # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better.
+    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * noise**2 / 4))
     for patch in patches:
         there, here = _overlap(amplitude.shape, patch)
         inside = patch.support[here]
-        refined[there][inside] = 1 + patch.scattered[here][inside]
+        known = field[there][inside]
+        refined[there][inside] = known + share * (1 + patch.scattered[here][inside] - known)
         supports[there] |= inside
     return Refined(refined, supports, tuple(depths), tuple(sought), explained, amplitude - explained, misfits)
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.depth import Depth
-from device.analysis.refine import Misfit, Refined
+from device.analysis.refine import NETWORK_ERROR, Misfit, Refined
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Consistency
 
 __all__ = ["VerifySettings", "unexplained_map", "unexplained_regions", "verify"]
@@ -40,8 +40,8 @@ _QUESTIONS = 3
 class VerifySettings:
     """What may be left over."""
 
-    network_error: float = 0.3
-    """Relative error of the network's fields, one standard deviation: the complex error in its model card."""
+    network_error: float = NETWORK_ERROR
+    """Relative error of the network's fields, one standard deviation."""
     distance_uncertainty_um: float | None = None
     """Of a distance by calibration (distance, wavelength, pitch), one standard deviation; None: a fiftieth of the distance."""
     suspect_below: float = 1e-2
