@@ -19,6 +19,8 @@ __all__ = ["frame_panel"]
 _PALETTE = (
     (178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230), (233, 180, 86), (60, 60, 60), (66, 160, 180),
 )  # fmt: skip
+_UNKNOWN = (150, 150, 150)
+"""What is none of the classes has a colour that none of them has."""
 
 
 def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, ...] = ()) -> Picture:
@@ -64,7 +66,7 @@ def _pane(picture: Picture, scale: float) -> Picture:
 
 def _colours(names: tuple[Classification, ...], labels: tuple[str, ...]) -> dict[str, tuple[int, int, int]]:
     ordered = [*labels, *sorted({n.label for n in names} - set(labels))]
-    return {label: _PALETTE[k % len(_PALETTE)] for k, label in enumerate(ordered)}
+    return {label: _PALETTE[k % len(_PALETTE)] for k, label in enumerate(ordered)} | {"unknown": _UNKNOWN}
 
 
 def _box(pane: Picture, particle: Particle, name: Classification, colour: tuple[int, int, int], scale: float) -> None:
