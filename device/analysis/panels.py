@@ -19,7 +19,7 @@ __all__ = ["frame_panel"]
 _PALETTE = (
     (178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230), (233, 180, 86), (60, 60, 60), (66, 160, 180),
 )  # fmt: skip
-_UNKNOWN = (150, 150, 150)
+_UNKNOWN = (40, 40, 150)
 """What is none of the classes has a colour that none of them has."""
 
 
