@@ -84,8 +84,10 @@ def read_transfer(path: Path) -> TransferFile:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             found: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _no_transfer_file(path, str(error)) from error
+    except OSError as error:
+        raise _no_transfer_file(path, error.strerror or str(error)) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _no_transfer_file(path, "no archive of plain arrays, or a damaged one") from error
     if str(found.get("schema", "none")) != SCHEMA:
         raise _no_transfer_file(path, f"schema {found.get('schema', 'none')}")
     try:

@@ -22,7 +22,7 @@ from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
 from models.recipes.hidef_evaluation import METRICS, Score, evaluate, scoring_fields
-from models.training.export import BundleSpec, to_tflite, write_bundle
+from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
 from models.training.loop import Schedule, fill_pool, train
 from models.training.pool import Pool
 from models.training.quality import bootstrap_median
@@ -74,7 +74,7 @@ def export(work: Path, out: Path, version: str, name: str = "hidef", *, with_16_
     `with_16_bit`: also what 16-bit activations would cost; such a file isn't kept.
     """
     trained = build_unet(SIZES[name])
-    trained.load_weights(work / "weights.weights.h5")
+    trained.load_weights(trained_weights(work))
     pool = Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE)
     return write(trained, pool, out, version, name, with_16_bit=with_16_bit)
 

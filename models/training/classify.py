@@ -21,7 +21,7 @@ from device.inference.store import ModelStore
 from device.twin.morphology import Morphology
 from models.training.calibration import balanced_accuracy, calibrate
 from models.training.crops import Crops, box_pipeline, box_settings, seen_crops, true_crops
-from models.training.export import BundleSpec, to_tflite, write_bundle
+from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
 from models.training.frames import Bench, Frame, frames
 
 __all__ = ["ClassifierRecipe", "Fit", "build", "export", "fit", "keep_bundle", "run_training"]
@@ -261,7 +261,7 @@ def int8_logits(content: bytes, folder: Path, crops: Crops) -> NDArray[np.float3
 def export(recipe: ClassifierRecipe, work: Path, store: ModelStore, out: Path, version: str) -> Path:
     """int8 bundle of the weights in `work`; temperature, sets and threshold from the int8 file's own outputs."""
     model = build(len(recipe.labels) + 1, recipe.name)
-    model.load_weights(work / "weights.weights.h5")
+    model.load_weights(trained_weights(work))
     content = int8_content(model, recipe, recipe.crops(work, "train", store).images)
     return keep_bundle(recipe, content, recipe.crops(work, "calibration", store), out, version)
 

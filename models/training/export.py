@@ -16,7 +16,7 @@ from device.errors import InputError
 from device.inference.interpreter import Interpreter
 from device.inference.store import split_stem
 
-__all__ = ["BundleSpec", "check_free", "to_tflite", "write_bundle"]
+__all__ = ["BundleSpec", "check_free", "to_tflite", "trained_weights", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,17 @@ class BundleSpec:
     """Sides of the input that a network of convolutions takes besides its own; 0: none."""
     conformal_quantiles: tuple[float, ...] = ()
     other_above: float = 1.0
+
+
+def trained_weights(work: Path, name: str = "weights") -> Path:
+    """The weights that a training left in its folder; InputError where there are none."""
+    path = work / f"{name}.weights.h5"
+    if not path.exists():
+        raise InputError(
+            "nothing was trained here", where=path, expected="the work folder of a training", got="no such file",
+            remedy="Run `holonode-models train` first, or name its folder with --work.",
+        )  # fmt: skip
+    return path
 
 
 def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None, *, wide_activations: bool = False) -> bytes:

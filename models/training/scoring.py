@@ -16,6 +16,7 @@ from device.inference.store import ModelStore
 from models.training.calibration import auroc, balanced_accuracy, bootstrap_groups, calibration_error
 from models.training.classify import ClassifierRecipe, float_logits
 from models.training.crops import Crops
+from models.training.export import trained_weights
 
 __all__ = ["Figures", "evaluate", "table_lines"]
 
@@ -59,6 +60,7 @@ class Figures:
 def evaluate(recipe: ClassifierRecipe, work: Path, store: ModelStore, fields: int | None = None) -> Figures:
     """Score the store's bundle of a recipe on `fields` frames (None: as many as the recipe says)."""
     bundle, interpreter = store.open(recipe.name)
+    ceiling = trained_weights(work, "ceiling")
     network = ClassifierNetwork(interpreter, bundle.manifest)
     box, truth = recipe.crops(work, "test", store, fields), recipe.true_crops(work, "test", fields)
     targets, classes = recipe.targets(box), len(recipe.labels)
@@ -72,7 +74,7 @@ def evaluate(recipe: ClassifierRecipe, work: Path, store: ModelStore, fields: in
     rejected = (other > bundle.manifest.other_above) | (chances.max(axis=1) < least)
     truth = truth.picked(recipe.targets(truth) < classes)
     truth_y = recipe.targets(truth)
-    truth_named = float_logits(recipe, work / "ceiling.weights.h5", truth)[:, :classes].argmax(axis=1)
+    truth_named = float_logits(recipe, ceiling, truth)[:, :classes].argmax(axis=1)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (y, named[known]), 1)
 
