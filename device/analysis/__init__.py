@@ -4,7 +4,8 @@ background   raw frame -> Hologram, with or without a background
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres
-refine       a few iterations of physics on what the network found
+refine       a few iterations of physics on what the network found; particles as patches, depth_search
+verify       does the reconstruction explain the hologram
 measure      masks -> Particle: place, size, shape, phase
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees

@@ -1,0 +1,146 @@
+"""Particles on grids of their own, large enough for their fringes: how refinement holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from device.analysis.segment import Segment
+from device.optics import fft
+from device.optics.coherence import pixel_visibility, visibility
+from device.optics.geometry import Geometry
+from device.optics.propagation import compute_transfer_function, fringe_reach_px
+
+__all__ = ["Patch", "RefineSettings", "make_patch", "missing_wave", "overlap", "to_sensor", "together", "transfer_function"]
+
+Complex = NDArray[np.complex64]
+Real = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """How much physics."""
+
+    iterations: int = 8
+    """Of all particles together; 0: the field is only carried to the sensor and compared."""
+    momentum: float = 0.7
+    support_margin_px: int = 1
+    """By which a particle's mask is grown: the network's outlines are a little tight. Depth is known by how well the light
+    fits into the outline: a wide one doesn't tell."""
+    brightest: float = 1.5
+    """Largest amplitude: a grain is a lens, and focuses light into and beside itself up to half as much again."""
+    most_reach_px: int = 192
+    """Fringes farther from a particle than this are left out; they are the finest and the faintest."""
+    depth_steps: int = 3
+    """Depths tried to either side of each given one, half way through the iterations; 0: depths are believed."""
+    depth_step: float = 3.4
+    """Between two of them, as a defocus number; 3.4 is 5 um at 850 nm and 1.12 um."""
+    depth_iterations: int = 2
+    """Of one particle at each depth tried."""
+
+
+@dataclass
+class Patch:
+    """One particle on a square grid that holds its fringes."""
+
+    top: int
+    left: int
+    support: NDArray[np.bool_]
+    depth_um: float
+    transfer: Complex
+    scattered: Complex
+    """U - 1."""
+    ahead: Complex
+    """The same with momentum."""
+    given: Complex
+    """U - 1 before the first iteration."""
+    misfit: float = 0.0
+    """Least sum of squared residuals over depth."""
+    bend: float = 0.0
+    """Its second derivative over depth, per square micrometre; 0 where no depth was best."""
+    pixels: int = 0
+    """That the misfit is summed over."""
+
+    def carried(self) -> Complex:
+        """Its scattered wave at the sensor."""
+        return fft.ifft2(fft.fft2(self.ahead) * self.transfer, overwrite_x=True)
+
+    def improve(self, seen: Complex, settings: RefineSettings) -> None:
+        """One step towards the difference `seen` at the sensor, on the patch's own grid."""
+        back = fft.ifft2(fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer), overwrite_x=True)
+        field = 1 + self.ahead + back
+        field /= np.maximum(np.abs(field) / np.float32(settings.brightest), np.float32(1))
+        now = np.where(self.support, field - 1, np.complex64(0))
+        self.ahead = now + np.float32(settings.momentum) * (now - self.scattered)
+        self.scattered = now
+
+
+def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> Patch:
+    """One particle of an object field complex64 [height, width], at its depth in the equivalent plane-wave recording."""
+    pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
+    reach = min(fringe_reach_px(pitch_um, wavelength_um, depth_um), settings.most_reach_px)
+    height, width = part.mask.shape
+    side = fft.next_fast_len(max(height, width) + 2 * (reach + settings.support_margin_px))
+    top, left = part.y_px + height // 2 - side // 2, part.x_px + width // 2 - side // 2
+    support = np.zeros((side, side), np.uint8)
+    y, x = part.y_px - top, part.x_px - left
+    support[y : y + height, x : x + width] = part.mask
+    size = 2 * settings.support_margin_px + 1
+    grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
+    empty = np.zeros((side, side), np.complex64)
+    patch = Patch(top, left, grown, depth_um, to_sensor(side, depth_um, geometry), empty, empty, empty)
+    there, here = overlap(field.shape, patch)
+    patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
+    patch.ahead = patch.given = patch.scattered
+    return patch
+
+
+def overlap(shape: tuple[int, ...], patch: Patch) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where a patch meets the frame: slices of the frame and of the patch."""
+    side = patch.support.shape[0]
+    y0, x0 = max(patch.top, 0), max(patch.left, 0)
+    y1, x1 = min(patch.top + side, shape[0]), min(patch.left + side, shape[1])
+    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - patch.top, y1 - patch.top), slice(x0 - patch.left, x1 - patch.left))
+
+
+def together(shape: tuple[int, ...], patches: Sequence[Patch]) -> Complex:
+    """The wave at the sensor, complex64 [height, width]."""
+    wave = np.ones(shape, np.complex64)
+    for patch in patches:
+        there, here = overlap(shape, patch)
+        wave[there] += patch.carried()[here]
+    return wave
+
+
+def missing_wave(amplitude: Real, wave: Complex) -> Complex:
+    """What the wave lacks to have the measured amplitude."""
+    modulus = np.maximum(np.abs(wave), np.float32(1e-6))
+    return wave * ((amplitude - modulus) / modulus)
+
+
+def transfer_function(side: int, depth_um: float, geometry: Geometry) -> Complex:
+    """Of free space over a distance, on a patch's grid."""
+    return compute_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
+
+
+def to_sensor(side: int, depth_um: float, geometry: Geometry) -> Complex:
+    """The way to the sensor, with what the instrument does to the fringes."""
+    return transfer_function(side, depth_um, geometry) * _response(side, geometry)
+
+
+@lru_cache(maxsize=64)
+def _response(side: int, geometry: Geometry) -> Complex | Real:
+    """Of lamp, pixels and aberrations, [side, side] in FFT order; as at the geometry's distance, near enough for all depths."""
+    shape = (side, side)
+    bandwidth_um = geometry.coherence.bandwidth_um / geometry.medium_index if geometry.coherence else 0.0
+    seen = visibility(
+        shape, geometry.object_pitch_um, geometry.wavelength_medium_um, geometry.propagation_um,
+        bandwidth_um=bandwidth_um, blur_um=geometry.source_blur_um,
+    )  # fmt: skip
+    seen *= pixel_visibility(shape)
+    return seen if geometry.pupil is None else seen * geometry.pupil.transfer(shape, geometry.object_pitch_um)
