@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from device.analysis.patches import Patch, RefineSettings, missing_wave, overlap
 from device.optics import fft
 from device.optics.geometry import Geometry
 
-__all__ = ["found_depth", "joined", "move", "scan", "seek_uncertain"]
+__all__ = ["descend", "found_depth", "joined", "move", "scan", "seek_uncertain"]
 
 _EXTENT_SHARE = 0.2
 """A particle's depth is blurred by this share of its diameter: it is no thin sheet, and as a lens a little too weak it would
@@ -45,45 +46,93 @@ def scan(
 ) -> None:
     """Move one particle to the depth where it explains the hologram best, its neighbours as they are.
 
-    `grid`: step in um, steps to either side, iterations at each depth.
+    `grid`: step in um, steps to either side, iterations at each depth. Every depth is tried.
     """
-    there, here = overlap(amplitude.shape, patch)
-    measured = amplitude[there]
-    others = wave[there] - patch.carried()[here]
-    step_um, steps, iterations = grid
-    side = patch.support.shape[0]
-    step = transfer_function(side, step_um, geometry)
-    transfer = patch.transfer * np.conj(transfer_function(side, steps * step_um, geometry))
-    misfits: list[float] = []
-    tried: list[Patch] = []
+    step_um, steps, _ = grid
+    attempt = _Attempt(amplitude, wave, patch, grid, geometry, settings)
     for k in range(-steps, steps + 1):
-        trial = replace(patch, depth_um=patch.depth_um + k * step_um, transfer=transfer, ahead=patch.scattered)
-        tried.append(trial)
-        transfer = transfer * step
-        for _ in range(iterations):
-            seen = np.zeros_like(patch.scattered)
-            seen[here] = missing_wave(measured, others + trial.carried()[here])
-            trial.improve(seen, settings)
-        misfits.append(float(((measured - np.abs(others + trial.carried()[here])) ** 2).sum()))
-    best = int(np.argmin(misfits))
-    patch.scattered = patch.ahead = tried[best].scattered
-    patch.depth_um, patch.misfit, patch.bend, patch.pixels = tried[best].depth_um, misfits[best], 0.0, measured.size
-    if 0 < best < len(misfits) - 1:
-        left, middle, right = misfits[best - 1 : best + 2]
-        bend = left - 2 * middle + right
-        patch.depth_um += step_um * 0.5 * (left - right) / bend
-        patch.bend = bend / step_um**2
-    patch.transfer = to_sensor(side, patch.depth_um, geometry)
+        attempt.at(k)
+    attempt.settle(step_um)
+
+
+def descend(
+    amplitude: Real, wave: Complex, patch: Patch, grid: tuple[float, int, int], geometry: Geometry, settings: RefineSettings
+) -> None:
+    """The same from a depth that is nearly right: to either side only as long as it gets better."""
+    step_um, steps, _ = grid
+    attempt = _Attempt(amplitude, wave, patch, grid, geometry, settings)
+    for k in (0, -1, 1):
+        attempt.at(k)
+    while (edge := attempt.best) in (min(attempt.misfits), max(attempt.misfits)) and abs(edge) < steps:
+        attempt.at(edge + (1 if edge > 0 else -1))
+    attempt.settle(step_um)
+
+
+class _Attempt:
+    """One particle at several depths, each with a few iterations of its own."""
+
+    def __init__(
+        self, amplitude: Real, wave: Complex, patch: Patch, grid: tuple[float, int, int], geometry: Geometry,
+        settings: RefineSettings,
+    ) -> None:  # fmt: skip
+        there, self._here = overlap(amplitude.shape, patch)
+        self._measured = amplitude[there]
+        self._others = wave[there] - patch.carried()[self._here]
+        self._patch, self._geometry, self._settings = patch, geometry, settings
+        self._step_um, _, self._iterations = grid
+        self._spectrum = patch.spectrum(patch.scattered)
+        self.misfits: dict[int, float] = {}
+        """By steps from where the particle was."""
+        self._tried: dict[int, Patch] = {}
+
+    @property
+    def best(self) -> int:
+        """Steps to the least misfit so far."""
+        return min(self.misfits, key=lambda k: self.misfits[k])
+
+    def at(self, k: int) -> None:
+        """Try the depth k steps away; from a depth that was tried it is one step."""
+        patch, here = self._patch, self._here
+        nearest = next((n for n in (k - 1, k + 1) if n in self._tried), 0)
+        transfer = self._tried[nearest].transfer if nearest in self._tried else patch.transfer
+        if k != nearest:
+            transfer = transfer * _stride(patch.side, (k - nearest) * self._step_um, self._geometry)
+        trial = replace(patch, depth_um=patch.depth_um + k * self._step_um, transfer=transfer, ahead=patch.scattered)
+        wave = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here]
+        for _ in range(self._iterations):
+            seen = np.zeros((patch.side, patch.side), np.complex64)
+            seen[here] = missing_wave(self._measured, wave)
+            trial.improve(seen, self._settings)
+            wave = self._others + trial.carried()[here]
+        self.misfits[k] = float(((self._measured - np.abs(wave)) ** 2).sum())
+        self._tried[k] = trial
+
+    def settle(self, step_um: float) -> None:
+        """Move the particle to the best depth, between steps by a parabola."""
+        patch, best = self._patch, self.best
+        won = self._tried[best]
+        patch.scattered = patch.ahead = won.scattered
+        patch.depth_um, patch.misfit, patch.bend, patch.pixels = won.depth_um, self.misfits[best], 0.0, self._measured.size
+        if best - 1 in self.misfits and best + 1 in self.misfits:
+            left, middle, right = (self.misfits[best + k] for k in (-1, 0, 1))
+            bend = left - 2 * middle + right
+            patch.depth_um += step_um * 0.5 * (left - right) / bend
+            patch.bend = bend / step_um**2
+        patch.transfer = to_sensor(patch.side, patch.depth_um, self._geometry)
+
+
+@lru_cache(maxsize=16)
+def _stride(side: int, step_um: float, geometry: Geometry) -> Complex:
+    """`transfer_function`, for steps that come again and again."""
+    return transfer_function(side, step_um, geometry)
 
 
 def move(patch: Patch, depth_um: float, geometry: Geometry) -> None:
     """To another depth, the field carried along: what explains the hologram from there."""
-    side = patch.support.shape[0]
-    carried = fft.ifft2(
-        fft.fft2(patch.scattered) * transfer_function(side, patch.depth_um - depth_um, geometry), overwrite_x=True
-    )
+    step = transfer_function(patch.side, patch.depth_um - depth_um, geometry)
+    carried = fft.ifft2_box(patch.spectrum(patch.scattered) * step, patch.box, overwrite_x=True)
     patch.scattered = patch.ahead = np.where(patch.support, carried, np.complex64(0))
-    patch.depth_um, patch.transfer = depth_um, to_sensor(side, depth_um, geometry)
+    patch.depth_um, patch.transfer = depth_um, to_sensor(patch.side, depth_um, geometry)
 
 
 def found_depth(patch: Patch, first: Depth, noise: float, geometry: Geometry) -> Depth:

@@ -16,8 +16,19 @@ from device.optics.coherence import pixel_visibility, visibility
 from device.optics.geometry import Geometry
 from device.optics.propagation import compute_transfer_function, fringe_reach_px
 
-__all__ = ["Patch", "RefineSettings", "make_patch", "missing_wave", "overlap", "to_sensor", "together", "transfer_function"]
+__all__ = [
+    "Patch",
+    "RefineSettings",
+    "box_overlap",
+    "make_patch",
+    "missing_wave",
+    "overlap",
+    "to_sensor",
+    "together",
+    "transfer_function",
+]
 
+Box = tuple[slice, slice]
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
 
@@ -46,15 +57,21 @@ class RefineSettings:
 
 @dataclass
 class Patch:
-    """One particle on a square grid that holds its fringes."""
+    """One particle on a square grid that holds its fringes; what is zero but in the box around it is held as the box."""
 
     top: int
     left: int
+    side: int
+    """Of the grid."""
+    box: Box
+    """Of the grid: around the support."""
     support: NDArray[np.bool_]
+    """Within the box."""
     depth_um: float
     transfer: Complex
+    """[side, side]"""
     scattered: Complex
-    """U - 1."""
+    """U - 1, within the box."""
     ahead: Complex
     """The same with momentum."""
     given: Complex
@@ -66,13 +83,17 @@ class Patch:
     pixels: int = 0
     """That the misfit is summed over."""
 
+    def spectrum(self, values: Complex) -> Complex:
+        """Of values in the box, complex64 [side, side]."""
+        return fft.fft2_of_box(values, self.box, (self.side, self.side))
+
     def carried(self) -> Complex:
-        """Its scattered wave at the sensor."""
-        return fft.ifft2(fft.fft2(self.ahead) * self.transfer, overwrite_x=True)
+        """Its scattered wave at the sensor, complex64 [side, side]."""
+        return fft.ifft2(self.spectrum(self.ahead) * self.transfer, overwrite_x=True)
 
     def improve(self, seen: Complex, settings: RefineSettings) -> None:
         """One step towards the difference `seen` at the sensor, on the patch's own grid."""
-        back = fft.ifft2(fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer), overwrite_x=True)
+        back = fft.ifft2_box(fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer), self.box, overwrite_x=True)
         field = 1 + self.ahead + back
         field /= np.maximum(np.abs(field) / np.float32(settings.brightest), np.float32(1))
         now = np.where(self.support, field - 1, np.complex64(0))
@@ -83,29 +104,38 @@ class Patch:
 def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> Patch:
     """One particle of an object field complex64 [height, width], at its depth in the equivalent plane-wave recording."""
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
+    margin = settings.support_margin_px
     reach = min(fringe_reach_px(pitch_um, wavelength_um, depth_um), settings.most_reach_px)
     height, width = part.mask.shape
-    side = fft.next_fast_len(max(height, width) + 2 * (reach + settings.support_margin_px))
+    side = fft.next_fast_len(max(height, width) + 2 * (reach + margin))
     top, left = part.y_px + height // 2 - side // 2, part.x_px + width // 2 - side // 2
-    support = np.zeros((side, side), np.uint8)
-    y, x = part.y_px - top, part.x_px - left
-    support[y : y + height, x : x + width] = part.mask
-    size = 2 * settings.support_margin_px + 1
+    support = np.pad(part.mask.astype(np.uint8), margin)
+    size = 2 * margin + 1
     grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
-    empty = np.zeros((side, side), np.complex64)
-    patch = Patch(top, left, grown, depth_um, to_sensor(side, depth_um, geometry), empty, empty, empty)
-    there, here = overlap(field.shape, patch)
+    y, x = part.y_px - margin - top, part.x_px - margin - left
+    box = (slice(y, y + grown.shape[0]), slice(x, x + grown.shape[1]))
+    empty = np.zeros(grown.shape, np.complex64)
+    patch = Patch(top, left, side, box, grown, depth_um, to_sensor(side, depth_um, geometry), empty, empty, empty)
+    there, here = box_overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.given = patch.scattered
     return patch
 
 
-def overlap(shape: tuple[int, ...], patch: Patch) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def overlap(shape: tuple[int, ...], patch: Patch) -> tuple[Box, Box]:
     """Where a patch meets the frame: slices of the frame and of the patch."""
-    side = patch.support.shape[0]
-    y0, x0 = max(patch.top, 0), max(patch.left, 0)
-    y1, x1 = min(patch.top + side, shape[0]), min(patch.left + side, shape[1])
-    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - patch.top, y1 - patch.top), slice(x0 - patch.left, x1 - patch.left))
+    return _meeting(shape, patch.top, patch.left, (patch.side, patch.side))
+
+
+def box_overlap(shape: tuple[int, ...], patch: Patch) -> tuple[Box, Box]:
+    """Where a patch's box meets the frame: slices of the frame and of the box."""
+    return _meeting(shape, patch.top + patch.box[0].start, patch.left + patch.box[1].start, patch.support.shape)
+
+
+def _meeting(shape: tuple[int, ...], top: int, left: int, size: tuple[int, ...]) -> tuple[Box, Box]:
+    y0, x0 = max(top, 0), max(left, 0)
+    y1, x1 = min(top + size[0], shape[0]), min(left + size[1], shape[1])
+    return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
 
 
 def together(shape: tuple[int, ...], patches: Sequence[Patch]) -> Complex:

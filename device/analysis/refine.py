@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.depth import Depth, pooled
-from device.analysis.depth_search import found_depth, joined, move, scan, seek_uncertain
-from device.analysis.patches import Patch, RefineSettings, make_patch, missing_wave, overlap, together
+from device.analysis.depth_search import descend, found_depth, joined, move, seek_uncertain
+from device.analysis.patches import Patch, RefineSettings, box_overlap, make_patch, missing_wave, overlap, together
 from device.analysis.segment import Segment
 from device.optics import fft
 from device.optics.geometry import Geometry
@@ -104,7 +104,7 @@ def refine(
         unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
         grid = (chosen.depth_step * unit_um, chosen.depth_steps, chosen.depth_iterations)
         for patch in patches:
-            scan(amplitude, wave, patch, grid, geometry, chosen)
+            descend(amplitude, wave, patch, grid, geometry, chosen)
         sought = [found_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)]
         depths = pooled([joined(depth, other, patch) for depth, other, patch in zip(depths, sought, patches, strict=True)])
         for patch, depth in zip(patches, depths, strict=True):
@@ -120,7 +120,7 @@ def refine(
     # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better.
     share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * noise**2 / 4))
     for patch in patches:
-        there, here = overlap(amplitude.shape, patch)
+        there, here = box_overlap(amplitude.shape, patch)
         inside = patch.support[here]
         known = field[there][inside]
         refined[there][inside] = known + share * (1 + patch.scattered[here][inside] - known)
@@ -135,7 +135,7 @@ def _iterate(amplitude: Real, patches: Sequence[Patch], iterations: int, setting
         difference = missing_wave(amplitude, wave)
         for patch in patches:
             there, here = overlap(amplitude.shape, patch)
-            seen = np.zeros_like(patch.scattered)
+            seen = np.zeros((patch.side, patch.side), np.complex64)
             seen[here] = difference[there]
             patch.improve(seen, settings)
 
@@ -153,7 +153,7 @@ def _misfit(amplitude: Real, wave: Complex, patch: Patch, part: Segment, geometr
     others = wave[box] - own
     alone = np.abs(others)
     residual, fringes, measured = amplitude[box] - modulus, modulus - alone, amplitude[box] - alone
-    spectrum = fft.fft2(patch.given)
+    spectrum = patch.spectrum(patch.given)
     power = spectrum.real**2 + spectrum.imag**2
     axial = _axial_squared(power.shape[0], geometry.object_pitch_um, geometry.wavelength_medium_um)
     turn = float(np.vdot(power, axial)) / max(float(power.sum()), 1e-30)

@@ -11,7 +11,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["fft2", "fftfreq", "ifft2", "next_fast_len"]
+__all__ = ["fft2", "fft2_of_box", "fftfreq", "ifft2", "ifft2_box", "next_fast_len"]
+
+Box = tuple[slice, slice]
 
 Norm = Literal["backward", "ortho"]
 
@@ -24,6 +26,23 @@ def fft2(field: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backwa
 def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backward") -> NDArray[np.complex64]:
     """Inverse of `fft2`."""
     return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x, norm=norm))
+
+
+def fft2_of_box(values: NDArray[Any], box: Box, shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """`fft2` of an array complex64 [shape] that is zero but for `values` in a box: rows of zeros cost nothing."""
+    rows, columns = box
+    wide = np.zeros((values.shape[0], shape[1]), np.complex64)
+    wide[:, columns] = values
+    tall = np.zeros(shape, np.complex64)
+    tall[rows] = scipy.fft.fft(wide, axis=1, overwrite_x=True)
+    return cast("NDArray[np.complex64]", scipy.fft.fft(tall, axis=0, overwrite_x=True))
+
+
+def ifft2_box(spectrum: NDArray[Any], box: Box, *, overwrite_x: bool = False) -> NDArray[np.complex64]:
+    """A box of `ifft2`, complex64: rows that nobody asks for are not made."""
+    rows, columns = box
+    tall = scipy.fft.ifft(spectrum, axis=0, overwrite_x=overwrite_x)
+    return cast("NDArray[np.complex64]", scipy.fft.ifft(tall[rows], axis=1)[:, columns])
 
 
 def fftfreq(n: int, pitch: float = 1.0) -> NDArray[np.float64]:
