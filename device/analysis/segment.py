@@ -38,6 +38,9 @@ class SegmentSettings:
     """A region is split into no more than this; what is left over goes to the nearest."""
     measured_weight: float = 0.4
     """Weight of the back-propagated field in the contrast that splits: it is sharper than the network's, if not as clean."""
+    agreement: tuple[float, float] = (0.3, 0.6)
+    """Correlation of the two contrasts within a region from which that weight begins, and from which it is whole: out of focus
+    the back-propagated field shows fringes, not bodies."""
     split_smoothing: float = 0.08
     """Contrast is smoothed over this share of a region's inscribed radius before it is split."""
     split_dip: float = 0.03
@@ -85,7 +88,7 @@ def segment(
         body = _filled(region & (local > settings.edge_share * float(local[region].max())))
         if body.sum() < settings.least_area_px:
             continue
-        parting = local if start is None else _blended(local, _contrast(start[box], settings), settings.measured_weight)
+        parting = local if start is None else _sharpened(local, _contrast(start[box], settings), body, settings)
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
         found.extend(_cut(part, x, y, field.shape) for part in parts)
     return found
@@ -100,9 +103,13 @@ def _blurred(image: Image, sigma_px: float, border: int = cv2.BORDER_REFLECT_101
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=border), np.float32)
 
 
-def _blended(one: Image, other: Image, weight: float) -> Image:
-    """Weighted geometric mean of two contrasts."""
-    return (one ** (1 - weight) * other**weight).astype(np.float32)
+def _sharpened(known: Image, measured: Image, body: Mask, settings: SegmentSettings) -> Image:
+    """Weighted geometric mean of two contrasts, as far as they agree on the body."""
+    one, other = known[body] - known[body].mean(), measured[body] - measured[body].mean()
+    correlation = float((one * other).sum()) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-12)
+    low, high = settings.agreement
+    weight = settings.measured_weight * min(max((correlation - low) / (high - low), 0.0), 1.0)
+    return (known ** (1 - weight) * measured**weight).astype(np.float32)
 
 
 def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:

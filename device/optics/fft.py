@@ -34,15 +34,16 @@ def fft2_of_box(values: NDArray[Any], box: Box, shape: tuple[int, int]) -> NDArr
     wide = np.zeros((values.shape[0], shape[1]), np.complex64)
     wide[:, columns] = values
     tall = np.zeros(shape, np.complex64)
-    tall[rows] = scipy.fft.fft(wide, axis=1, overwrite_x=True)
+    tall[rows] = cast("NDArray[np.complex64]", scipy.fft.fft(wide, axis=1, overwrite_x=True))
     return cast("NDArray[np.complex64]", scipy.fft.fft(tall, axis=0, overwrite_x=True))
 
 
 def ifft2_box(spectrum: NDArray[Any], box: Box, *, overwrite_x: bool = False) -> NDArray[np.complex64]:
     """A box of `ifft2`, complex64: rows that nobody asks for are not made."""
     rows, columns = box
-    tall = scipy.fft.ifft(spectrum, axis=0, overwrite_x=overwrite_x)
-    return cast("NDArray[np.complex64]", scipy.fft.ifft(tall[rows], axis=1)[:, columns])
+    tall = cast("NDArray[np.complex64]", scipy.fft.ifft(spectrum, axis=0, overwrite_x=overwrite_x))
+    wide = cast("NDArray[np.complex64]", scipy.fft.ifft(tall[rows], axis=1))
+    return wide[:, columns]
 
 
 def fftfreq(n: int, pitch: float = 1.0) -> NDArray[np.float64]:

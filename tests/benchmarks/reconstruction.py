@@ -42,6 +42,8 @@ from models.training.quality import bootstrap_median
 Complex = NDArray[np.complex64]
 OFFSETS_UM = (-150.0, -100.0, -50.0, 0.0, 50.0, 100.0, 150.0)
 NOISE = 0.03
+SOMETHING = 0.1
+"""Least |field - 1| of a true particle."""
 HEIGHTS_UM = tuple(60.0 * k for k in range(8))
 PITCH_UM = GEOMETRY.pitch_um
 
@@ -52,7 +54,7 @@ class Tally:
     def __init__(self) -> None:
         self.scores: dict[tuple[str, float], list[dict[str, float]]] = defaultdict(list)
         self.depth_errors_um: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        self.true = self.missed = self.ghosts = 0
+        self.true = self.missed = self.ghosts = self.fragments = 0
 
     def add(self, name: str, offset_um: float, scene: ScoringField, boxes: list[Complex], cost: float) -> None:
         for box, field, inner in zip(scene.boxes, boxes, scene.inner, strict=True):
@@ -61,13 +63,14 @@ class Tally:
 
 
 def matched(scene: ScoringField, parts: list[Segment]) -> Iterator[tuple[int, Particle]]:
-    """Indices of parts with the true particle each is: the nearest within a third of its diameter and 3 um."""
+    """Indices of parts with the true particle each is: the nearest silhouette's middle within a third of its diameter and 3 um."""
     for k, part in enumerate(parts):
         y_um = (part.y_px + part.mask.shape[0] / 2) * PITCH_UM
         x_um = (part.x_px + part.mask.shape[1] / 2) * PITCH_UM
-        nearest = min(scene.particles, key=lambda p: np.hypot(p.x_um - x_um, p.y_um - y_um))
-        if np.hypot(nearest.x_um - x_um, nearest.y_um - y_um) < nearest.esd_um / 3 + 3:
-            yield k, nearest
+        off_um = [np.hypot(float(t["x_um"]) - x_um, float(t["y_um"]) - y_um) for t in (p.truth() for p in scene.particles)]
+        nearest = int(np.argmin(off_um))
+        if off_um[nearest] < scene.particles[nearest].esd_um / 3 + 3:
+            yield k, scene.particles[nearest]
 
 
 def is_inner(part: Segment) -> bool:
@@ -108,7 +111,12 @@ def count(scene: ScoringField, parts: list[Segment], depths: dict[str, list[Dept
     large = [p for p, inner in zip(scene.particles, scene.inner, strict=True) if inner and p.esd_um >= 8]
     tally.true += len(large)
     tally.missed += sum(all(p is not q for q in pairs.values()) for p in large)
-    tally.ghosts += sum(is_inner(part) for k, part in enumerate(parts) if k not in pairs)
+    for part in (part for k, part in enumerate(parts) if k not in pairs and is_inner(part)):
+        there = scene.truth[part.y_px : part.y_px + part.mask.shape[0], part.x_px : part.x_px + part.mask.shape[1]]
+        if (np.abs(there - 1)[part.mask] > SOMETHING).mean() > 0.5:
+            tally.fragments += 1
+        else:
+            tally.ghosts += 1
     for k, particle in pairs.items():
         if particle.esd_um >= 8 and is_inner(parts[k]):
             for name, estimates in depths.items():
@@ -167,7 +175,10 @@ def report(tally: Tally) -> None:
         middle, low, high = bootstrap_median([r["complex_error"] for r in inside])
         cost = np.mean([r["cost"] for r in inside])
         print(f"{name:34s}" + "".join(cells) + f"{f'{middle:.3f} ({low:.3f} to {high:.3f})':>26s}{cost:8.3f}")
-    print(f"\nwithin 100 um, 8 um and more: {tally.true} particles, {tally.missed} missed, {tally.ghosts} ghosts")
+    print(
+        f"\nwithin 100 um, 8 um and more: {tally.true} particles, {tally.missed} missed, {tally.ghosts} ghosts "
+        f"(nothing there), {tally.fragments} fragments (a piece of a particle)"
+    )
     for name, errors in tally.depth_errors_um.items():
         error, relative = np.array(errors).T
         print(
