@@ -27,6 +27,7 @@ from device.drivers.recorded import RecordedFrame, expand, read_frames
 from device.errors import InputError
 from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
+from device.instrument import Instrument
 from device.optics.geometry import Geometry
 from device.records import FrameCounts, to_json
 
@@ -52,6 +53,8 @@ class ReplayRequest:
     """None: 0, for a recording's optics are its own."""
     max_esd_um: float | None = None
     """None: the configuration's."""
+    instrument: Instrument | None = None
+    """What recorded it, where that is known: the guard tolerates what its figures may be off by."""
 
 
 @dataclass
@@ -93,7 +96,9 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
     files = expand(request.inputs)
     result = ReplayResult()
     settings = _settings(config, request)
-    pipeline, labels = build_pipeline(model_store(config), settings, request.geometry, strict=False)
+    pipeline, labels = build_pipeline(
+        model_store(config), settings, request.geometry, strict=False, instrument=request.instrument
+    )
     origin = Origin(
         device_id=config.device.id,
         spool_id="replay",

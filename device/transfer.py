@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
 from device.optics.pupil import Pupil
 
 __all__ = ["TransferFile", "read_transfer", "write_transfer"]
 
-SCHEMA = "holonode.transfer/1"
+SCHEMA = "holonode.transfer/2"
 _GEOMETRY = ("wavelength_um", "pitch_um", "distance_um", "magnification", "source_distance_um", "medium_index")
 
 
@@ -64,7 +65,9 @@ def write_transfer(path: Path, file: TransferFile) -> None:
     """Write the archive, all or nothing."""
     geometry = {name: getattr(file.geometry, name) for name in _GEOMETRY}
     geometry["source_distance_um"] = geometry["source_distance_um"] or np.nan
-    pupil = file.geometry.pupil
+    pupil, lamp = file.geometry.pupil, file.geometry.coherence
+    far = np.nan
+    coherence = () if lamp is None else (lamp.bandwidth_um, lamp.source_diameter_um, lamp.source_distance_um or far)
     arrays = {field.name: getattr(file, field.name) for field in fields(file) if field.name != "geometry"}
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +75,7 @@ def write_transfer(path: Path, file: TransferFile) -> None:
         np.savez_compressed(
             out, schema=SCHEMA, geometry=np.array([geometry[name] for name in _GEOMETRY]),
             aberrations_rad=np.array(pupil.coefficients_rad if pupil else ()),
-            pupil_radius_per_um=pupil.radius_per_um if pupil else 0.0, **arrays,
+            pupil_radius_per_um=pupil.radius_per_um if pupil else 0.0, coherence_um=np.array(coherence), **arrays,
         )  # fmt: skip
         out.flush()
         os.fsync(out.fileno())
@@ -95,9 +98,11 @@ def read_transfer(path: Path) -> TransferFile:
         source = values.pop("source_distance_um")
         coefficients = tuple(float(c) for c in found["aberrations_rad"])
         pupil = Pupil(coefficients, float(found["pupil_radius_per_um"])) if coefficients else None
-        geometry = Geometry(**values, source_distance_um=None if np.isnan(source) else source, pupil=pupil)
+        lamp = tuple(None if np.isnan(v) else float(v) for v in found["coherence_um"])
+        coherence = Coherence(lamp[0] or 0.0, lamp[1] or 0.0, lamp[2]) if lamp else None
+        geometry = Geometry(**values, source_distance_um=None if np.isnan(source) else source, pupil=pupil, coherence=coherence)
         plain = {f.name: found[f.name] for f in fields(TransferFile) if f.name != "geometry"}
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError) as error:
         raise _no_transfer_file(path, str(error)) from error
     for name in ("instrument_id", "instrument_name"):
         plain[name] = str(plain[name])

@@ -43,6 +43,7 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
     `distance_um` stands in where the flags give no number, as when the distance is to be searched for.
     Raises InputError where a needed figure is missing or out of range, or the instrument file is bad.
     """
+    from device.instrument import load_instrument
     from device.optics.geometry import Geometry
 
     given = {name: getattr(args, name, None) for name in (*_FLAGS, "distance_um")}
@@ -50,7 +51,7 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
     if distance_um is not None:
         values.setdefault("distance_um", distance_um)
     if args.instrument:
-        return replace(_instrument_geometry(args.instrument), **values)
+        return replace(load_instrument(args.instrument).geometry, **values)
     known: dict[str, Any] = dict(values)
     missing = [name for name in ("wavelength_um", "pitch_um", "distance_um") if known.get(name) is None]
     if missing:
@@ -63,12 +64,6 @@ def geometry_from(args: argparse.Namespace, *, distance_um: float | None = None)
             remedy="A hologram file doesn't say how it was recorded; give the figures in micrometres.",
         )
     return Geometry(**{name: value for name, value in known.items() if value is not None})
-
-
-def _instrument_geometry(name: str) -> Geometry:
-    from device.instrument import load_instrument
-
-    return load_instrument(name).geometry
 
 
 def _number_or_auto(text: str) -> float | str:

@@ -41,6 +41,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from device.commands.geometry_args import geometry_from
     from device.config import load_config
+    from device.instrument import load_instrument
     from device.replay import ReplayRequest, replay
 
     request = ReplayRequest(
@@ -52,6 +53,7 @@ def execute(args: argparse.Namespace) -> int:
         min_esd_um=args.min_esd_um,
         max_esd_um=args.max_esd_um,
         geometry=geometry_from(args),
+        instrument=load_instrument(args.instrument) if args.instrument else None,
     )
 
     def say(text: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from device.errors import InputError
+from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
 from device.optics.pupil import Pupil
 from device.transfer import TransferFile, read_transfer, write_transfer
@@ -35,9 +36,13 @@ def transfer_file(side: int = 32, frames: int = 2) -> TransferFile:
 
 @pytest.mark.parametrize("source_distance_um", [None, 9000.0])
 @pytest.mark.parametrize("pupil", [None, Pupil((0.1, 0, 0, 0, 0, 0, -0.2), 0.3)])
-def test_a_transfer_file_comes_back_as_it_was(tmp_path: Path, pupil: Pupil | None, source_distance_um: float | None) -> None:
+@pytest.mark.parametrize("coherence", [None, Coherence(0.01, 100.0), Coherence(0.01, 100.0, 40_000.0)])
+def test_a_transfer_file_comes_back_as_it_was(
+    tmp_path: Path, coherence: Coherence | None, pupil: Pupil | None, source_distance_um: float | None
+) -> None:
     file = transfer_file()
-    file = replace(file, geometry=replace(file.geometry, pupil=pupil, source_distance_um=source_distance_um))
+    geometry = replace(file.geometry, pupil=pupil, source_distance_um=source_distance_um, coherence=coherence)
+    file = replace(file, geometry=geometry)
     write_transfer(tmp_path / "own.npz", file)
     back = read_transfer(tmp_path / "own.npz")
     assert back.geometry == file.geometry
