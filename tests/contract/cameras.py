@@ -1,0 +1,109 @@
+"""Every camera that runs without hardware, ready for the contract suite; and the real ones where a machine has them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import pytest
+
+from device.drivers.picamera2_camera import Picamera2Camera
+from device.drivers.ports import Camera, Lamp
+from device.drivers.replay import ReplayCamera
+from device.drivers.twin import TwinCamera, TwinLamp
+from device.frames import LampState
+from device.instrument import Instrument, SensorSpec, load_instrument
+from device.twin.world import SimulatedTime, TwinWorld
+from tests.fakes.picamera2 import Rig, module
+from tests.worlds import AIR, small_world
+
+Prepare = Callable[[Path, pytest.MonkeyPatch], "Prepared"]
+
+
+@dataclass
+class Prepared:
+    """A camera and what shines on it."""
+
+    camera: Camera
+    lamp: Lamp | None = None
+    """None: the light of a recording is past, a real camera's lamp is not in reach."""
+    exact: bool = True
+    """Whether the exposure asked for is exactly the one taken (sensors step theirs by rows)."""
+
+    def light(self, current_ma: float) -> LampState:
+        """An acknowledged state of the lamp."""
+        if self.lamp is None:
+            return LampState(0, current_ma, acknowledged=True)
+        return self.lamp.set_current(current_ma)
+
+
+def world_of(sensor: SensorSpec, seed: int = 1) -> TwinWorld:
+    """The bioaerosol instrument with another sensor, on simulated time."""
+    whole = load_instrument("bioaerosol-imx219-850nm")
+    time = SimulatedTime()
+    instrument: Instrument = msgspec.structs.replace(whole, sensor=sensor)
+    return TwinWorld(instrument, AIR, seed, monotonic=time.monotonic, sleep=time.sleep)
+
+
+def sensor_of(bit_depth: Literal[8, 10, 12], bayer: str) -> SensorSpec:
+    """A small read-out, as wide as no row alignment is."""
+    whole = load_instrument("bioaerosol-imx219-850nm").sensor
+    return msgspec.structs.replace(
+        whole, width_px=212, height_px=180, bit_depth=bit_depth, bayer=bayer, dark_level_counts=float(2 ** (bit_depth - 4))
+    )
+
+
+def _twin(_folder: Path, _monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    world = small_world()
+    return Prepared(TwinCamera(world), TwinLamp(world))
+
+
+def _replay(folder: Path, _monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        np.save(folder / f"frame{k}.npy", rng.integers(0, 1000, (64, 80)).astype(np.uint16))
+    return Prepared(ReplayCamera([folder]))
+
+
+def picamera2_fake(platform: Literal["vc4", "pisp"], bit_depth: Literal[8, 10, 12], bayer: str) -> Prepare:
+    """picamera2's driver on the fake, as a Raspberry Pi of that kind has it."""
+
+    def prepare(_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+        world = world_of(sensor_of(bit_depth, bayer))
+        rig = Rig(world, platform=platform)
+        monkeypatch.setitem(sys.modules, "picamera2", module(rig))
+        return Prepared(Picamera2Camera(world.instrument.sensor, monotonic=rig.monotonic), TwinLamp(rig), exact=False)
+
+    return prepare
+
+
+def _real_picamera2(_folder: Path, _monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    if os.environ.get("HOLONODE_TEST_CAMERA") != "picamera2":
+        pytest.skip("the lane of real cameras is off: make test-camera")
+    try:
+        real = importlib.import_module("picamera2").Picamera2
+    except ImportError as error:
+        pytest.skip(f"picamera2 can't be imported: {error}")
+    found = real.global_camera_info()
+    if not found:
+        pytest.skip("picamera2 sees no camera: `rpicam-hello --list-cameras` must show one")
+    spec = load_instrument(os.environ.get("HOLONODE_TEST_INSTRUMENT", "bioaerosol-imx219-850nm")).sensor
+    return Prepared(Picamera2Camera(spec), exact=False)
+
+
+CAMERAS: dict[str, Prepare] = {
+    "twin": _twin,
+    "replay": _replay,
+    "picamera2 on a Pi 4, Bayer": picamera2_fake("vc4", 10, "BGGR"),
+    "picamera2 on a Pi 4, mono": picamera2_fake("vc4", 8, "none"),
+    "picamera2 on a Pi 5, Bayer": picamera2_fake("pisp", 12, "RGGB"),
+    "picamera2 on a Pi 5, mono": picamera2_fake("pisp", 10, "none"),
+    "picamera2, real": _real_picamera2,
+}
