@@ -239,8 +239,7 @@ class Picamera2:
         self._loop_runs = False
         if not self.is_open:
             return
-        if fault := self.rig.failing("slow close"):
-            self.rig.sleep(fault.close_s)
+        self.rig.close_slowly()
         self._stop()
         self.is_open, self.rig.held = False, False
         self.camera_config = {}

@@ -27,6 +27,8 @@ class Fault:
     """Whether starting the camera anew ends it, as it does for most hangs."""
     close_s: float = 0.0
     """How long closing takes (kind "slow close")."""
+    also: tuple[Kind, ...] = ()
+    """What goes wrong at the same time."""
 
 
 class Rig:
@@ -55,6 +57,8 @@ class Rig:
         self.held = False
         """Whether somebody has the camera open."""
         self.opened = 0
+        self.closing_since_s = 0.0
+        """When the last slow close began."""
         self.rendered = 0
         self._lamp_log = [(0, world.lamp)]
 
@@ -81,7 +85,15 @@ class Rig:
     def failing(self, *kinds: Kind) -> Fault | None:
         """The fault in force, if it is one of these kinds."""
         fault = self.fault
-        return fault if fault is not None and fault.kind in kinds and self.monotonic() < fault.until_s else None
+        if fault is None or self.monotonic() >= fault.until_s:
+            return None
+        return fault if {fault.kind, *fault.also} & set(kinds) else None
+
+    def close_slowly(self) -> None:
+        """What closing takes; the device is in use until then."""
+        if fault := self.failing("slow close"):
+            self.closing_since_s = self.monotonic()
+            self.sleep(fault.close_s)
 
     def started(self) -> None:
         """The sensor was powered up and streams."""
