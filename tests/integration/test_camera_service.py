@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
 from device.drivers.supervised_camera import CameraStuckError, SupervisedCamera
 from device.drivers.twin import TwinLamp, TwinPump
+from device.health import checks
 from device.instrument import Instrument
 from device.records import Event, Interval, from_json
 from device.service import Service
@@ -25,6 +27,7 @@ from device.storage.outbox import Outbox
 from device.twin.world import TwinWorld
 from tests.brokers import free_port
 from tests.fakes.picamera2 import Fault, Rig, module
+from tests.services import ROOT
 from tests.worlds import AIR, small_instrument
 
 INTERVALS = 3
@@ -169,3 +172,29 @@ def test_a_v4l2_camera_that_is_not_there_is_told_and_the_service_stays(tmp_path:
     drivers.camera.start()
     drivers.close()
     assert "/dev/no-such-video" in told[0]
+
+
+def test_doctor_says_what_a_missing_camera_needs(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    camera = msgspec.structs.replace(config.camera, driver="v4l2", device="/dev/no-such-video")
+    check = checks._camera(msgspec.structs.replace(config, camera=camera))
+    assert (check.status, check.message) == ("failed", "no such device")
+    assert "/dev/v4l/by-id" in check.remedy
+
+
+def test_the_process_of_a_stuck_camera_ends_without_the_librarys_exit_handlers(tmp_path: Path) -> None:
+    configured(tmp_path)
+    program = f"""
+import atexit, sys, time
+from device.cli import main
+from device.drivers.supervised_camera import CameraStuckError
+from device.service import Service
+atexit.register(time.sleep, 3600)
+def stuck(self):
+    raise CameraStuckError("the camera's library is stuck")
+Service.run = stuck
+sys.exit(main(["run", "--config", {str(tmp_path / "box.toml")!r}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 3, ended.stderr
+    assert "library is stuck" in ended.stderr
