@@ -53,8 +53,8 @@ test-faults: $(VENV)/.dev mosquitto
 .PHONY: test-camera
 CAMERA_PYTHON ?= $(BIN)/python
 test-camera: $(VENV)/.dev
-	HOLONODE_TEST_CAMERA=picamera2 $(CAMERA_PYTHON) -m pytest -rs tests/contract -k "(picamera2 and real) or (itself and real)"
-	HOLONODE_TEST_CAMERA=v4l2 $(CAMERA_PYTHON) -m pytest -rs tests/contract/test_camera_contract.py -k "v4l2 and real"
+	HOLONODE_TEST_CAMERA=picamera2 $(CAMERA_PYTHON) -m pytest -W ignore -rs tests/contract -k "(picamera2 and real) or (itself and real)"
+	HOLONODE_TEST_CAMERA=v4l2 $(CAMERA_PYTHON) -m pytest -W ignore -rs tests/contract/test_camera_contract.py -k "v4l2 and real"
 
 # simulate -> train -> int8 -> bundle, on a toy budget
 test-training: $(VENV)/.train

@@ -71,13 +71,13 @@ class Picamera2Camera:
                 remedy="apt-get install python3-picamera2, and give the environment system packages.",
             ) from error  # fmt: skip
         with _failing("the camera doesn't open"):
-            try:
-                camera = Picamera2(self._number)
-            except IndexError as error:
+            found = len(Picamera2.global_camera_info())
+            if self._number >= found:
                 raise HardwareError(
-                    "no camera found", expected=f"camera {self._number}",
+                    "no camera found", expected=f"camera {self._number}", got=f"{found} cameras",
                     remedy="Check the ribbon cable; `rpicam-hello --list-cameras` must show it.",
-                ) from error  # fmt: skip
+                )  # fmt: skip
+            camera = Picamera2(self._number)
         try:
             with _failing("the camera doesn't start"):
                 self._configure(camera)

@@ -167,15 +167,3 @@ def test_a_missing_picamera2_says_how_to_install_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(InputError, match="apt-get install python3-picamera2"):
         Picamera2Camera(sensor_of(10, "BGGR")).start()
-
-
-def test_a_job_that_timed_out_blocks_stop_on_the_fake_as_on_the_real_one(bench: Bench) -> None:
-    # The reason for `cancel_all_and_flush`, and for `close` without `stop`.
-    bench.camera.start()
-    fake = bench.camera._camera
-    bench.rig.fault = Fault("silence", mended_by_start=False)
-    with pytest.raises(TimeoutError):
-        fake.wait(fake.capture_request(wait=False), timeout=1.0)
-    began_s = bench.rig.monotonic()
-    fake.stop()
-    assert bench.rig.monotonic() - began_s > 1e5

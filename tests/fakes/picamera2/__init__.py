@@ -1,4 +1,4 @@
-"""A picamera2 that has no camera but the twin behind it; it follows picamera2 0.3.36 where a driver can tell.
+"""A picamera2 that has no camera but the twin behind it; it follows picamera2 0.3.38 where a driver can tell.
 
 What is kept: the life cycle with its exceptions, formats that the platform changes, stride padding, a pool of requests that
 starves when they aren't released, jobs that wait in a queue (and stay there after a time-out), controls that take effect some
@@ -97,7 +97,8 @@ class Picamera2:
 
     def __init__(self, camera_num: int = 0) -> None:
         self.is_open = False
-        self.global_camera_info()[camera_num]
+        if camera_num >= len(self.global_camera_info()):
+            raise RuntimeError(f"No camera number {camera_num} found")
         if self.rig.held:
             raise RuntimeError("Camera __init__ sequence did not complete.") from RuntimeError(
                 "Failed to acquire camera: Device or resource busy"
