@@ -75,12 +75,12 @@ class Outcome:
     wrong_frames: int = 0
     """Repeated ones, and ones without their light."""
 
-    def failures(self, kind: Kind) -> list[str]:
-        """Bars that were missed."""
+    def failures(self, kind: Kind, slack: float = 1.0) -> list[str]:
+        """Bars that were missed; `slack` stretches those of time, for real time on a busy machine."""
         code = "camera_slow_close" if kind == "slow close" else "camera_lost"
         checks = {
-            f"found in {max(self.found_s, default=np.inf):.1f} s": max(self.found_s, default=np.inf) <= FOUND_WITHIN_S,
-            f"back in {max(self.back_s, default=np.inf):.1f} s": max(self.back_s, default=np.inf) <= BACK_WITHIN_S,
+            f"found in {max(self.found_s, default=np.inf):.1f} s": max(self.found_s, default=np.inf) <= FOUND_WITHIN_S * slack,
+            f"back in {max(self.back_s, default=np.inf):.1f} s": max(self.back_s, default=np.inf) <= BACK_WITHIN_S * slack,
             f"{len(self.found_s)} found, {len(self.back_s)} back": len(self.found_s) == len(self.back_s) == self.trials,
             f"{self.counted} counted in stats": self.counted >= self.trials,
             f"{self.lost} losses in stats": self.lost == self.trials,
@@ -233,9 +233,9 @@ def campaign(each: int, *, real: bool = False, seed: int = 0) -> dict[Kind, Outc
     return outcomes
 
 
-def failures(outcomes: dict[Kind, Outcome]) -> list[str]:
+def failures(outcomes: dict[Kind, Outcome], slack: float = 1.0) -> list[str]:
     """Bars that were missed."""
-    return [text for kind, outcome in outcomes.items() for text in outcome.failures(kind)]
+    return [text for kind, outcome in outcomes.items() for text in outcome.failures(kind, slack)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
