@@ -46,6 +46,15 @@ test: lint mosquitto
 # kill -9 at random moments, and what else breaks in the field
 test-faults: $(VENV)/.dev mosquitto
 	$(BIN)/python -m tests.faults.kill_service --kills 50
+	$(BIN)/python -m tests.faults.camera_faults --each 200
+
+# The cameras' contract on real ones; skips, with the reason, what isn't there. CAMERA_PYTHON: one that can import picamera2.
+# HOLONODE_TEST_INSTRUMENT names the instrument file that fits the camera, HOLONODE_TEST_DEVICE the V4L2 device.
+.PHONY: test-camera
+CAMERA_PYTHON ?= $(BIN)/python
+test-camera: $(VENV)/.dev
+	HOLONODE_TEST_CAMERA=picamera2 $(CAMERA_PYTHON) -m pytest -W ignore -rs tests/contract -k "(picamera2 and real) or (itself and real)"
+	HOLONODE_TEST_CAMERA=v4l2 $(CAMERA_PYTHON) -m pytest -W ignore -rs tests/contract/test_camera_contract.py -k "v4l2 and real"
 
 # simulate -> train -> int8 -> bundle, on a toy budget
 test-training: $(VENV)/.train

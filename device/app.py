@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.calibration import Calibrations, load_calibrations
-from device.config import AnalysisConfig, Config
+from device.config import AnalysisConfig, CameraConfig, Config
 from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import InputError
 from device.inference.networks import ClassifierNetwork, HidefNetwork
@@ -151,6 +151,20 @@ def twin_world(config: Config, *, seed: int | None = None, instrument: Instrumen
     return world
 
 
+def _supervised_camera(settings: CameraConfig, instrument: Instrument) -> Camera:
+    """A real camera, watched."""
+    from device.drivers.picamera2_camera import Picamera2Camera
+    from device.drivers.supervised_camera import SupervisedCamera
+    from device.drivers.v4l2_camera import V4l2Camera
+
+    def build() -> Camera:
+        if settings.driver == "picamera2":
+            return Picamera2Camera(instrument.sensor, timeout_s=settings.timeout_s)
+        return V4l2Camera(instrument.sensor, settings.device, timeout_s=settings.timeout_s)
+
+    return SupervisedCamera(build, timeout_s=settings.timeout_s)
+
+
 def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | None = None) -> Drivers:
     """Camera, lamp and pump as configured, lamp and pump off; `world` stands in for the simulated instrument's own."""
     from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
@@ -170,10 +184,8 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
         # The simulated camera sees what the real controller acknowledged.
         world.follow_lamp(partial(getattr, lamp, "state"))
     camera: Camera = TwinCamera(world)
-    if config.camera.driver == "picamera2":
-        from device.drivers.picamera2_camera import Picamera2Camera
-
-        camera = Picamera2Camera(instrument.sensor, timeout_s=config.camera.timeout_s)
+    if config.camera.driver in ("picamera2", "v4l2"):
+        camera = _supervised_camera(config.camera, instrument)
     elif config.camera.driver == "replay":
         from device.drivers.replay import ReplayCamera
 

@@ -33,14 +33,16 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The camera."""
 
-    driver: Literal["twin", "replay", "picamera2"] = "twin"
-    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera."""
+    driver: Literal["twin", "replay", "picamera2", "v4l2"] = "twin"
+    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera; v4l2: any other Linux camera."""
+    device: str = "/dev/video0"
+    """Device file for driver = "v4l2"; the names in /dev/v4l/by-id don't change."""
     exposure_us: Annotated[float, Meta(ge=1, le=10_000_000)] = 1000.0
     """Exposure time; the background at a third of the white level leaves room for the foci of large grains."""
     gain: Annotated[float, Meta(ge=1, le=64)] = 1.0
-    """Analogue gain."""
-    timeout_s: Annotated[float, Meta(ge=0.1, le=120)] = 5.0
-    """After this long without a frame the camera counts as hung."""
+    """Analogue gain; for driver = "v4l2" in the device's own units, where 1 leaves a device without a gain as it is."""
+    timeout_s: Annotated[float, Meta(ge=0.1, le=120)] = 4.0
+    """After this long without a frame (and the exposures that it takes) the camera counts as hung and is restarted."""
     replay_inputs: list[str] = []
     """Files, folders or globs for driver = "replay"."""
 

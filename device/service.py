@@ -22,6 +22,8 @@ from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, Volume, detection_records, interval_record
 from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
 from device.config import Config, config_hash
+from device.drivers.ports import Camera
+from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
 from device.frames import Exposure, Hologram
 from device.identifiers import record_ulid
@@ -42,7 +44,8 @@ __all__ = ["Service"]
 log = logging.getLogger("holonode")
 
 STATS_EVERY_S = 60.0
-_LONGEST_PAUSE_S = 30.0
+# A camera that is back is used again within this.
+_LONGEST_PAUSE_S = 10.0
 
 
 class _StopError(Exception):
@@ -69,6 +72,7 @@ class Service:
         self._tally = _Tally()
         self._broker: OwnBroker | None = None
         self._review: ReviewQueue | None = None
+        self._camera: SupervisedCamera | None = None
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
 
@@ -99,6 +103,7 @@ class Service:
             )
             link = self._link(outbox, self._info(instrument, pipeline, origin))
             drivers = build_drivers(config, nominal)
+            self._watch_camera(drivers.camera, outbox)
             self._greet(outbox)
             link.start()
             try:
@@ -129,6 +134,17 @@ class Service:
             self._event(outbox, code, "warning", message)
 
         return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble)
+
+    def _watch_camera(self, camera: Camera, outbox: Outbox) -> None:
+        """Tell what happens to a real camera."""
+        if not isinstance(camera, SupervisedCamera):
+            return
+
+        def happened(event: CameraEvent) -> None:
+            self._say(event.message)
+            self._event(outbox, event.code, event.severity, event.message, value=event.value, unit="s" if event.value else None)
+
+        self._camera, camera.on_event = camera, happened
 
     def _greet(self, outbox: Outbox) -> None:
         url = self._broker.url if self._broker else self._config.mqtt.url
@@ -190,6 +206,8 @@ class Service:
                 pause_s = 1.0
             except _StopError:
                 return
+            except CameraStuckError:
+                raise
             except (HardwareError, TransientError) as error:
                 self._lost(error, outbox)
                 self._stop.wait(pause_s)
@@ -292,7 +310,9 @@ class Service:
         self._say(f"interval lost: {error}")
         self._event(outbox, code, "alarm", str(error), value=float(outbox.refused or self._tally.dropped))
 
-    def _event(self, outbox: Outbox, code: str, severity: Any, message: str, value: float | None = None) -> None:
+    def _event(
+        self, outbox: Outbox, code: str, severity: Any, message: str, value: float | None = None, unit: str | None = None
+    ) -> None:
         now = datetime.now(UTC)
 
         def build(seq: int) -> list[Event]:
@@ -306,6 +326,7 @@ class Service:
                     severity=severity,
                     message=message,
                     value=value,
+                    unit=unit,
                     since=iso_time(now),
                 )
             ]
@@ -336,6 +357,7 @@ class Service:
                 "last_analysis_s": round(tally.analysis_s, 3),
                 "last_detection_at": tally.last_detection,
                 "review": asdict(self._review.counters) if self._review else None,
+                "camera": self._camera.stats if self._camera else None,
             },
         )
 

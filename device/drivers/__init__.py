@@ -5,5 +5,9 @@ twin              all of them over the simulated instrument
 recorded, replay  recorded frames: reading files, and as a camera
 serial_protocol   the controller's packets
 serial_lamp       the lamp on the controller
+raw_pixels        raw buffers to counts; fresh frames told from repeated ones
 picamera2_camera  a Raspberry Pi camera
+v4l2_camera       any other Linux camera
+supervised_camera either of them, watched: found, counted, told, started anew
+bounded           calls into libraries that may never come back
 """

@@ -8,9 +8,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
 
-__all__ = ["Camera", "Environment", "EnvironmentReading", "Lamp", "Pump", "PumpState"]
+__all__ = [
+    "Camera",
+    "Environment",
+    "EnvironmentReading",
+    "Lamp",
+    "NoFrameError",
+    "Pump",
+    "PumpState",
+    "RepeatedFrameError",
+]
+
+
+class NoFrameError(HardwareError):
+    """No frame came in time: the camera hangs and has to be restarted."""
+
+
+class RepeatedFrameError(HardwareError):
+    """A frame that was there before: the camera is stuck and has to be restarted."""
 
 
 @runtime_checkable
@@ -46,7 +64,8 @@ class Camera(Protocol):
     def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
         """One frame taken under an acknowledged lamp state; None where a recorded source has come to its end.
 
-        HardwareError on a time-out, a repeated (stale) frame, or a frame of the wrong shape.
+        The exposure of every row began after the lamp's acknowledgement. NoFrameError on a time-out, RepeatedFrameError on a
+        stale frame, HardwareError on any other failure; InputError where the sensor can't expose as asked.
         """
         ...
 

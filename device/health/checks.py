@@ -181,6 +181,17 @@ def _camera(config: Config) -> Check:
             message="picamera2 is missing",
             remedy="apt-get install python3-picamera2",
         )
+    if driver == "v4l2" and not os.access(config.camera.device, os.R_OK | os.W_OK):
+        there = Path(config.camera.device).exists()
+        return Check(
+            name="camera",
+            status="failed",
+            value=config.camera.device,
+            message="no permission" if there else "no such device",
+            remedy="sudo usermod -a -G video $USER, then log in again"
+            if there
+            else "Plug the camera in; ls /dev/v4l/by-id shows its name for camera.device",
+        )
     if driver == "replay" and not config.camera.replay_inputs:
         return Check(
             name="camera", status="failed", value=driver, message="nothing to replay", remedy="Set camera.replay_inputs"

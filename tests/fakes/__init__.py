@@ -1,0 +1,1 @@
+"""Stand-ins for things that a test machine lacks."""
