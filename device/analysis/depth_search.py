@@ -21,6 +21,10 @@ _EXTENT_SHARE = 0.2
 """A particle's depth is blurred by this share of its diameter: it is no thin sheet, and as a lens a little too weak it would
 lie a little too near. From 128 simulated particles (multi-slice)."""
 
+_TAILS = 1.2
+"""By which the deviation of a depth that both ways agree on is larger than the lesser of theirs: they err alike, and not
+normally. Of 193 simulated particles (multi-slice) 95 in 100 lay within 2.4 of the lesser."""
+
 _SOUGHT = 10.0
 """Half the range of depths tried around a first estimate, as a defocus number."""
 
@@ -158,7 +162,7 @@ def joined(first: Depth, sought: Depth, patch: Patch) -> Depth:
         return sought
     weights = first.uncertainty_um**-2, sought.uncertainty_um**-2
     z_um = (weights[0] * first.z_um + weights[1] * sought.z_um) / sum(weights)
-    return Depth(z_um, min(first.uncertainty_um, sought.uncertainty_um))
+    return Depth(z_um, _TAILS * min(first.uncertainty_um, sought.uncertainty_um))
 
 
 def _deviation_um(patch: Patch, noise: float) -> float:

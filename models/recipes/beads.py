@@ -52,6 +52,6 @@ RECIPE = ClassifierRecipe(
         "wavelength_um": (0.82, 0.88), "pitch_um": (2.9, 3.1), "distance_um": (900.0, 1100.0), "defocus_um": 60.0,
         "defocus_number": (75.0, 115.0),
     },
-    frames={"train": 80, "calibration": 24, "test": 26},
+    frames={"train": 80, "calibration": 14, "test": 14},
     limits="A bead is three pixels wide. Clumps lie flat on the slide; beads of 10 um only; 'cluster' is four to eight beads.",
 )  # fmt: skip
