@@ -51,6 +51,7 @@ test: lint mosquitto firmware
 # kill -9 at random moments, and what else breaks in the field
 test-faults: $(VENV)/.dev mosquitto firmware
 	$(BIN)/python -m tests.faults.kill_service --kills 50
+	$(BIN)/python -m tests.faults.controller_faults --cycles 10000
 
 # simulate -> train -> int8 -> bundle, on a toy budget
 test-training: $(VENV)/.train

@@ -114,7 +114,7 @@ class Controller:
         while self._running:
             if time.monotonic() - self._last_heard_s > SILENCE_S:
                 self.status = replace(self.status, lamp_channel=0, lamp_microamps=0, pump_drive=0, valve_open=False)
-            if select.select([self._master], [], [], 0.02)[0]:
+            if select.select([self._master], [], [], 0.005)[0]:
                 self._take(os.read(self._master, 256))
 
     def _take(self, data: bytes) -> None:

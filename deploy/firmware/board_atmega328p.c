@@ -78,6 +78,8 @@ static void start_line(void) {
 }
 
 static void start_outputs(void) {
+    /* INT1, on the pump's pin, is not used; level-triggered, as after a reset, it would make simavr look in every cycle. */
+    EICRA = 1 << ISC01 | 1 << ISC11;
     PORTD = 1 << PIN_FLOW; /* pull-up */
     /* Phase-correct PWM, 31 kHz: a compare value of 0 is off without a spike. */
     TCCR0A = 1 << COM0A1 | 1 << COM0B1 | 1 << WGM00;
@@ -91,7 +93,6 @@ static void start_outputs(void) {
 static void start_inputs(void) {
     TCCR1B = 1 << ICNC1 | 1 << ICES1 | 1 << CS11;
     TIMSK1 = 1 << ICIE1 | 1 << TOIE1;
-    EICRA = 1 << ISC01;
     EIMSK = 1 << INT0;
     DIDR0 = 0x1F;
     ADMUX = 1 << REFS0;

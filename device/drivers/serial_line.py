@@ -25,7 +25,7 @@ _TRIES = 3
 _LONGEST_PACKET = 64
 _KEEP_ALIVE_S = 3.0
 """The controller takes 10 s of silence for a dead host and turns everything off."""
-_REOPEN_S = 0.05
+_REOPEN_S = 0.02
 
 
 def find_port(port: str) -> str:
@@ -107,7 +107,8 @@ class SerialLine:
                 try:
                     line = self._opened()
                     line.reset_input_buffer()
-                    line.write(Question(kind, self._sequence, arguments).to_bytes())
+                    # The delimiter in front ends what noise began.
+                    line.write(b"\x00" + Question(kind, self._sequence, arguments).to_bytes())
                     answer = self._await(line, until)
                 except (*_LINE_ERRORS, HardwareError) as error:
                     trouble = error.what if isinstance(error, HardwareError) else str(error)

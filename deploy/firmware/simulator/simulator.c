@@ -24,7 +24,7 @@
 #define F_CPU 16000000UL
 #define CYCLES_PER_US (F_CPU / 1000000)
 /* Registers of the ATmega328P, in data space. */
-enum { DDRB_ = 0x24, PORTB_ = 0x25, DDRD_ = 0x2A, PORTD_ = 0x2B, TCCR0A_ = 0x44, OCR0A_ = 0x47, OCR0B_ = 0x48, TCCR2A_ = 0xB0, OCR2B_ = 0xB4 };
+enum { DDRB_ = 0x24, PORTB_ = 0x25, DDRD_ = 0x2A, PORTD_ = 0x2B, TCCR0A_ = 0x44, TCCR0B_, OCR0A_ = 0x47, OCR0B_ = 0x48, TCCR2A_ = 0xB0, TCCR2B_, OCR2B_ = 0xB4 };
 
 static avr_t *avr;
 static FILE *told;
@@ -253,6 +253,9 @@ int main(int count, char **arguments) {
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), on_xon, NULL);
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), on_xoff, NULL);
     avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('B'), IOPORT_IRQ_PIN1), on_light, NULL);
+    /* Timers 0 and 2 only make PWM, which their registers tell: clocked, each would overflow 62,500 times a second. */
+    avr->io[AVR_DATA_TO_IO(TCCR0B_)].w.c = NULL;
+    avr->io[AVR_DATA_TO_IO(TCCR2B_)].w.c = NULL;
     plug();
     run_for(0.02);
     for (unsigned turn = 0;; turn++) {
