@@ -104,4 +104,4 @@ lock: $(VENV)/bin/python
 	done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info deploy/firmware/build
