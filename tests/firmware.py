@@ -17,13 +17,18 @@ FULL_SCALE_MA = 50.0
 NEEDED = (Path("/usr/include/simavr/sim_avr.h"), Path("/usr/include/libelf.h"))
 
 
+def missing_toolchain() -> str | None:
+    """What to install before the firmware can be built; None where all is there."""
+    missing = [name for name in ("avr-gcc", "cc", "make") if shutil.which(name) is None]
+    missing += [str(path) for path in NEEDED if not path.exists()]
+    return f"no AVR toolchain ({', '.join(missing)} missing): make firmware" if missing else None
+
+
 @cache
 def build() -> None:
     """Make firmware and simulator; skips where there is no toolchain, fails where CI=true."""
-    missing = [name for name in ("avr-gcc", "cc", "make") if shutil.which(name) is None]
-    missing += [str(path) for path in NEEDED if not path.exists()]
-    if missing:
-        reason = f"no AVR toolchain ({', '.join(missing)} missing): make firmware"
+    reason = missing_toolchain()
+    if reason is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

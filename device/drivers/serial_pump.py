@@ -37,7 +37,6 @@ class SerialPump:
         self._last: Status | None = None
         self._last_s = 0.0
         self._moved_ml = 0.0
-        self._pulses: int | None = None
         self._closed = False
         try:
             self.set_valve(False)
@@ -111,12 +110,9 @@ class SerialPump:
     def _refused(self, expected: str, got: str) -> None:
         self._switch_off_quietly()
         raise HardwareError(
-            "the pump controller refused",
-            where=self._line.port,
-            expected=expected,
-            got=got,
+            "the pump controller refused", where=self._line.port, expected=expected, got=got,
             remedy="Check the controller's firmware.",
-        )
+        )  # fmt: skip
 
     def _ask(self, kind: Kind, *arguments: int, tries: int = 3) -> Answer:
         answer = self._line.ask(kind, *arguments, tries=tries)
@@ -126,13 +122,12 @@ class SerialPump:
     def _account(self, status: Status) -> None:
         """Add what moved since the answer before this one."""
         now_s, last = self._monotonic(), self._last
-        same = last is not None and last.boot_id == status.boot_id
-        if self._meter_ml > 0:
-            # The meter counts from 0 at each start of the controller; what it had before the driver's start is not ours.
-            since = self._pulses if same and self._pulses is not None else (0 if last is not None else status.flow_pulses)
+        same_boot = last is not None and last.boot_id == status.boot_id
+        if last is not None and self._meter_ml > 0:
+            # The meter counts from 0 at each start of the controller.
+            since = last.flow_pulses if same_boot else 0
             self._moved_ml += (status.flow_pulses - since) % 2**32 * self._meter_ml
-            self._pulses = status.flow_pulses
-        elif last is not None and same and status.pump_drive == last.pump_drive:
+        elif last is not None and same_boot and status.pump_drive == last.pump_drive:
             self._moved_ml += self._flow_ml_min(last) * (now_s - self._last_s) / 60
         self._last, self._last_s = status, now_s
 

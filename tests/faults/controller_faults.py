@@ -30,7 +30,7 @@ from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
 from device.sampling.impactor import Impactor, Sample
 from tests.controller import Controller
-from tests.firmware import Firmware
+from tests.firmware import Firmware, missing_toolchain
 from tests.worlds import small_world
 
 RECONNECT_BAR_S = 5.0
@@ -269,6 +269,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     on_firmware = args.cycles // 20 if args.firmware_cycles is None else args.firmware_cycles
+    if on_firmware and (reason := missing_toolchain()):
+        print(f"{reason}; or --firmware-cycles 0")
+        return 3
     shares = {"firmware": (Firmware, on_firmware), "pseudo-controller": (Controller, args.cycles - on_firmware)}
     with tempfile.TemporaryDirectory() as folder:
         outcome = campaign({k: v for k, v in shares.items() if v[1] > 0}, Path(folder), args.seed)
