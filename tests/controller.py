@@ -11,6 +11,7 @@ import tty
 from dataclasses import replace
 
 from device.drivers.serial_protocol import FULL_DRIVE, Answer, Kind, ProtocolError, Question, Status
+from tests.ports import PortNames
 
 SILENCE_S = 10.0
 
@@ -39,7 +40,12 @@ class Controller:
         self._lock = threading.RLock()
         self._master = self._slave = -1
         self._running = False
+        self.names = PortNames()
         self.plug()
+
+    @property
+    def port(self) -> str:
+        return self.names.port
 
     @property
     def microamps(self) -> int:
@@ -91,7 +97,7 @@ class Controller:
         """The port is there, under a name of its own."""
         self._master, self._slave = os.openpty()
         tty.setraw(self._master)
-        self.port = os.ttyname(self._slave)
+        self.names.plug(os.ttyname(self._slave))
         self._held = b""
         self._running = True
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -101,6 +107,7 @@ class Controller:
         """The port is gone."""
         if not self._running:
             return
+        self.names.unplug()
         self._running = False
         self._thread.join()
         with self._lock:

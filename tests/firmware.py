@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import PortNames
+
 FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "firmware"
 FULL_SCALE_MA = 50.0
 NEEDED = (Path("/usr/include/simavr/sim_avr.h"), Path("/usr/include/libelf.h"))
@@ -47,12 +49,16 @@ class Firmware:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
         self._lock = threading.Lock()
-        self.port = ""
+        self.names = PortNames()
         self.strobes_us: list[tuple[float, float]] = []
         """(delay from the trigger, width) of every pulse of light that a frame had."""
         self._outputs = [0] * 5
         while not self.port:
             self._listen()
+
+    @property
+    def port(self) -> str:
+        return self.names.port
 
     def _listen(self) -> bool:
         """Take one line; whether it was the end of a command."""
@@ -60,7 +66,7 @@ class Firmware:
         line = self._process.stdout.readline().split()
         assert line, f"the simulator ended with {self._process.poll()}"
         if line[0] == "port":
-            self.port = line[1]
+            self.names.plug(line[1])
         elif line[0] == "strobe":
             self.strobes_us.append((float(line[1]), float(line[2])))
         elif line[0] == "outputs":
@@ -127,6 +133,7 @@ class Firmware:
         self._do("plug")
 
     def unplug(self) -> None:
+        self.names.unplug()
         self._do("unplug")
 
     def close(self) -> None:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -77,36 +75,25 @@ class Outcome:
 
 
 class Cable:
-    """A controller whose port has another name each time it is plugged in."""
+    """A controller's cable, pulled and plugged in from two threads."""
 
-    def __init__(self, controller: Controller | Firmware, folder: Path) -> None:
-        self.controller, self._folder = controller, folder
-        self.names = str(folder / "tty*")
-        self._number = 0
+    def __init__(self, controller: Controller | Firmware) -> None:
+        self._controller = controller
         self._lock = threading.Lock()
-        self._link: Path | None = None
-        self.plugged()
-
-    @property
-    def is_plugged(self) -> bool:
-        return self._link is not None
+        self.is_plugged = True
 
     def plugged(self) -> None:
         """See that it is plugged in."""
         with self._lock:
-            if self._link is not None:
-                return
-            self.controller.plug()
-            self._number += 1
-            self._link = self._folder / f"tty{self._number}"
-            self._link.symlink_to(self.controller.port)
+            if not self.is_plugged:
+                self._controller.plug()
+                self.is_plugged = True
 
     def pull(self) -> None:
         with self._lock:
-            if self._link is not None:
-                self._link.unlink()
-                self._link = None
-                self.controller.unplug()
+            if self.is_plugged:
+                self._controller.unplug()
+                self.is_plugged = False
 
 
 class WatchedCamera(TwinCamera):
@@ -135,7 +122,6 @@ class Campaign:
     def __init__(
         self,
         controller: Controller | Firmware,
-        folder: Path,
         seed: int,
         lamp: type[SerialLamp] = SerialLamp,
         timeout_s: float = 0.15,
@@ -143,8 +129,8 @@ class Campaign:
         self.outcome = Outcome()
         self._rng = random.Random(seed)
         self._name = "pseudo-controller" if isinstance(controller, Controller) else "firmware"
-        self._controller, self._cable = controller, Cable(controller, folder)
-        self._line = SerialLine(self._cable.names, timeout_s=timeout_s)
+        self._controller, self._cable = controller, Cable(controller)
+        self._line = SerialLine(controller.names.glob, timeout_s=timeout_s)
         self._lamp, self._pump = lamp(self._line), SerialPump(self._line, full_flow_ml_min=8000.0)
         self._camera = WatchedCamera(controller.light)
         self._camera.start()
@@ -240,15 +226,11 @@ class Campaign:
         self._cable.plugged()
 
 
-def campaign(controllers: dict[str, tuple[type[Controller | Firmware], int]], folder: Path, seed: int = 1) -> Outcome:
+def campaign(shares: dict[type[Controller | Firmware], int], seed: int = 1) -> Outcome:
     """Cycles by controller, one after the other, as one outcome."""
     whole = Outcome()
-    for name, (make, cycles) in controllers.items():
-        place = folder / name
-        place.mkdir(parents=True)
-        controller = make()
-        controller.unplug()
-        part = Campaign(controller, place, seed, timeout_s=0.15 if make is Controller else 0.5)
+    for make, cycles in shares.items():
+        part = Campaign(make(), seed, timeout_s=0.15 if make is Controller else 0.5)
         try:
             outcome = part.run(cycles)
         finally:
@@ -272,9 +254,8 @@ def main() -> int:
     if on_firmware and (reason := missing_toolchain()):
         print(f"{reason}; or --firmware-cycles 0")
         return 3
-    shares = {"firmware": (Firmware, on_firmware), "pseudo-controller": (Controller, args.cycles - on_firmware)}
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = campaign({k: v for k, v in shares.items() if v[1] > 0}, Path(folder), args.seed)
+    shares: dict[type[Controller | Firmware], int] = {Firmware: on_firmware, Controller: args.cycles - on_firmware}
+    outcome = campaign({make: cycles for make, cycles in shares.items() if cycles > 0}, args.seed)
     print(outcome)
     return 0 if outcome.sound else 1
 

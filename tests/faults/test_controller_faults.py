@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from device.drivers.serial_lamp import SerialLamp
 from device.errors import HardwareError
 from device.frames import LampState
@@ -12,13 +10,13 @@ from tests.faults.controller_faults import Campaign, campaign
 from tests.firmware import Firmware
 
 
-def test_no_frame_is_accepted_without_an_acknowledged_lamp(tmp_path: Path) -> None:
-    outcome = campaign({"pseudo-controller": (Controller, 200)}, tmp_path, seed=2)
+def test_no_frame_is_accepted_without_an_acknowledged_lamp() -> None:
+    outcome = campaign({Controller: 200}, seed=2)
     assert outcome.sound, str(outcome)
 
 
-def test_nor_under_the_firmware_itself(tmp_path: Path) -> None:
-    outcome = campaign({"firmware": (Firmware, 40)}, tmp_path, seed=3)
+def test_nor_under_the_firmware_itself() -> None:
+    outcome = campaign({Firmware: 40}, seed=3)
     assert outcome.sound, str(outcome)
 
 
@@ -36,10 +34,8 @@ class BelievingLamp(SerialLamp):
         return self._told
 
 
-def test_the_campaign_finds_a_driver_that_believes_itself(tmp_path: Path) -> None:
-    controller = Controller()
-    controller.unplug()
-    believing = Campaign(controller, tmp_path, 4, lamp=BelievingLamp)
+def test_the_campaign_finds_a_driver_that_believes_itself() -> None:
+    believing = Campaign(Controller(), 4, lamp=BelievingLamp)
     try:
         outcome = believing.run(60)
     except HardwareError:

@@ -238,7 +238,7 @@ def test_ratiometric_sensors_do_not_see_the_supply(firmware: Firmware, line: Ser
 
 
 def test_a_pulled_cable_is_found_again_under_its_new_name(firmware: Firmware) -> None:
-    lamp = SerialLamp(SerialLine(firmware.port, timeout_s=TIMEOUT_S))
+    lamp = SerialLamp(SerialLine(firmware.names.glob, timeout_s=TIMEOUT_S))
     lamp.set_current(20.0)
     firmware.unplug()
     with pytest.raises(HardwareError):
@@ -247,7 +247,6 @@ def test_a_pulled_cable_is_found_again_under_its_new_name(firmware: Firmware) ->
     firmware.advance(10.5)
     assert firmware.light() == (0, 0.0), "silence did"
     firmware.plug()
-    lamp._line.port = firmware.port
     assert not lamp.state.is_on
     assert lamp.set_current(10.0).is_on
     lamp.close()
