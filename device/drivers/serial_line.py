@@ -73,6 +73,7 @@ class SerialLine:
         self._serial: serial.Serial | None = None
         # An answer to a question of a process before this one must not fit.
         self._sequence = random.randrange(256)
+        self._mute = False
         self._boot_id: int | None = None
         self._users = 0
         self._lock = threading.RLock()
@@ -101,6 +102,8 @@ class SerialLine:
         """The controller's answer to this very question; HardwareError where none comes."""
         trouble = "no answer"
         with self._lock:
+            # Who cleans up after a failure must not wait as long again.
+            tries = 1 if self._mute else tries
             for _ in range(tries):
                 self._sequence = (self._sequence + 1) % 256
                 until = time.monotonic() + self._timeout_s
@@ -117,8 +120,12 @@ class SerialLine:
                     time.sleep(min(_REOPEN_S, self._timeout_s))
                     continue
                 if answer is not None:
+                    self._mute = False
                     self._note(answer.status)
                     return answer
+            # The port that is open may be nobody's by now.
+            self._drop()
+            self._mute = True
         raise HardwareError(
             "the controller doesn't answer", where=self.port, expected=f"an acknowledgement within {self._timeout_s:g} s",
             got=f"{trouble} after {tries} {'tries' if tries > 1 else 'try'}",

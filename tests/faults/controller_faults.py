@@ -54,23 +54,24 @@ class Outcome:
     """Cycles after which lamp or pump were truly on."""
     resets: int = 0
     """Controller resets that the driver saw."""
-    reconnect_s: list[float] = field(default_factory=list)
-    """From the line's being whole to the next sample."""
+    reconnect_s: list[tuple[float, str]] = field(default_factory=list)
+    """From the line's being whole to the next sample, after which fault on which controller."""
 
     def __str__(self) -> str:
         on = ", ".join(f"{n} on the {name}" for name, n in sorted(self.cycles.items()))
         faults = ", ".join(f"{n} {kind}" for kind, n in sorted(self.faults.items()))
+        slowest_s, after = max(self.reconnect_s)
         return (
             f"{self.cycles.total()} faults ({on}: {faults}): {self.accepted} frames accepted, {self.dark} without an acknowledged "
             f"lamp that was on; {self.lost} samples lost with an error, {self.resets} resets seen, {self.left_on} times something "
-            f"left on; a sample again after {np.median(self.reconnect_s):.2f} s (median), {max(self.reconnect_s):.2f} s at most"
+            f"left on; a sample again after {np.median([s for s, _ in self.reconnect_s]):.2f} s (median), {slowest_s:.2f} s at most ({after})"
         )
 
     @property
     def sound(self) -> bool:
         return (
             bool(self.accepted and self.lost and not self.dark and not self.left_on)
-            and max(self.reconnect_s) <= RECONNECT_BAR_S
+            and max(self.reconnect_s)[0] <= RECONNECT_BAR_S
         )
 
 
@@ -175,9 +176,9 @@ class Campaign:
         if timer is not None:
             timer.join()
         self._camera.meanwhile = None
-        self._recover()
+        self._recover(f"{kind}, {self._name}")
 
-    def _recover(self) -> None:
+    def _recover(self, after: str) -> None:
         if not self._cable.is_plugged:
             time.sleep(self._rng.uniform(0, 0.03))
             self._cable.plugged()
@@ -190,7 +191,7 @@ class Campaign:
                 if time.monotonic() > whole_s + GIVE_UP_S:
                     raise
                 time.sleep(0.01)
-        self.outcome.reconnect_s.append(time.monotonic() - whole_s)
+        self.outcome.reconnect_s.append((time.monotonic() - whole_s, after))
         self._judge(sample)
         self.outcome.left_on += int(self._controller.light()[1] > 0 or self._controller.pump() > 0)
 
