@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test lint test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer lock clean
+.PHONY: run test lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -34,19 +34,25 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 mosquitto:
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh deploy/install-mosquitto.sh
 
+# The controller's firmware, and its microcontroller simulated for the tests.
+firmware:
+	@command -v avr-gcc >/dev/null && test -e /usr/include/simavr/sim_avr.h && test -e /usr/include/libelf.h || sh deploy/install-avr.sh
+	$(MAKE) --no-print-directory -C deploy/firmware all simulator
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: lint mosquitto
+test: lint mosquitto firmware
 	$(BIN)/python -m pytest -m "not campaign and not training"
 
-# kill -9 at random moments, and what else breaks in the field
-test-faults: $(VENV)/.dev mosquitto
+# kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes
+test-faults: $(VENV)/.dev mosquitto firmware
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.camera_faults --each 200
+	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 
 # The cameras' contract on real ones; skips, with the reason, what isn't there. CAMERA_PYTHON: one that can import picamera2.
 # HOLONODE_TEST_INSTRUMENT names the instrument file that fits the camera, HOLONODE_TEST_DEVICE the V4L2 device.
@@ -107,4 +113,4 @@ lock: $(VENV)/bin/python
 	done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info deploy/firmware/build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.calibration import Calibrations, load_calibrations
 from device.config import AnalysisConfig, CameraConfig, Config
-from device.drivers.ports import Camera, Lamp, Pump
+from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import InputError
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
@@ -50,13 +51,14 @@ class Drivers:
     camera: Camera
     lamp: Lamp
     pump: Pump
+    environment: Environment
     time: Time
     advance_window: Callable[[], None]
     """A clean window under the impactor."""
 
     def close(self) -> None:
         """Everything off and released."""
-        for driver in (self.pump, self.lamp, self.camera):
+        for driver in (self.pump, self.lamp, self.environment, self.camera):
             driver.close()
 
 
@@ -166,23 +168,11 @@ def _supervised_camera(settings: CameraConfig, instrument: Instrument) -> Camera
 
 
 def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | None = None) -> Drivers:
-    """Camera, lamp and pump as configured, lamp and pump off; `world` stands in for the simulated instrument's own."""
-    from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
+    """Everything as configured, lamp and pump off; `world` stands in for the simulated instrument's own."""
+    from device.drivers.twin import TwinCamera
 
     if world is None:
         world = twin_world(config, instrument=instrument)
-    lamp: Lamp = TwinLamp(world)
-    if config.lamp.driver == "serial":
-        from device.drivers.serial_lamp import SerialLamp
-
-        lamp = SerialLamp(
-            config.lamp.serial_port,
-            baud=config.lamp.serial_baud,
-            max_current_ma=instrument.lamp.max_current_ma,
-            timeout_s=config.lamp.acknowledge_timeout_s,
-        )
-        # The simulated camera sees what the real controller acknowledged.
-        world.follow_lamp(partial(getattr, lamp, "state"))
     camera: Camera = TwinCamera(world)
     if config.camera.driver in ("picamera2", "v4l2"):
         camera = _supervised_camera(config.camera, instrument)
@@ -190,4 +180,40 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
         from device.drivers.replay import ReplayCamera
 
         camera = ReplayCamera(list(config.camera.replay_inputs))
-    return Drivers(camera, lamp, TwinPump(world), Time(world.monotonic, world.sleep), world.advance_window)
+    lamp, pump, environment = _actuators(config, instrument, world)
+    return Drivers(camera, lamp, pump, environment, Time(world.monotonic, world.sleep), world.advance_window)
+
+
+def _actuators(config: Config, instrument: Instrument, world: TwinWorld) -> tuple[Lamp, Pump, Environment]:
+    """Those that are "serial" on one line; the simulated camera sees what the real lamp and pump acknowledged."""
+    from device.drivers.twin import TwinEnvironment, TwinLamp, TwinPump
+
+    lamp: Lamp = TwinLamp(world)
+    pump: Pump = TwinPump(world)
+    environment: Environment = TwinEnvironment(world)
+    if "serial" not in (config.lamp.driver, config.pump.driver, config.environment.driver):
+        return lamp, pump, environment
+    from device.drivers.serial_lamp import SerialLamp
+    from device.drivers.serial_line import SerialLine
+    from device.drivers.serial_pump import SerialPump
+    from device.drivers.serial_sensors import SerialEnvironment
+
+    controller = config.controller
+    line = SerialLine(controller.port, baud=controller.baud, timeout_s=controller.acknowledge_timeout_s)
+    with ExitStack() as undo:
+        if config.lamp.driver == "serial":
+            lamp = SerialLamp(line, max_current_ma=instrument.lamp.max_current_ma)
+            undo.callback(lamp.close)
+            world.follow_lamp(partial(getattr, lamp, "state"))
+        if config.pump.driver == "serial":
+            pump = SerialPump(
+                line,
+                full_flow_ml_min=config.pump.full_flow_ml_min or instrument.fluidics.flow_ml_min,
+                meter_ml_per_pulse=config.pump.meter_ml_per_pulse,
+                monotonic=world.monotonic,
+            )
+            world.follow_pump(pump.volume_ml)
+        if config.environment.driver == "serial":
+            environment = SerialEnvironment(line)
+        undo.pop_all()
+    return lamp, pump, environment

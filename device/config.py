@@ -47,19 +47,42 @@ class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Files, folders or globs for driver = "replay"."""
 
 
+class ControllerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The microcontroller of lamp, pump and sensors, for every driver that is "serial"."""
+
+    port: str = ""
+    """Device file (/dev/serial/by-id/... keeps its name), a glob, or usb:VENDOR:PRODUCT[:SERIAL], e.g. usb:1a86:7523."""
+    baud: Literal[57600, 115200, 250000] = 115200
+    """Line speed."""
+    acknowledge_timeout_s: Annotated[float, Meta(ge=0.01, le=10)] = 0.5
+    """How long to wait for the controller to confirm."""
+
+
 class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The lamp."""
 
     driver: Literal["twin", "serial"] = "twin"
-    """twin: the simulated lamp; serial: the lamp controller on a serial port."""
-    serial_port: str = ""
-    """Device file of the controller, e.g. /dev/ttyACM0."""
-    serial_baud: Literal[57600, 115200, 250000] = 115200
-    """Line speed."""
+    """twin: the simulated lamp; serial: the controller's."""
     current_ma: Annotated[float, Meta(ge=0, le=2000)] = 20.0
     """Current while exposing."""
-    acknowledge_timeout_s: Annotated[float, Meta(ge=0.01, le=10)] = 0.5
-    """How long to wait for the controller to confirm."""
+
+
+class PumpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pump."""
+
+    driver: Literal["twin", "serial"] = "twin"
+    """twin: the simulated pump; serial: the controller's."""
+    full_flow_ml_min: NonNegative = 0.0
+    """Flow at full drive, in proportion below it; 0: the instrument's nominal flow is full drive."""
+    meter_ml_per_pulse: NonNegative = 0.0
+    """Of a flow meter on the controller, which then tells the volume; 0: there is none, volume is flow times time."""
+
+
+class EnvironmentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Temperature, humidity, pressure, supply."""
+
+    driver: Literal["twin", "serial"] = "twin"
+    """twin: a mild day; serial: the controller's sensors."""
 
 
 class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,7 +215,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     device: DeviceConfig = DeviceConfig()
     camera: CameraConfig = CameraConfig()
+    controller: ControllerConfig = ControllerConfig()
     lamp: LampConfig = LampConfig()
+    pump: PumpConfig = PumpConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     twin: TwinConfig = TwinConfig()
     sampling: SamplingConfig = SamplingConfig()
     analysis: AnalysisConfig = AnalysisConfig()

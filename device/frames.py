@@ -48,6 +48,16 @@ class LampState:
     """Whether the controller itself confirmed this state."""
     acknowledged_ns: int = 0
     """Monotonic time of the acknowledgement."""
+    strobe_delay_us: float = 0.0
+    """From the frame's trigger to the light."""
+    strobe_width_us: float = 0.0
+    """How long it shines for each frame; 0: steadily."""
+
+    def lit_us(self, exposure_us: float) -> float:
+        """How long of an exposure that begins with its trigger the lamp shines."""
+        if self.strobe_width_us == 0:
+            return exposure_us
+        return min(max(exposure_us - self.strobe_delay_us, 0.0), self.strobe_width_us)
 
     @property
     def is_on(self) -> bool:

@@ -213,7 +213,7 @@ class Service:
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             link.notify()
-            self._publish_stats(link, outbox)
+            self._publish_stats(link, outbox, drivers)
             if config.sampling.pause_s:
                 try:
                     self._sleeper(drivers)(config.sampling.pause_s)
@@ -337,7 +337,7 @@ class Service:
             # The refusal is counted in the outbox and told with the next stats.
             log.warning("an event could not be kept: %s", error)
 
-    def _publish_stats(self, link: MqttLink, outbox: Outbox) -> None:
+    def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
         now = time.monotonic()
         if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
             return
@@ -358,8 +358,19 @@ class Service:
                 "last_detection_at": tally.last_detection,
                 "review": asdict(self._review.counters) if self._review else None,
                 "camera": self._camera.stats if self._camera else None,
+                "environment": _surroundings(drivers),
             },
         )
+
+
+def _surroundings(drivers: Drivers) -> dict[str, float | None] | None:
+    """Temperature, humidity, pressure and supply; None where the sensors don't answer."""
+    try:
+        reading = asdict(drivers.environment.read())
+    except HardwareError as error:
+        log.warning("no environment in the stats: %s", error)
+        return None
+    return {name: None if value is None else round(value, 2) for name, value in reading.items()}
 
 
 def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:

@@ -16,6 +16,7 @@ __all__ = [
     "Environment",
     "EnvironmentReading",
     "Lamp",
+    "LampReading",
     "NoFrameError",
     "Pump",
     "PumpState",
@@ -31,6 +32,18 @@ class RepeatedFrameError(HardwareError):
     """A frame that was there before: the camera is stuck and has to be restarted."""
 
 
+@dataclass(frozen=True)
+class LampReading:
+    """What is measured of the light."""
+
+    photodiode_v: float | None = None
+    """At the photodiode's amplifier; None where there is none."""
+    triggers: int = 0
+    """Frames that the sensor signalled since the controller's start, modulo 2^32."""
+    strobes: int = 0
+    """Pulses of light given for them; both rise alike where every frame was lit."""
+
+
 @runtime_checkable
 class Lamp(Protocol):
     """A light source whose state is what it acknowledged."""
@@ -44,8 +57,17 @@ class Lamp(Protocol):
         """Ask for a current, wait for the acknowledgement; HardwareError if none comes, InputError out of range."""
         ...
 
+    def set_strobe(self, delay_us: float, width_us: float) -> LampState:
+        """Light only `width_us` long, `delay_us` after each frame's trigger, 20 to 16000 us; both 0: steadily. Off until the
+        next current is set; InputError out of range, HardwareError where nothing is acknowledged."""
+        ...
+
     def off(self) -> LampState:
         """Every channel off, acknowledged."""
+        ...
+
+    def read(self) -> LampReading:
+        """What photodiode and counters say now; HardwareError where nothing answers."""
         ...
 
     def close(self) -> None:
@@ -82,6 +104,8 @@ class PumpState:
     """Flow in force; 0 is off."""
     acknowledged: bool
     """Whether the controller itself confirmed this state."""
+    valve_open: bool = False
+    """Whether the valve is open."""
 
 
 @runtime_checkable
@@ -95,6 +119,10 @@ class Pump(Protocol):
 
     def set_flow(self, flow_ml_min: float) -> PumpState:
         """Ask for a flow, 0 to stop; InputError out of range, HardwareError where nothing is acknowledged."""
+        ...
+
+    def set_valve(self, open_: bool) -> PumpState:
+        """Open or close the valve; HardwareError where nothing is acknowledged."""
         ...
 
     def volume_ml(self) -> float:

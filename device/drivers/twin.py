@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from device.drivers.ports import EnvironmentReading, PumpState
+from device.drivers.ports import EnvironmentReading, LampReading, PumpState
 from device.errors import HardwareError, InputError
 from device.frames import Clock, Exposure, LampState, RawFrame
 from device.twin.world import TwinWorld
@@ -20,6 +21,7 @@ class TwinLamp:
     def __init__(self, world: TwinWorld) -> None:
         self._world = world
         self._closed = False
+        self._strobe_us = (0.0, 0.0)
         self.off()
 
     @property
@@ -35,13 +37,27 @@ class TwinLamp:
         if not 0 <= current_ma <= most:
             self.off()
             raise InputError("lamp current out of range", expected=f"0 to {most:g} mA", got=f"{current_ma:g} mA")
-        self._world.lamp = LampState(channel, float(current_ma), True, int(self._world.monotonic() * 1e9))
-        return self._world.lamp
+        return self._shine(channel if current_ma else 0, float(current_ma))
+
+    def set_strobe(self, delay_us: float, width_us: float) -> LampState:
+        """See `ports.Lamp`."""
+        self.off()
+        if (delay_us, width_us) != (0, 0) and not all(20 <= us <= 16_000 for us in (delay_us, width_us)):
+            raise InputError("strobe out of range", expected="20 to 16000 us", got=f"{delay_us:g} us, {width_us:g} us")
+        self._strobe_us = (float(delay_us), float(width_us))
+        return self.off()
 
     def off(self) -> LampState:
         """See `ports.Lamp`."""
-        self._world.lamp = LampState(0, 0.0, True, int(self._world.monotonic() * 1e9))
+        return self._shine(0, 0.0)
+
+    def _shine(self, channel: int, current_ma: float) -> LampState:
+        self._world.lamp = LampState(channel, current_ma, True, int(self._world.monotonic() * 1e9), *self._strobe_us)
         return self._world.lamp
+
+    def read(self) -> LampReading:
+        """See `ports.Lamp`."""
+        return LampReading(self._world.photodiode_v(), self._world.frames_taken, self._world.strobes)
 
     def close(self) -> None:
         """See `ports.Lamp`."""
@@ -55,6 +71,7 @@ class TwinPump:
     def __init__(self, world: TwinWorld) -> None:
         self._world = world
         self._state = PumpState(0.0, True)
+        self._closed = False
         self.set_flow(0.0)
 
     @property
@@ -65,10 +82,19 @@ class TwinPump:
     def set_flow(self, flow_ml_min: float) -> PumpState:
         """See `ports.Pump`."""
         if not 0 <= flow_ml_min <= 1e6:
-            self.close()
+            self._stop()
             raise InputError("pump flow out of range", expected="0 to 1e6 mL/min", got=f"{flow_ml_min:g} mL/min")
+        if self._closed:
+            raise HardwareError("the pump is closed", remedy="Open it again before using it.")
         self._world.set_flow(flow_ml_min)
-        self._state = PumpState(float(flow_ml_min), True)
+        self._state = replace(self._state, flow_ml_min=float(flow_ml_min))
+        return self._state
+
+    def set_valve(self, open_: bool) -> PumpState:
+        """See `ports.Pump`."""
+        if self._closed:
+            raise HardwareError("the pump is closed", remedy="Open it again before using it.")
+        self._state = replace(self._state, valve_open=open_)
         return self._state
 
     def volume_ml(self) -> float:
@@ -77,6 +103,10 @@ class TwinPump:
 
     def close(self) -> None:
         """See `ports.Pump`."""
+        self._stop()
+        self._closed = True
+
+    def _stop(self) -> None:
         self._world.set_flow(0.0)
         self._state = PumpState(0.0, True)
 
@@ -119,11 +149,20 @@ class TwinCamera:
 
 
 class TwinEnvironment:
-    """A mild day."""
+    """A mild day, at the simulated instrument's temperature."""
+
+    def __init__(self, world: TwinWorld) -> None:
+        self._world = world
+        self._closed = False
 
     def read(self) -> EnvironmentReading:
         """See `ports.Environment`."""
-        return EnvironmentReading(temperature_c=20.0, humidity_percent=50.0, pressure_hpa=1013.0, supply_v=5.1)
+        if self._closed:
+            raise HardwareError("the environment sensors are closed", remedy="Open them again.")
+        return EnvironmentReading(
+            self._world.environment.temperature_c, humidity_percent=50.0, pressure_hpa=1013.0, supply_v=5.1
+        )
 
     def close(self) -> None:
         """See `ports.Environment`."""
+        self._closed = True

@@ -33,7 +33,7 @@ def run_checks(config: Config, store: ModelStore) -> list[Check]:
         lambda: _disk(config),
         lambda: _broker(config),
         lambda: _camera(config),
-        lambda: _lamp(config),
+        lambda: _controller(config),
         _clock,
     ]
     return [_guarded(check) for check in checks]
@@ -199,24 +199,32 @@ def _camera(config: Config) -> Check:
     return Check(name="camera", status="ok", value=driver)
 
 
-def _lamp(config: Config) -> Check:
-    if config.lamp.driver != "serial":
-        return Check(name="lamp", status="ok", value=config.lamp.driver)
-    port = Path(config.lamp.serial_port or "/nowhere")
+def _controller(config: Config) -> Check:
+    from device.drivers.serial_line import find_port
+
+    drivers = {"lamp": config.lamp.driver, "pump": config.pump.driver, "environment": config.environment.driver}
+    if "serial" not in drivers.values():
+        return Check(name="controller", status="ok", value="none", message="lamp, pump and environment are simulated")
+    try:
+        port = Path(find_port(config.controller.port) or "/nowhere")
+    except HolonodeError as error:
+        return Check(
+            name="controller", status="failed", value=config.controller.port, message=str(error), remedy=error.remedy or ""
+        )
     if not port.exists():
         return Check(
-            name="lamp", status="failed", value=config.lamp.serial_port, message="no such serial port",
-            remedy="Plug the controller in; ls /dev/serial/by-id shows its name for lamp.serial_port",
+            name="controller", status="failed", value=config.controller.port, message="no such serial port",
+            remedy="Plug the controller in; ls /dev/serial/by-id shows its name for controller.port",
         )  # fmt: skip
     if not os.access(port, os.R_OK | os.W_OK):
         return Check(
-            name="lamp",
+            name="controller",
             status="failed",
             value=str(port),
             message="no permission",
             remedy="sudo usermod -a -G dialout $USER, then log in again",
         )
-    return Check(name="lamp", status="ok", value=str(port))
+    return Check(name="controller", status="ok", value=str(port))
 
 
 def _clock() -> Check:

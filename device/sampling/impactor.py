@@ -117,9 +117,17 @@ class Impactor:
     def _pump_air(self) -> tuple[float, float]:
         """(volume moved in mL, seconds it took)."""
         at_start_ml, started_s = self._pump.volume_ml(), self._monotonic()
-        if not self._pump.set_flow(self._flow_ml_min).acknowledged:
+        running = self._pump.set_flow(self._flow_ml_min)
+        if not running.acknowledged:
             raise HardwareError("the pump didn't confirm that it runs", remedy="Check the controller's cable and supply.")
         self._sleep(self._settings.sample_volume_l * 1000 / self._flow_ml_min * 60)
+        held = self._pump.state
+        if not (held.acknowledged and held.flow_ml_min == running.flow_ml_min):
+            raise HardwareError(
+                "the pump didn't run through the sample", expected=f"{running.flow_ml_min:g} mL/min, acknowledged",
+                got=f"{held.flow_ml_min:g} mL/min, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
+                remedy="The sample was not used. Check the controller's cable and supply.",
+            )  # fmt: skip
         self._pump.set_flow(0.0)
         return self._pump.volume_ml() - at_start_ml, self._monotonic() - started_s
 

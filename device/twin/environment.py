@@ -50,10 +50,15 @@ class Environment:
     """Noise that all pixels of a row share."""
 
     @property
+    def lamp_output(self) -> float:
+        """Share of a new lamp's light at 25 degrees that it gives."""
+        warmth = 1 + LED_OUTPUT_PER_K * (self.temperature_c - REFERENCE_C)
+        return self.lamp_ageing * max(warmth, 0.0)
+
+    @property
     def light_left(self) -> float:
         """Share of a new lamp's light at 25 degrees that arrives."""
-        warmth = 1 + LED_OUTPUT_PER_K * (self.temperature_c - REFERENCE_C)
-        return self.lamp_ageing * max(warmth, 0.0) * (1 - 0.5 * self.fouling)
+        return self.lamp_output * (1 - 0.5 * self.fouling)
 
     @property
     def wavelength_drift_um(self) -> float:

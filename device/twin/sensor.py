@@ -99,7 +99,7 @@ class SensorModel:
         """
         spec = self.spec
         current_ma = lamp.current_ma if lamp.is_on else 0.0
-        fill = _NOMINAL_FILL * exposure.exposure_us * current_ma / _NOMINAL_EXPOSURE_US_MA * ageing
+        fill = _NOMINAL_FILL * lamp.lit_us(exposure.exposure_us) * current_ma / _NOMINAL_EXPOSURE_US_MA * ageing
         expected = np.clip(intensity * self.response * fill, 0, 50) * spec.full_well_e
         if self.dark_e_s is not None:
             expected = expected + self.dark_e_s * (exposure.exposure_us * 1e-6 * 2 ** ((temperature_c - 25.0) / 6.5))

@@ -66,6 +66,8 @@ class TwinWorld:
     deposits: list[Particle] = field(default_factory=list)
     """What lies on the window."""
     frames_taken: int = 0
+    strobes: int = 0
+    """Frames that a strobe lit."""
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
@@ -76,6 +78,7 @@ class TwinWorld:
         self._pumping_since_s = 0.0
         self._moved_ml = 0.0
         self._other_lamp: Callable[[], LampState] | None = None
+        self._other_volume_ml: Callable[[], float] | None = None
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -104,6 +107,8 @@ class TwinWorld:
     def _account(self) -> None:
         now = self.monotonic()
         moved_ml = self._flow_ml_min * (now - self._pumping_since_s) / 60
+        if self._other_volume_ml is not None:
+            moved_ml = self._other_volume_ml() - self._moved_ml
         self._pumping_since_s = now
         if moved_ml > 0:
             self._moved_ml += moved_ml
@@ -152,9 +157,18 @@ class TwinWorld:
         self.advance_window()
         self._wave += fft.ifft2(fft.fft2(transmission.astype(np.complex64)) * transfer) - np.complex64(1)
 
+    def photodiode_v(self) -> float:
+        """At the amplifier of a photodiode beside the lamp: 0.1 V a milliampere when new; dark between the pulses of a strobe."""
+        steady_ma = self.lamp.current_ma if self.lamp.is_on and self.lamp.strobe_width_us == 0 else 0.0
+        return 0.1 * steady_ma * self.lamp_ageing * self.environment.lamp_output
+
     def follow_lamp(self, state: Callable[[], LampState]) -> None:
         """Let another lamp than the simulated one shine: `state` tells what it acknowledged last."""
         self._other_lamp = state
+
+    def follow_pump(self, volume_ml: Callable[[], float]) -> None:
+        """Let another pump than the simulated one move the air: `volume_ml` tells how much since its start."""
+        self._other_volume_ml = volume_ml
 
     def advance_window(self) -> None:
         """A clean window under the impactor."""
@@ -167,8 +181,9 @@ class TwinWorld:
         self.frames_taken += 1
         around = self.environment
         intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32) * self._shade
-        intensity = around.moved(intensity, self.instrument.sensor.pitch_um, exposure.exposure_us)
         lamp = self._other_lamp() if self._other_lamp else self.lamp
+        intensity = around.moved(intensity, self.instrument.sensor.pitch_um, lamp.lit_us(exposure.exposure_us))
+        self.strobes += int(lamp.is_on and lamp.strobe_width_us > 0)
         light = self.lamp_ageing * around.light_left
         return self._sensor.expose(intensity, exposure, lamp, self._rng, light, around.temperature_c)
 

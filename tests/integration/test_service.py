@@ -128,7 +128,7 @@ def test_a_broker_that_refuses_keeps_the_records_and_the_service_goes_on(tmp_pat
 
 
 def lamp_on(controller: Controller) -> str:
-    return f'[lamp]\ndriver = "serial"\nserial_port = "{controller.port}"\nacknowledge_timeout_s = 0.3'
+    return f'[controller]\nport = "{controller.port}"\nacknowledge_timeout_s = 0.3\n[lamp]\ndriver = "serial"'
 
 
 def test_a_lamp_that_never_answers_is_one_clear_error(tmp_path: Path, running: Broker) -> None:
@@ -137,7 +137,7 @@ def test_a_lamp_that_never_answers_is_one_clear_error(tmp_path: Path, running: B
     status, output = Service.configured(tmp_path, running.url, mqtt=lamp_on(mute)).run()
     mute.unplug()
     assert status == 3
-    assert "the lamp controller doesn't answer" in output
+    assert "the controller doesn't answer" in output
     assert "Traceback" not in output
 
 
@@ -149,7 +149,7 @@ def test_no_interval_is_taken_under_a_lamp_that_was_reset(tmp_path: Path, runnin
     assert controller.heard > 4
     controller.silent = True
     event = listener.until("events", code="hardware_failed")
-    assert "lamp controller" in event["message"]
+    assert "controller doesn't answer" in event["message"]
     controller.silent = False
     listener.until("intervals")
     status, output = service.finish(timeout_s=90)

@@ -81,7 +81,9 @@ class BoxPump:
 
     @property
     def state(self) -> PumpState:
-        return PumpState(self._box.flow_ml_min, True)
+        if "stalled" in self._box.fail:
+            return PumpState(0.0, True)
+        return PumpState(self._box.flow_ml_min, "lost" not in self._box.fail)
 
     def set_flow(self, flow_ml_min: float) -> PumpState:
         self._box.flow_ml_min = flow_ml_min
@@ -131,7 +133,7 @@ def test_a_window_that_does_not_advance_is_tried_again_and_never_sampled_on() ->
     assert box.advanced == 1
 
 
-@pytest.mark.parametrize("failing", ["lamp", "capture 0", "capture 1", "sleep", "unconfirmed"])
+@pytest.mark.parametrize("failing", ["lamp", "capture 0", "capture 1", "sleep", "unconfirmed", "stalled", "lost"])
 def test_after_any_failure_lamp_and_pump_are_off_and_the_next_sample_starts_afresh(failing: str) -> None:
     box = Box(fail={failing})
     sampler = impactor(box)
@@ -151,6 +153,12 @@ def test_a_frame_whose_lamp_lost_its_acknowledgement_is_not_used() -> None:
     with pytest.raises(HardwareError, match="lamp's state"):
         impactor(box).take()
     assert box.moved_ml == 0
+
+
+@pytest.mark.parametrize("failing", ["stalled", "lost"])
+def test_air_that_the_pump_did_not_surely_move_is_no_sample(failing: str) -> None:
+    with pytest.raises(HardwareError, match="didn't run through the sample"):
+        impactor(Box(fail={failing})).take()
 
 
 def test_a_dark_lamp_gives_no_sample() -> None:

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
-from device.drivers.serial_protocol import Kind, Packet, ProtocolError, crc16
+from device.drivers.serial_protocol import Answer, Kind, ProtocolError, Question, Status, crc16
 
-OFF = Packet(Kind.OFF, 5)
+OFF = Question(Kind.OFF, 5)
 
 
-def test_a_packet_has_the_bytes_that_the_document_says() -> None:
-    body = bytes([1, 0x01, 7, 2]) + (20_000).to_bytes(4, "little") + bytes(2)
+def test_a_question_has_the_bytes_that_the_document_says() -> None:
+    body = bytes([2, 0x01, 7, 2]) + (20_000).to_bytes(4, "little")
     crc = crc16(body).to_bytes(2, "little")
     # COBS: each zero byte becomes the distance to the next one.
-    wire = bytes([7]) + body[:6] + bytes([1, 1, 1, 3]) + crc + b"\x00"
-    assert Packet(Kind.SET, 7, 2, 20_000).to_bytes() == wire
+    wire = bytes([7]) + body[:6] + bytes([1, 3]) + crc + b"\x00"
+    assert Question(Kind.LAMP, 7, (2, 20_000)).to_bytes() == wire
 
 
-@pytest.mark.parametrize("cut", range(14))
+def test_an_answer_has_the_fields_where_the_document_says() -> None:
+    status = Status(0xBEEF, 8, 1, 12_549, 100, 2000, 7, 6, 5020, True, 9, (0.25, 0.5, 0.75, 0.125, 0.5))
+    payload = status.to_bytes()
+    assert len(payload) == 37
+    at = {3: "H", 5: "B", 6: "B", 7: "I", 11: "H", 13: "H", 15: "I", 19: "I", 23: "H", 25: "B", 26: "I", 30: "5H"}
+    found = [value for offset, form in at.items() for value in struct.unpack_from("<" + form, payload, offset - 3)]
+    assert found == [0xBEEF, 8, 1, 12_549, 100, 2000, 7, 6, 5020, 1, 9, 4096, 8192, 12288, 2048, 8192]
+
+
+@pytest.mark.parametrize("cut", range(9))
 def test_a_cut_packet_is_refused(cut: int) -> None:
     wire = OFF.to_bytes()[:-1]
     with pytest.raises(ProtocolError):
-        Packet.from_bytes(wire[:cut] if cut < len(wire) else wire + b"\x01")
+        Question.from_bytes(wire[:cut] if cut < len(wire) else wire + b"\x01")
 
 
 def test_every_single_flipped_bit_is_detected() -> None:
-    wire = Packet(Kind.ACK, 200, 1, 12_345, 0xBEEF).to_bytes()[:-1]
+    wire = Answer(True, 200, Status(0xBEEF, 1, 1, 12_345)).to_bytes()[:-1]
     for bit in range(8 * len(wire)):
         flipped = bytearray(wire)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ProtocolError):
-            Packet.from_bytes(bytes(flipped))
+            Answer.from_bytes(bytes(flipped))
+
+
+def test_questions_are_no_answers_and_answers_no_questions() -> None:
+    with pytest.raises(ProtocolError, match="no answer"):
+        Answer.from_bytes(OFF.to_bytes()[:-1])
+    with pytest.raises(ProtocolError, match="ACK"):
+        Question.from_bytes(Answer(True, 5, Status()).to_bytes()[:-1])
