@@ -18,7 +18,7 @@ from device.app import Drivers, Time, build_drivers
 from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
 from device.drivers.supervised_camera import CameraStuckError, SupervisedCamera
-from device.drivers.twin import TwinLamp, TwinPump
+from device.drivers.twin import TwinEnvironment, TwinLamp, TwinPump
 from device.health import checks
 from device.instrument import Instrument
 from device.records import Event, Interval, from_json
@@ -75,7 +75,9 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, rig: Rig, strike: Callabl
         camera = SupervisedCamera(lambda: Picamera2Camera(rig.instrument.sensor), timeout_s=4.0)
         world: TwinWorld = rig.world
         lamp = TwinLamp(rig)  # type: ignore[arg-type]
-        return Drivers(camera, lamp, TwinPump(world), Time(time.monotonic, time.sleep), world.advance_window)
+        return Drivers(
+            camera, lamp, TwinPump(world), TwinEnvironment(world), Time(time.monotonic, time.sleep), world.advance_window
+        )
 
     monkeypatch.setattr(service_module, "build_drivers", drivers)
     monkeypatch.setattr(service_module, "load_instrument", lambda _name: rig.instrument)
