@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -131,7 +132,8 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
         def depth(self) -> int:
             return 0
 
-    service._publish_stats(Link(), Store())  # type: ignore[arg-type]
+    drivers = SimpleNamespace(environment=TwinEnvironment(rig.world))
+    service._publish_stats(Link(), Store(), drivers)  # type: ignore[arg-type]
     camera = published[0]["camera"]
     assert (camera["exceptions"], camera["repeats"], camera["lost"], camera["recovered"]) == (1, 1, 2, 2)
     assert not rig.held
