@@ -174,7 +174,8 @@ def instrument() -> Instrument:
         other,
         name="benchmark-532nm",
         sensor=replaced(other.sensor, pitch_um=PITCH_UM * MAGNIFICATION),
-        lamp=replaced(other.lamp, wavelength_um=WAVELENGTH_UM),
+        # A laser: `LIGHT` has neither a band nor a diameter.
+        lamp=replaced(other.lamp, wavelength_um=WAVELENGTH_UM, bandwidth_um=0.0, source_diameter_um=0.0),
         optics=replaced(
             other.optics, distance_um=NOMINAL_DISTANCE_UM, distance_uncertainty_um=40.0, depth_um=DEPTH_UM,
             magnification=MAGNIFICATION, medium_index=1.0,
