@@ -32,7 +32,7 @@ RECIPE = ClassifierRecipe(
         "wavelength_um": (0.51, 0.55), "pitch_um": (1.48, 1.6), "distance_um": (800.0, 1600.0), "defocus_um": 400.0,
         "defocus_number": (125.0, 290.0),
     },
-    frames={"train": 50, "calibration": 12, "test": 14},
+    frames={"train": 200, "calibration": 12, "test": 14},
     limits="The light's band of 30 nm leaves detail of 6 um and more at 1.2 mm: a Cryptosporidium oocyst is a blob of one "
     "resolved spot, told from other small things by its size and contrast alone.",
 )  # fmt: skip
