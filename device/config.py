@@ -102,11 +102,25 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """False: pump and exposure take no wall time (demonstrations, tests)."""
 
 
+class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bursts of frames of a stream, for mode = "flow"."""
+
+    frames_per_interval: Annotated[int, Meta(ge=3, le=1000)] = 12
+    """Frames of a burst; their median is its background, so that what sticks to the window isn't counted."""
+    frame_interval_s: Annotated[float, Meta(ge=0.001, le=600)] = 0.4
+    """Between frames. Shorter than the fastest layer takes through the field, nothing passes unseen; longer, each frame shows
+    more that is new."""
+    light: Literal["strobed", "continuous"] = "strobed"
+    """strobed: the lamp is on for each frame; continuous: through the burst."""
+    flush_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
+    """Pump on before the first frame, until the flow is steady."""
+
+
 class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
-    mode: Literal["impactor"] = "impactor"
-    """impactor: air onto a sticky window, frames before and after."""
+    mode: Literal["impactor", "flow"] = "impactor"
+    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel."""
     sample_volume_l: Positive = 13.0
     """Air per interval."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
@@ -117,6 +131,7 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Intervals after which the window is full and advanced."""
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
+    flow: FlowConfig = FlowConfig()
 
 
 class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,8 +216,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load_config(path: str | Path | None = None) -> Config:
-    """The configuration in a file, or the packaged preset; InputError where it is wrong."""
-    return load_toml(PRESET if path is None else Path(path).expanduser(), Config)
+    """The configuration in a file, or a packaged preset by name (default: PRESET); InputError where it is wrong."""
+    if path is None:
+        return load_toml(PRESET, Config)
+    named = PRESET.parent / f"{path}.toml"
+    return load_toml(named if named.parent == PRESET.parent and named.is_file() else Path(path).expanduser(), Config)
 
 
 def config_hash(config: Config) -> str:

@@ -17,12 +17,16 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import gammaincc
 
+from device.analysis.bubbles import BUBBLE
 from device.analysis.efficiency import Recovered
 from device.analysis.overlap import Overlap
 from device.errors import InputError
 from device.records import Concentration, Count
 
-__all__ = ["concentration", "count_labels", "mean_interval", "poisson_interval"]
+__all__ = ["ARTEFACTS", "concentration", "count_labels", "mean_interval", "poisson_interval"]
+
+ARTEFACTS = frozenset({BUBBLE})
+"""Named and counted, but no particles of the sample: left out of the total."""
 
 Unit = Literal["m^-3", "L^-1", "mL^-1"]
 
@@ -78,11 +82,11 @@ def _at_most(n: float, mean: float, sigma: float) -> float:
 
 
 def count_labels(labels: Iterable[str], known: Iterable[str]) -> dict[str, Count]:
-    """A count for every known label (zeros included), every other label seen, and the total."""
+    """A count for every known label (zeros included), every other label seen, and the total of all that are no artefacts."""
     seen = Counter(labels)
     names = [*dict.fromkeys(known), *sorted(set(seen) - set(known))]
     counts = {name: poisson_interval(seen.get(name, 0)) for name in names}
-    return counts | {"total": poisson_interval(sum(seen.values()))}
+    return counts | {"total": poisson_interval(sum(n for name, n in seen.items() if name not in ARTEFACTS))}
 
 
 def concentration(

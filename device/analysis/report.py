@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from device.analysis.count import concentration, count_labels
+from device.analysis.count import ARTEFACTS, concentration, count_labels
 from device.analysis.efficiency import DetectionEfficiency, Recovered
 from device.analysis.overlap import Overlap
 from device.analysis.pipeline import FrameAnalysis
@@ -131,11 +131,12 @@ def interval_record(
     losses: Losses | None = None,
     dead_time_s: float = 0.0,
     unexplained: int = 0,
+    suspect: bool = False,
 ) -> Interval:
     """What was looked at and what was seen; zeros included.
 
     `sizes_um` of the particles, one a label, are needed where `losses` depend on them. `unexplained` regions with fringes that no detection accounts for make the counts suspect where they are more than a
-    share of them.
+    share of them; `suspect` says that something else speaks against them.
     """
     counts = count_labels(labels, origin.labels)
     losses = losses or Losses()
@@ -144,7 +145,7 @@ def interval_record(
     if volume is not None and frames.analysed > 0:
         concentrations, efficiencies = _concentrations(counts, labels, sizes_um, volume, losses)
     in_air = volume is not None and volume.unit == "m^-3"
-    searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded
+    searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded and not suspect
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,
@@ -169,6 +170,10 @@ def interval_record(
     )
 
 
+def _counts_as(name: str, label: str) -> bool:
+    return name == label or (label == "total" and name not in ARTEFACTS)
+
+
 def _concentrations(
     counts: dict[str, Count], labels: Sequence[str], sizes_um: Sequence[float], volume: Volume, losses: Losses
 ) -> tuple[dict[str, Concentration], dict[str, Efficiency]]:
@@ -179,7 +184,7 @@ def _concentrations(
         recovered = Recovered.of_perfect(count.n)
         if losses.efficiency is not None:
             named = zip(labels, sizes_um, strict=True)
-            recovered = losses.efficiency.recovered([size for name, size in named if label in (name, "total")])
+            recovered = losses.efficiency.recovered([size for name, size in named if _counts_as(name, label)])
             efficiencies[label] = losses.efficiency.applied(count.n, recovered)
         found[label] = concentration(
             count, volume.value, volume.relative_uncertainty, volume.unit, recovered=recovered, overlap=losses.overlap

@@ -15,6 +15,7 @@ from device.config import SamplingConfig
 from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
+from device.sampling.lit_frame import lit_frame
 
 __all__ = ["Impactor", "Phase", "Sample"]
 
@@ -124,20 +125,7 @@ class Impactor:
         return self._pump.volume_ml() - at_start_ml, self._monotonic() - started_s
 
     def _frame(self) -> RawFrame | None:
-        """A frame under light that was acknowledged before it and is still the same after it."""
-        lit = self._lamp.set_current(self._exposure.lamp_current_ma, self._exposure.lamp_channel)
-        try:
-            frame = self._camera.capture(self._exposure, lit)
-            held = self._lamp.state
-        finally:
-            self._lamp.off()
-        if frame is not None and not (lit.is_on and held.is_on and held.current_ma == lit.current_ma):
-            raise HardwareError(
-                "the lamp's state during the frame isn't known", expected=f"{lit.current_ma:g} mA, acknowledged",
-                got=f"{held.current_ma:g} mA, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
-                remedy="The frame was not used. Check the lamp controller's cable and supply.",
-            )  # fmt: skip
-        return frame
+        return lit_frame(self._camera, self._lamp, self._exposure)
 
     def _move(self, phase: Phase) -> None:
         if phase not in _MOVES[self.phase]:
