@@ -22,6 +22,7 @@ from device.instrument import Instrument, load_instrument
 from device.optics.geometry import Geometry
 from device.records import Models, ModelUse
 from device.sampling.findings import Mode
+from device.storage.outbox import Outbox
 
 if TYPE_CHECKING:
     from device.twin.world import TwinWorld
@@ -133,8 +134,12 @@ def build_mode(
     pipeline: Pipeline,
     drivers: Drivers,
     sleep: Callable[[float], None],
+    outbox: Outbox,
 ) -> Mode:
-    """The way of sampling that is configured, over these drivers; `sleep` may be cut short by raising."""
+    """The way of sampling that is configured, over these drivers; it finds and keeps its state in the outbox.
+
+    `sleep` may be cut short by raising.
+    """
     from device.analysis.efficiency import DetectionEfficiency
 
     instrument = calibrated.instrument
@@ -149,7 +154,7 @@ def build_mode(
         flow = Flow(*ports, config.sampling.flow, exposure, flow_ml_min, monotonic=monotonic, sleep=sleep)
         return FlowMode(flow, pipeline, instrument, efficiency)
     from device.sampling.impactor import Impactor
-    from device.sampling.impactor_mode import ImpactorMode
+    from device.sampling.impactor_mode import MARKER, STATE_KEY, ImpactorMode
 
     impactor = Impactor(
         *ports,
@@ -158,9 +163,18 @@ def build_mode(
         flow_ml_min,
         monotonic=monotonic,
         sleep=sleep,
-        advance_window=drivers.advance_window,
+        advance_window=drivers.advance_window if config.sampling.window_change == "automatic" else None,
     )
-    return ImpactorMode(impactor, pipeline, instrument, efficiency)
+    return ImpactorMode(
+        impactor,
+        pipeline,
+        instrument,
+        config.sampling,
+        efficiency,
+        state=outbox.get_state(STATE_KEY),
+        keep=outbox.keep,
+        marker=outbox.folder / MARKER,
+    )
 
 
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:

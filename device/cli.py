@@ -21,6 +21,7 @@ _COMMANDS = {
     "twin": "render frames with known truth",
     "review": "crops kept for a person to look at: list, label, export",
     "models": "the model store",
+    "window": "tell the service that the impactor has a clean window",
     "schema": "the published schemas",
 }
 

@@ -129,6 +129,10 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Wait between intervals."""
     window_intervals: Annotated[int, Meta(ge=1, le=10000)] = 12
     """Intervals after which the window is full and advanced."""
+    window_most_hidden: Annotated[float, Meta(gt=0, le=0.9)] = 0.2
+    """Share of the landing particles that may fall on others: beyond it the window is full, too."""
+    window_change: Literal["automatic", "person"] = "automatic"
+    """automatic: the instrument advances its window; person: it asks for a clean one and goes on (`holonode window changed`)."""
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
     flow: FlowConfig = FlowConfig()

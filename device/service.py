@@ -166,7 +166,7 @@ class Service:
         self, calibrated: Calibrations, pipeline: Pipeline, origin: Origin, drivers: Drivers, outbox: Outbox, link: MqttLink
     ) -> None:
         config = self._config
-        mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers))
+        mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
         pause_s = 1.0
         drivers.camera.start()
         while not self._stop.is_set():

@@ -31,6 +31,12 @@ class Overlap:
     crowded: bool = False
     """True where the correction is beyond what the count can bear: the factor is then a lower bound."""
 
+    def behind(self, hidden_share: float) -> Overlap:
+        """With a share of the particles hidden behind what lay there before."""
+        seen = 1 - hidden_share
+        spread = math.hypot(self.relative_uncertainty, _OWN_UNCERTAINTY * hidden_share)
+        return Overlap(self.factor / seen, spread, self.crowded)
+
 
 def clumps(particles: float, disc_share: float) -> float:
     """Expected clumps less holes of discs at random places in a field.

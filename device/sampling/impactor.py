@@ -54,7 +54,10 @@ class Sample:
 
 
 class Impactor:
-    """Takes samples, one after the other, on the same window until it is full."""
+    """Takes samples, one after the other, on the same window until it is full.
+
+    `advance_window` brings a clean one; None where a person has to: the window then goes on being sampled.
+    """
 
     def __init__(
         self,
@@ -67,11 +70,13 @@ class Impactor:
         *,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
-        advance_window: Callable[[], None],
+        advance_window: Callable[[], None] | None,
     ) -> None:
         self.phase = Phase.IDLE
         self.on_window = 0
         """Samples that lie on this window."""
+        self.full = False
+        """Whether the window is to be advanced before its samples are up."""
         self._camera, self._lamp, self._pump = camera, lamp, pump
         self._settings, self._exposure, self._flow_ml_min = settings, exposure, flow_ml_min
         self._monotonic, self._sleep, self._advance_window = monotonic, sleep, advance_window
@@ -90,11 +95,15 @@ class Impactor:
             self._abandon()
             raise
 
+    def renewed(self) -> None:
+        """There is a clean window."""
+        self._before, self.on_window, self.full = None, 0, False
+
     def _take(self) -> Sample | None:
         started_s = self._monotonic()
-        if self.on_window >= self._settings.window_intervals:
+        if self._advance_window is not None and (self.full or self.on_window >= self._settings.window_intervals):
             self._advance_window()
-            self._before, self.on_window = None, 0
+            self.renewed()
         before = self._before
         if before is None:
             self._move(Phase.BEFORE)
