@@ -116,6 +116,25 @@ class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pump on before the first frame, until the flow is steady."""
 
 
+class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When samples begin."""
+
+    kind: Literal["continuous", "interval", "cron", "sun"] = "continuous"
+    """continuous: one after the other; interval: every `every_s`; cron: `cron` in `zone`; sun: `sun` at a place."""
+    every_s: Annotated[float, Meta(ge=1, le=31_622_400)] = 3600.0
+    """For interval: from one beginning to the next, counted from the Unix epoch."""
+    cron: str = ""
+    """Minute, hour, day of month, month, day of week: "*/30 6-20 * * *"."""
+    zone: str = "UTC"
+    """Time zone of `cron` and of what is shown, e.g. "Europe/Berlin"."""
+    sun: list[str] = []
+    """E.g. "sunrise", "sunset-30min", "sunrise+90min"."""
+    latitude_degrees: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """Of the box, north positive."""
+    longitude_degrees: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """Of the box, east positive."""
+
+
 class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
@@ -136,6 +155,7 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
     flow: FlowConfig = FlowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
 
 class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

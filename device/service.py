@@ -33,6 +33,9 @@ from device.messaging.payloads import Info
 from device.messaging.topics import Topics
 from device.records import Detection, Event, Interval, iso_time
 from device.sampling.findings import Findings
+from device.sampling.schedule import schedule_of
+from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
+from device.sampling.wakes import Wakes
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -167,17 +170,19 @@ class Service:
     ) -> None:
         config = self._config
         mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
+        wakes = self._wakes(drivers, outbox)
         pause_s = 1.0
         drivers.camera.start()
         while not self._stop.is_set():
             if config.sampling.max_intervals and self._tally.intervals >= config.sampling.max_intervals:
                 return
-            started = datetime.now(UTC)
             try:
+                state = {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
+                started = datetime.now(UTC)
                 found = mode.take()
                 if found is None:
                     return
-                self._keep(origin, found, started, outbox)
+                self._keep(origin, found, started, outbox, state)
                 pause_s = 1.0
             except _StopError:
                 return
@@ -206,8 +211,23 @@ class Service:
 
         return sleep
 
-    def _keep(self, origin: Origin, found: Findings, started: datetime, outbox: Outbox) -> None:
-        """Commit what one interval held."""
+    def _wakes(self, drivers: Drivers, outbox: Outbox) -> Wakes | None:
+        """The schedule, where there is one; what it missed while the box was off is told."""
+        schedule = schedule_of(self._config.sampling.schedule)
+        if schedule is None:
+            return None
+        simulated = self._config.camera.driver == "twin" and not self._config.twin.realtime
+        wakes = Wakes(schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._sleeper(drivers), simulated=simulated)
+        if missed := wakes.missed():
+            message = f"{missed} samples of the schedule were missed since {wakes.last}"
+            self._say(message)
+            self._event(outbox, "samples_missed", "warning", message, value=float(missed))
+        return wakes
+
+    def _keep(
+        self, origin: Origin, found: Findings, started: datetime, outbox: Outbox, state: dict[str, str] | None = None
+    ) -> None:
+        """Commit what one interval held, with the state that the next start needs."""
         interval_id = record_ulid(started, origin.device_id, origin.spool_id, outbox.next_seq, "interval")
 
         def build(first: int) -> list[Any]:
@@ -232,7 +252,7 @@ class Service:
             )
             return [*detections, interval]
 
-        records = outbox.commit(build, {"last_interval": interval_id, **found.state})
+        records = outbox.commit(build, {"last_interval": interval_id, **found.state, **(state or {})})
         outbox.prune()
         self._set_aside([r for r in records if isinstance(r, Detection)], [c for frame in found.frames for c in frame.crops])
         for notice in found.notices:

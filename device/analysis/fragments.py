@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from device.analysis.depth import Depth
 from device.analysis.measure import measure
@@ -51,8 +51,8 @@ def reunited(analysis: FrameAnalysis, geometry: Geometry, gap_px: float = GAP_PX
 
 def _groups(particles: tuple[Particle, ...], gap_px: float) -> list[list[int]]:
     """Indices of particles, joined where any of their pixels are near."""
-    places = [np.argwhere(p.mask) + (p.bbox_px[1], p.bbox_px[0]) for p in particles]
-    trees = [cKDTree(place) for place in places]
+    places = [np.argwhere(p.mask) + np.array([p.bbox_px[1], p.bbox_px[0]]) for p in particles]
+    trees = [KDTree(place) for place in places]
     group = list(range(len(particles)))
     for k, particle in enumerate(particles):
         for j in range(k):

@@ -9,6 +9,8 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, without touching hardware")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     parser.add_argument("--intervals", type=int, metavar="N", help="stop after N intervals (default: the configuration's)")
 
 
@@ -21,9 +23,25 @@ def execute(args: argparse.Namespace) -> int:
     from device.config import load_config
     from device.service import Service
 
+    if args.dry_run:
+        return _dry_run(args)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     config = load_config(args.config)
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
     return Service(config, lambda text: print(text, flush=True)).run()
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    import json
+
+    from device.app import calibrations
+    from device.config import load_config
+    from device.instrument import load_instrument
+    from device.plan import plan_of
+
+    config = load_config(args.config)
+    plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))
+    print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+    return 0
