@@ -91,6 +91,10 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
         sub.add_argument("--volume-ml", type=float, required=True, metavar="V", help="volume seen in all frames together")
         sub.add_argument("--min-esd-um", type=float, default=4.0, metavar="X", help="smallest particle counted")
         sub.add_argument("--max-esd-um", type=float, default=300.0, metavar="X", help="largest particle counted")
+        sub.add_argument(
+            "--size-class-um", type=int, nargs=2, metavar=("LOW", "HIGH"),
+            help="diameters that the efficiency holds for; one record a class (default: every size)",
+        )  # fmt: skip
     if name == "transfer":
         sub.add_argument("--file", type=Path, metavar="FILE", help="transfer file to write (default: beside the record, .npz)")
         sub.add_argument(
@@ -233,7 +237,6 @@ def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, sh
 
     settings = msgspec.structs.replace(
         config.analysis,
-        reconstruction="backpropagate",
         classifier_model="",
         min_esd_um=args.min_esd_um,
         max_esd_um=args.max_esd_um,
@@ -246,7 +249,7 @@ def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, sh
         counted += len(pipeline.analyse(hologram).particles)
     return measure_counts(
         counted, volume_ml=args.volume_ml, concentration_per_ml=args.concentration_per_ml,
-        relative_uncertainty=args.relative_uncertainty,
+        relative_uncertainty=args.relative_uncertainty, size_class_um=args.size_class_um,
     )  # fmt: skip
 
 

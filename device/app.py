@@ -16,16 +16,19 @@ from device.calibration import Calibrations, load_calibrations
 from device.config import AnalysisConfig, CameraConfig, Config
 from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import InputError
+from device.frames import Exposure
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
 from device.instrument import Instrument, load_instrument
 from device.optics.geometry import Geometry
 from device.records import Models, ModelUse
+from device.sampling.findings import Mode
+from device.storage.outbox import Outbox
 
 if TYPE_CHECKING:
     from device.twin.world import TwinWorld
 
-__all__ = ["Drivers", "Time", "build_drivers", "build_pipeline", "calibrations", "model_store", "twin_world"]
+__all__ = ["Drivers", "Time", "build_drivers", "build_mode", "build_pipeline", "calibrations", "model_store", "twin_world"]
 
 ARTEFACTS = Path(__file__).resolve().parents[1] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
@@ -125,6 +128,55 @@ def _depth_uncertainty_um(instrument: Instrument) -> float:
     pitch = instrument.sensor.pitch_uncertainty_um / instrument.sensor.pitch_um
     scale_um = instrument.optics.distance_um * math.hypot(wavelength, 2 * pitch)
     return math.hypot(instrument.optics.distance_uncertainty_um, scale_um)
+
+
+def build_mode(
+    config: Config,
+    calibrated: Calibrations,
+    pipeline: Pipeline,
+    drivers: Drivers,
+    sleep: Callable[[float], None],
+    outbox: Outbox,
+) -> Mode:
+    """The way of sampling that is configured, over these drivers; it finds and keeps its state in the outbox.
+
+    `sleep` may be cut short by raising.
+    """
+    from device.analysis.efficiency import DetectionEfficiency
+
+    instrument = calibrated.instrument
+    exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
+    efficiency = DetectionEfficiency.of(calibrated.figures("counts"))
+    flow_ml_min, monotonic = instrument.fluidics.flow_ml_min, drivers.time.monotonic
+    ports = (drivers.camera, drivers.lamp, drivers.pump)
+    if config.sampling.mode == "flow":
+        from device.sampling.flow import Flow
+        from device.sampling.flow_mode import FlowMode
+
+        flow = Flow(*ports, config.sampling.flow, exposure, flow_ml_min, monotonic=monotonic, sleep=sleep)
+        return FlowMode(flow, pipeline, instrument, efficiency)
+    from device.sampling.impactor import Impactor
+    from device.sampling.impactor_mode import MARKER, STATE_KEY, ImpactorMode
+
+    impactor = Impactor(
+        *ports,
+        config.sampling,
+        exposure,
+        flow_ml_min,
+        monotonic=monotonic,
+        sleep=sleep,
+        advance_window=drivers.advance_window if config.sampling.window_change == "automatic" else None,
+    )
+    return ImpactorMode(
+        impactor,
+        pipeline,
+        instrument,
+        config.sampling,
+        efficiency,
+        state=outbox.get_state(STATE_KEY),
+        keep=outbox.keep,
+        marker=outbox.folder / MARKER,
+    )
 
 
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:

@@ -89,6 +89,11 @@ class Calibrations:
     refused: tuple[str, ...]
     """One sentence each."""
 
+    def figures(self, procedure: Procedure) -> dict[str, tuple[float, float]]:
+        """Value and uncertainty by name, of all records in force for a procedure."""
+        found = [record.values for record in reversed(self.used) if record.procedure == procedure]
+        return {name: (q.value, q.uncertainty) for values in found for name, q in values.items()}
+
     def newest(self, procedure: Procedure) -> CalibrationRecord | None:
         """The record in force for a procedure."""
         return next((record for record in self.used if record.procedure == procedure), None)
@@ -159,7 +164,7 @@ def load_calibrations(folder: Path, instrument: Instrument, now: datetime | None
             used.append(record)
     used, contradictions = _agreeing(used)
     refused += contradictions
-    latest = [r for k, r in enumerate(used) if all(r.procedure != other.procedure for other in used[:k])]
+    latest = [r for k, r in enumerate(used) if all(_slot(r) != _slot(other) for other in used[:k])]
     measured = _applied(instrument, latest)
     joint = hashlib.sha256(" ".join(sorted(r.id for r in latest)).encode()).hexdigest()[:16] if latest else None
     return Calibrations(measured, joint, tuple(latest), tuple(refused))
@@ -189,6 +194,11 @@ def _agreeing(records: Sequence[CalibrationRecord]) -> tuple[list[CalibrationRec
         else:
             kept.append(record)
     return kept[::-1], refused
+
+
+def _slot(record: CalibrationRecord) -> tuple[str, ...]:
+    """What a newer record takes the place of: its procedure's; of `counts`, only that of the same size class."""
+    return (record.procedure, *sorted(record.values)) if record.procedure == "counts" else (record.procedure,)
 
 
 def _disagreement(record: CalibrationRecord, earlier: CalibrationRecord) -> str | None:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "twin": "render frames with known truth",
     "review": "crops kept for a person to look at: list, label, export",
     "models": "the model store",
+    "window": "tell the service that the impactor has a clean window",
     "schema": "the published schemas",
 }
 
@@ -32,7 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         importlib.import_module(f"device.commands.{name}").add_arguments(sub)
-        sub.add_argument("--config", metavar="FILE", help="configuration (default: the simulated bioaerosol sampler)")
+        sub.add_argument(
+            "--config",
+            metavar="FILE",
+            help="configuration file, or a packaged one: simulated-bioaerosol (default), simulated-flow",
+        )
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -127,11 +127,44 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """False: pump and exposure take no wall time (demonstrations, tests)."""
 
 
+class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bursts of frames of a stream, for mode = "flow"."""
+
+    frames_per_interval: Annotated[int, Meta(ge=3, le=1000)] = 12
+    """Frames of a burst; their median is its background, so that what sticks to the window isn't counted."""
+    frame_interval_s: Annotated[float, Meta(ge=0.001, le=600)] = 0.4
+    """Between frames. Shorter than the fastest layer takes through the field, nothing passes unseen; longer, each frame shows
+    more that is new."""
+    light: Literal["strobed", "continuous"] = "strobed"
+    """strobed: the lamp is on for each frame; continuous: through the burst."""
+    flush_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
+    """Pump on before the first frame, until the flow is steady."""
+
+
+class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When samples begin."""
+
+    kind: Literal["continuous", "interval", "cron", "sun"] = "continuous"
+    """continuous: one after the other; interval: every `every_s`; cron: `cron` in `zone`; sun: `sun` at a place."""
+    every_s: Annotated[float, Meta(ge=1, le=31_622_400)] = 3600.0
+    """For interval: from one beginning to the next, counted from the Unix epoch."""
+    cron: str = ""
+    """Minute, hour, day of month, month, day of week: "*/30 6-20 * * *"."""
+    zone: str = "UTC"
+    """Time zone of `cron` and of what is shown, e.g. "Europe/Berlin"."""
+    sun: list[str] = []
+    """E.g. "sunrise", "sunset-30min", "sunrise+90min"."""
+    latitude_degrees: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """Of the box, north positive."""
+    longitude_degrees: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """Of the box, east positive."""
+
+
 class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
-    mode: Literal["impactor"] = "impactor"
-    """impactor: air onto a sticky window, frames before and after."""
+    mode: Literal["impactor", "flow"] = "impactor"
+    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel."""
     sample_volume_l: Positive = 13.0
     """Air per interval."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
@@ -140,8 +173,14 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Wait between intervals."""
     window_intervals: Annotated[int, Meta(ge=1, le=10000)] = 12
     """Intervals after which the window is full and advanced."""
+    window_most_hidden: Annotated[float, Meta(gt=0, le=0.9)] = 0.2
+    """Share of the landing particles that may fall on others: beyond it the window is full, too."""
+    window_change: Literal["automatic", "person"] = "automatic"
+    """automatic: the instrument advances its window; person: it asks for a clean one and goes on (`holonode window changed`)."""
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
+    flow: FlowConfig = FlowConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
 
 class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,8 +268,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load_config(path: str | Path | None = None) -> Config:
-    """The configuration in a file, or the packaged preset; InputError where it is wrong."""
-    return load_toml(PRESET if path is None else Path(path).expanduser(), Config)
+    """The configuration in a file, or a packaged preset by name (default: PRESET); InputError where it is wrong."""
+    if path is None:
+        return load_toml(PRESET, Config)
+    named = PRESET.parent / f"{path}.toml"
+    return load_toml(named if named.parent == PRESET.parent and named.is_file() else Path(path).expanduser(), Config)
 
 
 def config_hash(config: Config) -> str:

@@ -105,6 +105,8 @@ class Fluidics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of the sampled particles that land in the field of view."""
     channel_height_um: NonNegative = 0.0
     """Depth of the channel along the optical axis (flow)."""
+    channel_width_um: NonNegative = 0.0
+    """Width of the channel across the flow, along the rows; 0: as wide as the field of view."""
 
 
 class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,12 +137,15 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def id(self) -> str:
         """Content id: the first 16 hex digits of the SHA-256 of the canonical JSON.
 
-        Aberrations count where there are any, so that an instrument file without them keeps the id it had before there were.
+        Aberrations and a channel's width count where they are given, so that an instrument file without them keeps the id it
+        had before there were.
         """
         tree = msgspec.to_builtins(self)
         if not self.optics.aberrations_rad:
             for key in ("aberrations_rad", "pupil_radius_per_um"):
                 del tree["optics"][key]
+        if not self.fluidics.channel_width_um:
+            del tree["fluidics"]["channel_width_um"]
         return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()[:16]
 
 

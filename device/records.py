@@ -23,6 +23,7 @@ __all__ = [
     "Consistency",
     "Count",
     "Detection",
+    "Efficiency",
     "Event",
     "FrameCounts",
     "Interval",
@@ -181,6 +182,14 @@ class Concentration(Struct, frozen=True):
     unit: Literal["m^-3", "L^-1", "mL^-1"]
 
 
+class Efficiency(Struct, frozen=True):
+    """Share of the particles that were counted."""
+
+    value: float
+    uncertainty: float
+    """One standard deviation."""
+
+
 class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was looked at and what was seen over a span of time: `holonode.interval/1`."""
 
@@ -197,7 +206,8 @@ class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     frames: FrameCounts
     counts: dict[str, Count]
     concentration: dict[str, Concentration]
-    detection_efficiency: dict[str, float] = {}
+    detection_efficiency: dict[str, Efficiency] = {}
+    """By label, as the concentrations are corrected for it; empty where it was not measured."""
     calibration_id: str | None
     config_hash: str
     pipeline_id: str

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ import msgspec
 import numpy as np
 
 from device import __version__
-from device.analysis.background import normalise
-from device.analysis.crops import ParticleCrop, classifier_crops
-from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Origin, Volume, detection_records, interval_record
-from device.app import Drivers, build_drivers, build_pipeline, calibrations, model_store
+from device.analysis.crops import ParticleCrop
+from device.analysis.pipeline import Pipeline
+from device.analysis.report import Origin, detection_records, interval_record
+from device.app import Drivers, build_drivers, build_mode, build_pipeline, calibrations, model_store
+from device.calibration import Calibrations
 from device.config import Config, config_hash
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
-from device.frames import Exposure, Hologram
+from device.frames import Clock
 from device.identifiers import record_ulid
 from device.inference.interpreter import runtime_name
 from device.instrument import Instrument, load_instrument
@@ -33,8 +33,11 @@ from device.messaging.broker import OwnBroker
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.messaging.topics import Topics
-from device.records import Detection, Event, FrameCounts, Interval, iso_time
-from device.sampling.impactor import Impactor, Sample
+from device.records import Detection, Event, Interval, iso_time
+from device.sampling.findings import Findings
+from device.sampling.schedule import schedule_of
+from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
+from device.sampling.wakes import Wakes
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -46,6 +49,7 @@ log = logging.getLogger("holonode")
 STATS_EVERY_S = 60.0
 # A camera that is back is used again within this.
 _LONGEST_PAUSE_S = 10.0
+_PER = {"m^-3": "m^3", "L^-1": "L", "mL^-1": "mL"}
 
 
 class _StopError(Exception):
@@ -107,7 +111,7 @@ class Service:
             self._greet(outbox)
             link.start()
             try:
-                self._loop(instrument, pipeline, origin, drivers, outbox, link)
+                self._loop(calibrated, pipeline, origin, drivers, outbox, link)
             finally:
                 drivers.close()
                 link.stop()
@@ -178,31 +182,23 @@ class Service:
         )
 
     def _loop(
-        self, instrument: Instrument, pipeline: Pipeline, origin: Origin, drivers: Drivers, outbox: Outbox, link: MqttLink
+        self, calibrated: Calibrations, pipeline: Pipeline, origin: Origin, drivers: Drivers, outbox: Outbox, link: MqttLink
     ) -> None:
         config = self._config
-        sampler = Impactor(
-            drivers.camera,
-            drivers.lamp,
-            drivers.pump,
-            config.sampling,
-            Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma),
-            instrument.fluidics.flow_ml_min,
-            monotonic=drivers.time.monotonic,
-            sleep=self._sleeper(drivers),
-            advance_window=drivers.advance_window,
-        )
+        mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
+        wakes = self._wakes(drivers, outbox)
         pause_s = 1.0
         drivers.camera.start()
         while not self._stop.is_set():
             if config.sampling.max_intervals and self._tally.intervals >= config.sampling.max_intervals:
                 return
-            started = datetime.now(UTC)
             try:
-                sample = sampler.take()
-                if sample is None:
+                state = {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
+                started = datetime.now(UTC)
+                found = mode.take()
+                if found is None:
                     return
-                self._keep(instrument, pipeline, origin, sample, started, outbox)
+                self._keep(origin, found, started, outbox, state)
                 pause_s = 1.0
             except _StopError:
                 return
@@ -233,74 +229,85 @@ class Service:
 
         return sleep
 
+    def _wakes(self, drivers: Drivers, outbox: Outbox) -> Wakes | None:
+        """The schedule, where there is one; what it missed while the box was off is told."""
+        schedule = schedule_of(self._config.sampling.schedule)
+        if schedule is None:
+            return None
+        simulated = self._config.camera.driver == "twin" and not self._config.twin.realtime
+        wakes = Wakes(schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._sleeper(drivers), simulated=simulated)
+        if missed := wakes.missed():
+            message = f"{missed} samples of the schedule were missed since {wakes.last}"
+            self._say(message)
+            self._event(outbox, "samples_missed", "warning", message, value=float(missed))
+        return wakes
+
     def _keep(
-        self, instrument: Instrument, pipeline: Pipeline, origin: Origin, sample: Sample, started: datetime, outbox: Outbox
+        self, origin: Origin, found: Findings, started: datetime, outbox: Outbox, state: dict[str, str] | None = None
     ) -> None:
-        """Analyse one sample and commit what it held."""
-        hologram = _hologram(instrument, sample)
-        analysis = pipeline.analyse(hologram)
+        """Commit what one interval held, with the state that the next start needs."""
         interval_id = record_ulid(started, origin.device_id, origin.spool_id, outbox.next_seq, "interval")
-        volume_m3 = sample.volume_ml * 1e-6 * instrument.fluidics.collection_fraction
-        volume = Volume(volume_m3, instrument.fluidics.flow_relative_uncertainty, "m^-3")
 
         def build(first: int) -> list[Any]:
-            detections = detection_records(origin, hologram, analysis, first, interval_id)
+            detections: list[Detection] = []
+            for frame in found.frames:
+                seq = first + len(detections)
+                detections += detection_records(origin, frame.hologram, frame.analysis, seq, interval_id)
             interval = interval_record(
                 origin,
                 seq=first + len(detections),
                 interval_id=interval_id,
                 span=(started, datetime.now(UTC)),
-                clock=hologram.clock,
-                frames=FrameCounts(captured=1, analysed=int(analysis.analysed), dropped=int(not analysis.analysed)),
+                clock=found.frames[-1].hologram.clock if found.frames else Clock(),
+                frames=found.taken,
                 labels=[d.label for d in detections],
-                volume=volume,
-                dead_time_s=sample.dead_time_s,
-                unexplained=analysis.unexplained,
+                sizes_um=[d.esd_um for d in detections],
+                volume=found.volume if found.volume.value > 0 else None,
+                losses=found.losses,
+                dead_time_s=found.dead_time_s,
+                unexplained=found.unexplained,
+                suspect=found.suspect,
             )
             return [*detections, interval]
 
-        records = outbox.commit(build, {"last_interval": interval_id})
+        records = outbox.commit(build, {"last_interval": interval_id, **found.state, **(state or {})})
         outbox.prune()
-        self._set_aside([r for r in records if isinstance(r, Detection)], analysis, instrument)
+        self._set_aside([r for r in records if isinstance(r, Detection)], [c for frame in found.frames for c in frame.crops])
+        for notice in found.notices:
+            self._say(notice.message)
+            self._event(outbox, notice.code, notice.severity, notice.message, notice.value, notice.unit)
         interval = records[-1]
         if isinstance(interval, Interval):
-            self._tell(interval, analysis, sample)
+            self._tell(interval, found)
 
-    def _set_aside(self, detections: list[Detection], analysis: FrameAnalysis, instrument: Instrument) -> None:
+    def _set_aside(self, detections: list[Detection], crops: list[ParticleCrop]) -> None:
         """Crops that are worth a person's look, kept once their records are safe."""
-        if self._review is None or analysis.reconstruction is None:
+        if self._review is None or not crops:
             return
-        field, pitch_um = analysis.reconstruction.field, instrument.geometry.object_pitch_um
-        crops: list[ParticleCrop] = []
-
-        def cut(k: int) -> ParticleCrop:
-            if not crops:
-                crops.extend(classifier_crops(field, analysis.particles, pitch_um))
-            return crops[k]
-
         try:
-            self._review.offer(detections, cut)
+            self._review.offer(detections, crops.__getitem__)
         except Exception as error:  # noqa: BLE001  nothing that goes wrong here is worth an interval
             self._review.count_failure(error)
 
-    def _tell(self, interval: Interval, analysis: FrameAnalysis, sample: Sample) -> None:
+    def _tell(self, interval: Interval, found: Findings) -> None:
         self._tally.intervals += 1
-        self._tally.detections += len(analysis.particles)
-        self._tally.analysis_s = analysis.elapsed_s
-        if analysis.particles:
+        self._tally.detections += sum(len(frame.analysis.particles) for frame in found.frames)
+        self._tally.analysis_s = sum(frame.analysis.elapsed_s for frame in found.frames)
+        total, all_of_it = interval.counts["total"], interval.concentration.get("total")
+        if total.n:
             self._tally.last_detection = interval.ended_at
-        total, air = interval.counts["total"], interval.concentration.get("total")
-        if air is None:
-            self._say(f"{interval.ended_at[11:19]}Z  not analysed: {analysis.obstructed:.0%} of the field is blocked")
+        if all_of_it is None:
+            self._say(f"{interval.ended_at[11:19]}Z  not analysed: something too large to be a particle blocks the field")
             return
         seen = [
-            f"{label} {count.n} ({interval.concentration[label].low:.0f}-{interval.concentration[label].high:.0f})"
+            f"{label} {count.n} ({_figure(interval.concentration[label].low)}-{_figure(interval.concentration[label].high)})"
             for label, count in interval.counts.items()
             if count.n and label != "total"
         ]
         self._say(
-            f"{interval.ended_at[11:19]}Z  {sample.volume_ml / 1000:.2f} L of air, {total.n} particles ({total.low:.1f}-{total.high:.1f}): "
-            f"{air.value:.0f} per m^3 ({air.low:.0f}-{air.high:.0f})" + (";  " + ", ".join(seen) if seen else "")
+            f"{interval.ended_at[11:19]}Z  {found.sampled}, {total.n} particles ({total.low:.1f}-{total.high:.1f}): "
+            f"{_figure(all_of_it.value)} per {_PER[all_of_it.unit]} ({_figure(all_of_it.low)}-{_figure(all_of_it.high)})"
+            + (";  " + ", ".join(seen) if seen else "")
         )
 
     def _lost(self, error: HolonodeError, outbox: Outbox) -> None:
@@ -373,6 +380,10 @@ def _surroundings(drivers: Drivers) -> dict[str, float | None] | None:
     return {name: None if value is None else round(value, 2) for name, value in reading.items()}
 
 
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:
     """Where crops for review are kept; None where they are not."""
     if config.review.budget_mb == 0:
@@ -382,21 +393,4 @@ def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:
         round(config.review.budget_mb * 2**20),
         random_share=config.review.random_share,
         min_free_bytes=round(config.storage.min_free_mb * 2**20),
-    )
-
-
-def _hologram(instrument: Instrument, sample: Sample) -> Hologram:
-    """What changed on the window."""
-    sensor = instrument.sensor
-    # A recorded frame has its own depth and no pedestal that is known.
-    same = sample.after.bit_depth == sensor.bit_depth
-    ready = normalise(
-        sample.after.pixels.astype(np.float32),
-        sample.before.pixels.astype(np.float32),
-        dark_counts=sensor.dark_level_counts if same else 0.0,
-        white_counts=float(2**sample.after.bit_depth - 1),
-    )
-    frame = sample.after
-    return Hologram(
-        ready.intensity, replace(instrument.geometry), ready.noise, frame.captured_at, frame.clock, frame.index, frame.name
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from calibration.procedures.outcome import Outcome
@@ -15,17 +17,26 @@ _LEAST_COUNT = 100
 
 
 def measure_counts(
-    counted: int, *, volume_ml: float, concentration_per_ml: float, relative_uncertainty: float, background: float = 0.0
-) -> Outcome:
+    counted: int, *, volume_ml: float, concentration_per_ml: float, relative_uncertainty: float, background: float = 0.0,
+    size_class_um: Sequence[int] | None = None,
+) -> Outcome:  # fmt: skip
     """Share of the particles that were counted.
 
     Parameters: `counted` in all frames, `volume_ml` they looked through, the suspension's stated concentration and its
-    relative standard uncertainty (dilution included), and how many counts a blank gave. InputError for a volume or a
-    concentration that is none.
+    relative standard uncertainty (dilution included), how many counts a blank gave, and the least and largest diameter that
+    the figure holds for, in whole micrometres (None: any). InputError for a volume, a concentration or a size class that is none.
     """
     if volume_ml <= 0 or concentration_per_ml <= 0:
         raise InputError("nothing to count against", where="counts", expected="volume and concentration above 0",
                          got=f"{volume_ml:g} mL, {concentration_per_ml:g} per mL")  # fmt: skip
+    name = "detection_efficiency"
+    if size_class_um is not None:
+        low_um, high_um = size_class_um
+        if not 0 <= low_um < high_um:
+            raise InputError(
+                "no size lies in this class", where="counts", expected="0 <= low < high", got=f"{low_um} to {high_um} um"
+            )
+        name += f"_{low_um}_{high_um}_um"
     expected = volume_ml * concentration_per_ml
     efficiency = (counted - background) / expected
     interval = poisson_interval(counted)
@@ -36,5 +47,5 @@ def measure_counts(
         reasons.append(f"{counted} particles are too few ({_LEAST_COUNT} or more): take more frames")
     if not 0.3 <= efficiency <= 1.0 + 3 * uncertainty:
         reasons.append(f"an efficiency of {efficiency:.2f} can't be right: check dilution, volume and size limits")
-    values = {"detection_efficiency": Quantity(value=efficiency, uncertainty=uncertainty, unit="counted over present")}
+    values = {name: Quantity(value=efficiency, uncertainty=uncertainty, unit="counted over present")}
     return Outcome(values, {"expected": expected, "counted": float(counted)}, reasons)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from device.analysis.count import concentration, count_labels
+from device.analysis.count import ARTEFACTS, concentration, count_labels
+from device.analysis.efficiency import DetectionEfficiency, Recovered
+from device.analysis.overlap import Overlap
 from device.analysis.pipeline import FrameAnalysis
 from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
@@ -17,14 +19,16 @@ from device.records import (
     QARTOD_SUSPECT,
     ClockRecord,
     Concentration,
+    Count,
     Detection,
+    Efficiency,
     FrameCounts,
     Interval,
     Models,
     iso_time,
 )
 
-__all__ = ["Origin", "Volume", "detection_records", "interval_record"]
+__all__ = ["Losses", "Origin", "Volume", "detection_records", "interval_record"]
 
 _MISSED_SHARE = 0.05
 """Unexplained regions a detection: more of them, and a count may be further off than flow and volume make it."""
@@ -55,6 +59,16 @@ class Volume:
     """One standard deviation."""
     unit: Literal["m^-3", "mL^-1"]
     """Unit of the concentration."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a count misses."""
+
+    efficiency: DetectionEfficiency | None = None
+    """None: not measured, taken as 1."""
+    overlap: Overlap = field(default_factory=Overlap)
+    """Particles that hide behind others."""
 
 
 def detection_records(
@@ -112,24 +126,26 @@ def interval_record(
     clock: Clock,
     frames: FrameCounts,
     labels: Sequence[str],
+    sizes_um: Sequence[float] = (),
     volume: Volume | None = None,
+    losses: Losses | None = None,
     dead_time_s: float = 0.0,
     unexplained: int = 0,
+    suspect: bool = False,
 ) -> Interval:
     """What was looked at and what was seen; zeros included.
 
-    `unexplained` regions with fringes that no detection accounts for make the counts suspect where they are more than a
-    share of them.
+    `sizes_um` of the particles, one a label, are needed where `losses` depend on them. `unexplained` regions with fringes that no detection accounts for make the counts suspect where they are more than a
+    share of them; `suspect` says that something else speaks against them.
     """
     counts = count_labels(labels, origin.labels)
+    losses = losses or Losses()
     concentrations: dict[str, Concentration] = {}
+    efficiencies: dict[str, Efficiency] = {}
     if volume is not None and frames.analysed > 0:
-        concentrations = {
-            label: concentration(count, volume.value, volume.relative_uncertainty, volume.unit)
-            for label, count in counts.items()
-        }
+        concentrations, efficiencies = _concentrations(counts, labels, sizes_um, volume, losses)
     in_air = volume is not None and volume.unit == "m^-3"
-    searched = frames.analysed > 0 and frames.dropped == 0
+    searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded and not suspect
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,
@@ -146,8 +162,31 @@ def interval_record(
         frames=frames,
         counts=counts,
         concentration=concentrations,
+        detection_efficiency=efficiencies,
         calibration_id=origin.calibration_id,
         config_hash=origin.config_hash,
         pipeline_id=origin.pipeline_id,
         qc=QARTOD_PASS if searched and unexplained <= _MISSED_SHARE * len(labels) else QARTOD_SUSPECT,
     )
+
+
+def _counts_as(name: str, label: str) -> bool:
+    return name == label or (label == "total" and name not in ARTEFACTS)
+
+
+def _concentrations(
+    counts: dict[str, Count], labels: Sequence[str], sizes_um: Sequence[float], volume: Volume, losses: Losses
+) -> tuple[dict[str, Concentration], dict[str, Efficiency]]:
+    """Concentration by label, and the efficiency that is in it where one was measured."""
+    found: dict[str, Concentration] = {}
+    efficiencies: dict[str, Efficiency] = {}
+    for label, count in counts.items():
+        recovered = Recovered.of_perfect(count.n)
+        if losses.efficiency is not None:
+            named = zip(labels, sizes_um, strict=True)
+            recovered = losses.efficiency.recovered([size for name, size in named if _counts_as(name, label)])
+            efficiencies[label] = losses.efficiency.applied(count.n, recovered)
+        found[label] = concentration(
+            count, volume.value, volume.relative_uncertainty, volume.unit, recovered=recovered, overlap=losses.overlap
+        )
+    return found, efficiencies

@@ -9,6 +9,8 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, without touching hardware")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     parser.add_argument("--intervals", type=int, metavar="N", help="stop after N intervals (default: the configuration's)")
 
 
@@ -24,6 +26,8 @@ def execute(args: argparse.Namespace) -> int:
     from device.drivers.supervised_camera import CameraStuckError
     from device.service import Service
 
+    if args.dry_run:
+        return _dry_run(args)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     config = load_config(args.config)
     if args.intervals is not None:
@@ -35,3 +39,17 @@ def execute(args: argparse.Namespace) -> int:
         print(f"holonode run: {error}", file=sys.stderr, flush=True)
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    import json
+
+    from device.app import calibrations
+    from device.config import load_config
+    from device.instrument import load_instrument
+    from device.plan import plan_of
+
+    config = load_config(args.config)
+    plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))
+    print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+    return 0

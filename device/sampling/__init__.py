@@ -1,4 +1,8 @@
-"""How a sample is taken.
+"""How and when a sample is taken.
 
-impactor  air onto a sticky window: a frame before, a volume of air, a frame after
+impactor   air onto a sticky window: a frame before, a volume of air, a frame after (impactor_mode analyses, window keeps
+           what lies there)
+flow       bursts of frames of liquid in a channel (flow_mode counts every particle once in the volume that it swept)
+schedule   intervals, cron expressions, sun times; wakes waits for them
+findings   what an interval came to, whichever mode took it
 """

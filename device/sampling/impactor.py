@@ -15,6 +15,7 @@ from device.config import SamplingConfig
 from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
+from device.sampling.lit_frame import lit_frame
 
 __all__ = ["Impactor", "Phase", "Sample"]
 
@@ -53,7 +54,10 @@ class Sample:
 
 
 class Impactor:
-    """Takes samples, one after the other, on the same window until it is full."""
+    """Takes samples, one after the other, on the same window until it is full.
+
+    `advance_window` brings a clean one; None where a person has to: the window then goes on being sampled.
+    """
 
     def __init__(
         self,
@@ -66,11 +70,13 @@ class Impactor:
         *,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
-        advance_window: Callable[[], None],
+        advance_window: Callable[[], None] | None,
     ) -> None:
         self.phase = Phase.IDLE
         self.on_window = 0
         """Samples that lie on this window."""
+        self.full = False
+        """Whether the window is to be advanced before its samples are up."""
         self._camera, self._lamp, self._pump = camera, lamp, pump
         self._settings, self._exposure, self._flow_ml_min = settings, exposure, flow_ml_min
         self._monotonic, self._sleep, self._advance_window = monotonic, sleep, advance_window
@@ -89,11 +95,15 @@ class Impactor:
             self._abandon()
             raise
 
+    def renewed(self) -> None:
+        """There is a clean window."""
+        self._before, self.on_window, self.full = None, 0, False
+
     def _take(self) -> Sample | None:
         started_s = self._monotonic()
-        if self.on_window >= self._settings.window_intervals:
+        if self._advance_window is not None and (self.full or self.on_window >= self._settings.window_intervals):
             self._advance_window()
-            self._before, self.on_window = None, 0
+            self.renewed()
         before = self._before
         if before is None:
             self._move(Phase.BEFORE)
@@ -132,20 +142,7 @@ class Impactor:
         return self._pump.volume_ml() - at_start_ml, self._monotonic() - started_s
 
     def _frame(self) -> RawFrame | None:
-        """A frame under light that was acknowledged before it and is still the same after it."""
-        lit = self._lamp.set_current(self._exposure.lamp_current_ma, self._exposure.lamp_channel)
-        try:
-            frame = self._camera.capture(self._exposure, lit)
-            held = self._lamp.state
-        finally:
-            self._lamp.off()
-        if frame is not None and not (lit.is_on and held.is_on and held.current_ma == lit.current_ma):
-            raise HardwareError(
-                "the lamp's state during the frame isn't known", expected=f"{lit.current_ma:g} mA, acknowledged",
-                got=f"{held.current_ma:g} mA, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
-                remedy="The frame was not used. Check the lamp controller's cable and supply.",
-            )  # fmt: skip
-        return frame
+        return lit_frame(self._camera, self._lamp, self._exposure)
 
     def _move(self, phase: Phase) -> None:
         if phase not in _MOVES[self.phase]:

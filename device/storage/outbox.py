@@ -128,6 +128,10 @@ class Outbox:
             self.refused = 0
             return records
 
+    def keep(self, state: Mapping[str, str]) -> None:
+        """Keep state alone, as `commit` does."""
+        self.commit(lambda _: [], state)
+
     def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")

@@ -14,7 +14,10 @@ from device.optics.propagation import fringe_reach_px
 from device.twin.illumination import Illumination
 from device.twin.scene import Particle
 
-__all__ = ["lorenz_mie_wave"]
+__all__ = ["SPHERES", "lorenz_mie_wave"]
+
+SPHERES = frozenset({"bead", "bead-in-water", "bubble"})
+"""Morphologies that have an exact wave."""
 
 
 def lorenz_mie_wave(
@@ -32,9 +35,9 @@ def lorenz_mie_wave(
 
 
 def _add_sphere(total: NDArray[np.complex64], pitch_um: float, particle: Particle, light: Illumination) -> None:
-    if particle.label not in {"bead", "bead-in-water"}:
+    if particle.label not in SPHERES:
         raise InputError(
-            "only spheres have an exact wave", where="twin model lorenz-mie", expected="beads", got=particle.label,
+            "only spheres have an exact wave", where="twin model lorenz-mie", expected="beads and bubbles", got=particle.label,
             remedy="Use the model multislice for other shapes.",
         )  # fmt: skip
     middle = particle.volume.contrast.shape[0] // 2

@@ -1,7 +1,7 @@
-"""The simulated bioaerosol sampler: what lamp, pump and camera act on.
+"""The simulated instrument: what lamp, pump and camera act on.
 
-Particles arrive with the air the pump moves (Poisson, at the concentrations set), settle on the window at their own
-depths and stay there until the window is advanced.
+Particles arrive with what the pump moves (Poisson, at the concentrations set). In a sampler of air they settle on the window at
+their own depths and stay there until it is advanced; in a flow cytometer the water carries them through the field of view.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from device.duct_flow import duct_of
 from device.frames import Exposure, LampState
 from device.instrument import Instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
+from device.twin.channel import Channel
 from device.twin.environment import Environment
 from device.twin.forward import Model, scattered_wave
 from device.twin.illumination import Illumination
+from device.twin.mie_scattering import SPHERES
 from device.twin.scene import Particle, draw_particles
 from device.twin.sensor import SensorModel
 
@@ -49,10 +52,10 @@ class TwinWorld:
 
     instrument: Instrument
     concentration_per_m3: Mapping[str, float]
-    """Particles per cubic metre of air, by morphology."""
+    """Particles per cubic metre of air, or per litre of liquid, by morphology."""
     seed: int = 1
     truth_file: Path | None = None
-    """Every particle that lands, as JSON lines."""
+    """Every particle that lands, or of every frame every one that flows through it, as JSON lines."""
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     lamp: LampState = field(default_factory=lambda: LampState(0, 0.0, acknowledged=True))
@@ -79,6 +82,7 @@ class TwinWorld:
         self._moved_ml = 0.0
         self._other_lamp: Callable[[], LampState] | None = None
         self._other_volume_ml: Callable[[], float] | None = None
+        self._channel: Channel | None = None
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -112,7 +116,37 @@ class TwinWorld:
         self._pumping_since_s = now
         if moved_ml > 0:
             self._moved_ml += moved_ml
+            self._carry(moved_ml)
+
+    def _carry(self, moved_ml: float) -> None:
+        """What a volume brings: onto the window, or through the channel, which the first of it fills."""
+        if self.instrument.fluidics.kind != "flow":
             self._land(moved_ml * 1e-6 * self.instrument.fluidics.collection_fraction)
+            return
+        if self._channel is None:
+            pitch_um, distance_um = self.instrument.sensor.pitch_um, self.instrument.optics.distance_um
+            field_um = (self._shape[0] * pitch_um, self._shape[1] * pitch_um)
+            per_ml = {label: value / 1000 for label, value in self.concentration_per_m3.items()}
+            rng = np.random.default_rng([self.seed, 2])
+            self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng)
+        self._channel.advance(moved_ml)
+
+    def _flowing(self) -> NDArray[np.complex64] | float:
+        """The wave of what is in the channel at this moment; its truth is written for this frame."""
+        if self._channel is None:
+            return 0.0
+        bodies = self._channel.in_reach()
+        if self.truth_file is not None:
+            with self.truth_file.open("a", encoding="utf-8") as lines:
+                for number, particle in bodies:
+                    if self._in_field(particle):
+                        truth = {"frame": self.frames_taken - 1, "particle": number, **particle.truth()}
+                        lines.write(json.dumps(truth) + "\n")
+        return self._scattered([particle for _, particle in bodies])
+
+    def _in_field(self, particle: Particle) -> bool:
+        pitch_um = self.instrument.sensor.pitch_um
+        return 0 <= particle.x_um < self._shape[1] * pitch_um and 0 <= particle.y_um < self._shape[0] * pitch_um
 
     def _land(self, volume_m3: float) -> None:
         """Poisson arrivals from a volume of air."""
@@ -141,7 +175,13 @@ class TwinWorld:
     def _scattered(self, particles: list[Particle]) -> NDArray[np.complex64]:
         drift_um = self.environment.distance_drift_um
         moved = [replace(p, z_um=p.z_um + drift_um) for p in particles] if drift_um else particles
-        return scattered_wave(self._shape, self.instrument.sensor.pitch_um, moved, self._light, self.model)
+        if self.instrument.fluidics.kind != "flow":
+            return scattered_wave(self._shape, self.instrument.sensor.pitch_um, moved, self._light, self.model)
+        # In water a bubble or a bead is far from thin: spheres by their exact wave, whatever the others are drawn with.
+        spheres = [p for p in moved if p.label in SPHERES]
+        others = [p for p in moved if p.label not in SPHERES]
+        exact = scattered_wave(self._shape, self.instrument.sensor.pitch_um, spheres, self._light, "lorenz-mie")
+        return exact + scattered_wave(self._shape, self.instrument.sensor.pitch_um, others, self._light, self.model)
 
     def change(self, **changes: float) -> None:
         """Let the environment change by name (`temperature_c=40`); what lies on the window is seen anew."""
@@ -175,12 +215,18 @@ class TwinWorld:
         self.deposits.clear()
         self._wave[:] = 0
 
+    def _surroundings(self) -> Environment:
+        """The environment, with the speed that the pump gives to what flows."""
+        if self._channel is None or self._flow_ml_min == 0:
+            return self.environment
+        return replace(self.environment, flow_um_s=self._channel.duct.mean_travel_um(self._flow_ml_min / 60))
+
     def expose(self, exposure: Exposure) -> NDArray[np.uint16]:
         """One frame, uint16 [height, width], under the lamp's true state."""
         self._account()
         self.frames_taken += 1
-        around = self.environment
-        intensity = (np.abs(1 + self._wave) ** 2).astype(np.float32) * self._shade
+        around = self._surroundings()
+        intensity = (np.abs(1 + self._wave + self._flowing()) ** 2).astype(np.float32) * self._shade
         lamp = self._other_lamp() if self._other_lamp else self.lamp
         intensity = around.moved(intensity, self.instrument.sensor.pitch_um, lamp.lit_us(exposure.exposure_us))
         self.strobes += int(lamp.is_on and lamp.strobe_width_us > 0)

@@ -13,6 +13,7 @@ from calibration.procedures.dark import measure_dark
 from calibration.procedures.flat import measure_flat
 from calibration.procedures.ruling import measure_ruled_pitch
 from device.analysis.baseline import baseline
+from device.analysis.efficiency import DetectionEfficiency
 from device.calibration import CalibrationRecord, sealed
 from device.errors import InputError
 from device.health.optics import compare_optics
@@ -145,6 +146,17 @@ def test_counting_intervals_hold_the_true_efficiency_as_often_as_they_say() -> N
         efficiency = outcome.values["detection_efficiency"]
         held += abs(efficiency.value - 0.8) <= 1.96 * efficiency.uncertainty
     assert 0.92 <= held / 400 <= 0.98
+
+
+def test_an_efficiency_for_a_size_class_carries_it_in_its_name() -> None:
+    outcome = measure_counts(
+        400, volume_ml=1.0, concentration_per_ml=500, relative_uncertainty=0.02, size_class_um=(4, 8)
+    )  # fmt: skip
+    found = DetectionEfficiency.of({name: (q.value, q.uncertainty) for name, q in outcome.values.items()})
+    assert found is not None
+    assert (found.of_size(6.0).low_um, found.of_size(6.0).high_um, found.of_size(6.0).value) == (4, 8, 0.8)
+    with pytest.raises(InputError, match="no size lies"):
+        measure_counts(400, volume_ml=1.0, concentration_per_ml=500, relative_uncertainty=0.02, size_class_um=(8, 4))
 
 
 def test_too_few_counts_fail() -> None:

@@ -110,6 +110,22 @@ def test_the_newer_of_two_agreeing_records_counts(tmp_path: Path, instrument: In
     assert load_calibrations(tmp_path, instrument, NOW).instrument.optics.distance_um == 502.0
 
 
+def efficiency(name: str, value: float) -> dict[str, Quantity]:
+    return {name: Quantity(value=value, uncertainty=0.02, unit="counted over present")}
+
+
+def test_efficiencies_of_other_size_classes_hold_beside_each_other_and_the_newer_of_one_class_counts(
+    tmp_path: Path, instrument: Instrument
+) -> None:
+    small, large = "detection_efficiency_4_8_um", "detection_efficiency_8_16_um"
+    for days, values in ((9, efficiency(small, 0.5)), (5, efficiency(large, 0.9)), (1, efficiency(small, 0.6))):
+        write_record(
+            tmp_path, a_record(instrument, procedure="counts", made_at=NOW - timedelta(days=days), values=values)
+        )  # fmt: skip
+    figures = load_calibrations(tmp_path, instrument, NOW).figures("counts")
+    assert figures == {small: (0.6, 0.02), large: (0.9, 0.02)}
+
+
 def test_the_commissioning_record_is_the_first_one_even_when_expired(tmp_path: Path, instrument: Instrument) -> None:
     level = {"background_level": Quantity(value=0.5, uncertainty=0.01, unit="of full scale")}
     old = a_record(
