@@ -27,7 +27,18 @@ from tests.conftest import real_data_folder
 
 Field = NDArray[np.complexfloating]
 
-SUBSETS = [(8, 12, 16), (7, 11, 15), (9, 13, 17), (7, 10, 13, 16), (7, 9, 12, 15, 17), tuple(range(7, 15)), tuple(BEADS_MM)]
+SUBSETS = [
+    (8, 16),
+    (7, 12),
+    (10, 17),
+    (8, 12, 16),
+    (7, 11, 15),
+    (9, 13, 17),
+    (7, 10, 13, 16),
+    (7, 9, 12, 15, 17),
+    tuple(range(7, 15)),
+    tuple(BEADS_MM),
+]
 PLAIN_ITERATIONS = 20
 
 
