@@ -64,7 +64,6 @@ def test_what_lies_on_the_window_survives_a_restart_and_the_window_is_full_when_
 def test_power_lost_within_a_sample_is_known_at_the_next_start(folder: Path) -> None:
     mode, outbox, drivers = sampler(folder)
     taken(mode, outbox)
-    drivers.pump.close()
 
     def cut(_exposure: object, _lamp: object) -> None:
         raise HardwareError("power lost")
