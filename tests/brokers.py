@@ -68,6 +68,18 @@ class Broker:
             self._process.wait(10)
             self._process = None
 
+    def wait_until_saved(self, timeout_s: float = 30) -> None:
+        """Return once a save that began after this call is on disk: the second one that ends after it."""
+        store, called_ns, saves = self.folder / "mosquitto.db", time.time_ns(), set[int]()
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            with contextlib.suppress(FileNotFoundError):
+                saves.add(store.stat().st_mtime_ns)
+            if sum(saved_ns > called_ns for saved_ns in saves) >= 2:
+                return
+            time.sleep(0.05)
+        raise AssertionError((self.folder / "log").read_text())
+
 
 @contextlib.contextmanager
 def broker(folder: Path, *extra: str) -> Iterator[Broker]:

@@ -13,7 +13,7 @@ from device.errors import InputError
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.storage.outbox import Outbox
-from tests.brokers import Broker, Subscriber, broker
+from tests.brokers import Subscriber, broker
 from tests.unit.test_outbox import events
 
 INFO = Info(
@@ -65,26 +65,24 @@ def test_a_thousand_rows_go_out_in_order_while_more_are_committed(tmp_path: Path
 
 
 def test_after_the_broker_is_killed_and_back_nothing_is_missing(tmp_path: Path, outbox: Outbox) -> None:
-    running = Broker(tmp_path / "b")
-    running.start()
-    listener = Subscriber(running.port)
-    link = linked(outbox, running.url)
-    outbox.commit(events(50))
-    link.notify()
-    eventually(lambda: outbox.depth() == 0)
-    # Queued for the listener's session, and on disk, before the broker dies.
-    time.sleep(1.5)
-    running.stop(kill=True)
-    eventually(lambda: link.state is LinkState.LOST)
-    outbox.commit(events(50))
-    link.notify()
-    running.start()
-    eventually(lambda: outbox.depth() == 0)
-    link.stop()
-    found = seqs(listener, 3)
-    assert list(dict.fromkeys(found)) == list(range(1, 101))
-    listener.close()
-    running.stop()
+    with broker(tmp_path / "b") as running:
+        listener = Subscriber(running.port)
+        link = linked(outbox, running.url)
+        outbox.commit(events(50))
+        link.notify()
+        eventually(lambda: outbox.depth() == 0)
+        # Queued for the listener's session, and on disk, before the broker dies.
+        running.wait_until_saved()
+        running.stop(kill=True)
+        eventually(lambda: link.state is LinkState.LOST)
+        outbox.commit(events(50))
+        link.notify()
+        running.start()
+        eventually(lambda: outbox.depth() == 0)
+        link.stop()
+        found = seqs(listener, 3)
+        assert list(dict.fromkeys(found)) == list(range(1, 101))
+        listener.close()
 
 
 def test_a_publish_that_the_broker_denies_is_kept_and_told(tmp_path: Path, outbox: Outbox) -> None:
