@@ -101,7 +101,7 @@ bench-hidef: $(VENV)/.dev
 
 # a new instrument, eight frames; about an hour, needs the training extra
 bench-transfer: $(VENV)/.train
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.transfer
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.transfer --work runs/transfer
 
 # Hashes of every file of every package; no host names.
 lock: $(VENV)/bin/python
