@@ -91,6 +91,7 @@ bench-calibration: $(VENV)/.dev
 
 bench-sampler: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.sampler_truth
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.counting_twin --out runs/counting
 
 bench-hidef: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.hidef_quality
