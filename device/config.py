@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from device.errors import InputError
 from device.tomlfile import load_toml
 
 __all__ = ["PRESET", "Config", "config_hash", "load_config"]
@@ -271,8 +272,13 @@ def load_config(path: str | Path | None = None) -> Config:
     """The configuration in a file, or a packaged preset by name (default: PRESET); InputError where it is wrong."""
     if path is None:
         return load_toml(PRESET, Config)
-    named = PRESET.parent / f"{path}.toml"
-    return load_toml(named if named.parent == PRESET.parent and named.is_file() else Path(path).expanduser(), Config)
+    named, file = PRESET.parent / f"{path}.toml", Path(path).expanduser()
+    if named.parent == PRESET.parent and named.is_file():
+        return load_toml(named, Config)
+    if not file.exists():
+        presets = " | ".join(sorted(preset.stem for preset in PRESET.parent.glob("*.toml")))
+        raise InputError("there is no such configuration", where=path, expected=f"a file, or a preset by name: {presets}")
+    return load_toml(file, Config)
 
 
 def config_hash(config: Config) -> str:

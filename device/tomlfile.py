@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -57,10 +57,22 @@ def _explained(error: msgspec.ValidationError, path: Path, text: str, tree: dict
             f"key {missing.group(1)} is missing", where=where, expected=f"{'.'.join([*keys, missing.group(1)])} = ..."
         )
     expected, _, got = message.removeprefix("Expected ").partition(", got ")
+    if message.startswith("Invalid enum value"):
+        expected = _choices(kind, keys) or message
     value: Any = tree
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return InputError(f"bad value for {dotted}", where=where, expected=expected, got=got.strip("`") or repr(value))
+
+
+def _choices(kind: type[Struct], keys: list[str]) -> str:
+    """What the key at a place may be, where its type names it; else nothing."""
+    here: Any = kind
+    for key in keys:
+        if not (isinstance(here, type) and issubclass(here, Struct)):
+            return ""
+        here = {f.encode_name: f.type for f in msgspec.structs.fields(here)}.get(key)
+    return " | ".join(map(str, get_args(here))) if get_origin(here) is Literal else ""
 
 
 def _fields(kind: type[Struct], keys: list[str]) -> list[str]:

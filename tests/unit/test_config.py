@@ -36,7 +36,7 @@ def test_a_wrong_file_names_file_line_key_and_what_was_expected(tmp_path: Path, 
 
 
 def test_a_missing_or_binary_file_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="no such configuration"):
         load_config(tmp_path / "nothing.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
@@ -81,3 +81,15 @@ def test_an_instrument_without_a_sensor_says_so(tmp_path: Path) -> None:
     path.write_text('name = "x"\n')
     with pytest.raises(InputError, match="key sensor is missing"):
         load_instrument(str(path))
+
+
+def test_a_choice_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "box.toml"
+    path.write_text('[sampling]\nmode = "assay"\n')
+    with pytest.raises(InputError, match=r"sampling\.mode .*line 2.*expected impactor \| flow; got 'assay'"):
+        load_config(path)
+
+
+def test_a_configuration_that_is_not_there_is_answered_with_the_presets() -> None:
+    with pytest.raises(InputError, match=r"no such configuration.*simulated-bioaerosol \| simulated-flow"):
+        load_config("simulated-assay")
