@@ -6,6 +6,8 @@ and is kept only where it is no worse on crops that were held back.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -55,10 +57,13 @@ def labelled_crops(file: Path) -> Crops:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             images, labels, esd_um = arrays["images"], arrays["labels"].astype(str), arrays["esd_um"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy's own words for a file that is no archive advise to unpickle it.
+        known = isinstance(error, OSError | KeyError)
         raise InputError(
             "the labelled crops can't be read", where=file, expected="an .npz file with images, labels and esd_um",
-            got=str(error), remedy="`holonode review export --out FILE.npz` writes one.",
+            got=str(error) if known else "no archive of plain arrays, or a damaged one",
+            remedy="`holonode review export --out FILE.npz` writes one.",
         ) from error  # fmt: skip
     wanted = (CROP_PX, CROP_PX, len(CROP_CHANNELS))
     if images.shape[1:] != wanted:

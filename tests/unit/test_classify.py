@@ -151,3 +151,10 @@ def test_labelled_crops_that_cant_serve_are_refused(tmp_path: Path, count: int, 
         labelled_crops(exported(tmp_path / "a.npz", count, side))
     with pytest.raises(InputError, match="can't be read"):
         labelled_crops(tmp_path / "none.npz")
+
+
+def test_a_file_that_is_no_archive_is_refused_without_advice_to_unpickle_it(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"junk")
+    with pytest.raises(InputError, match="no archive of plain arrays") as told:
+        labelled_crops(tmp_path / "a.npz")
+    assert "pickle" not in str(told.value)
