@@ -5,6 +5,8 @@ frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
 config       the TOML configuration
+calibration  the sealed records that hold for an instrument    transfer   an instrument's own frames, on their way to models
+duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do
 tomlfile     strict TOML files with errors that name the line
 identifiers  ULIDs that can be made again
 schemas      JSON Schemas of all of these
