@@ -4,5 +4,6 @@ impactor   air onto a sticky window: a frame before, a volume of air, a frame af
            what lies there)
 flow       bursts of frames of liquid in a channel (flow_mode counts every particle once in the volume that it swept)
 schedule   intervals, cron expressions, sun times; wakes waits for them
+steps      moves that are allowed, and everything off
 findings   what an interval came to, whichever mode took it
 """

@@ -6,7 +6,6 @@ frames are analysed, so that no sample is lost to a slow processor; what stays i
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +16,7 @@ from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
 from device.sampling.lit_frame import captured, light_on, lit_frame
+from device.sampling.steps import all_off, moved
 
 __all__ = ["Burst", "Flow", "Phase"]
 
@@ -145,18 +145,8 @@ class Flow:
             )  # fmt: skip
 
     def _move(self, phase: Phase) -> None:
-        if phase not in _MOVES[self.phase]:
-            raise HardwareError(
-                "the sampler is out of step", expected=sorted(p.value for p in _MOVES[self.phase]), got=phase.value
-            )
-        self.phase = phase
+        self.phase = moved(_MOVES, self.phase, phase)
 
     def _abandon(self) -> None:
         self.phase = Phase.IDLE
-        # What failed is already on its way up; this only makes sure that nothing is left on.
-        try:
-            with contextlib.suppress(HardwareError):
-                self._pump.set_flow(0.0)
-        finally:
-            with contextlib.suppress(HardwareError):
-                self._lamp.off()
+        all_off(self._pump, self._lamp)

@@ -6,7 +6,6 @@ its state before the exposure and still holds it after.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +15,7 @@ from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
 from device.sampling.lit_frame import lit_frame
+from device.sampling.steps import all_off, moved
 
 __all__ = ["Impactor", "Phase", "Sample"]
 
@@ -145,18 +145,8 @@ class Impactor:
         return lit_frame(self._camera, self._lamp, self._exposure)
 
     def _move(self, phase: Phase) -> None:
-        if phase not in _MOVES[self.phase]:
-            raise HardwareError(
-                "the sampler is out of step", expected=sorted(p.value for p in _MOVES[self.phase]), got=phase.value
-            )
-        self.phase = phase
+        self.phase = moved(_MOVES, self.phase, phase)
 
     def _abandon(self) -> None:
         self.phase = Phase.IDLE
-        # What failed is already on its way up; this only makes sure that nothing is left on.
-        try:
-            with contextlib.suppress(HardwareError):
-                self._pump.set_flow(0.0)
-        finally:
-            with contextlib.suppress(HardwareError):
-                self._lamp.off()
+        all_off(self._pump, self._lamp)
