@@ -53,7 +53,9 @@ def test_intervals_come_out_of_the_simulated_instrument_through_the_real_protoco
     collected = load_instrument("bioaerosol-imx219-850nm").fluidics.collection_fraction
     assert interval["volume_m3"] == pytest.approx(2e-3 * collected, rel=0.01)
     assert interval["counts"]["total"]["n"] > 0
-    assert "controller doesn't answer" in event["message"]
+    # What finds the cable pulled depends on where in a sample it was.
+    found = ("controller doesn't answer", "pump didn't run through the sample", "lamp's state during the frame isn't known")
+    assert any(said in event["message"] for said in found)
 
 
 def test_a_service_that_ends_leaves_everything_off(tmp_path: Path, firmware: Firmware) -> None:
