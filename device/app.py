@@ -233,7 +233,23 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
 
         camera = ReplayCamera(list(config.camera.replay_inputs))
     lamp, pump, environment = _actuators(config, instrument, world)
+    _set_strobe(config, lamp)
     return Drivers(camera, lamp, pump, environment, Time(world.monotonic, world.sleep), world.advance_window)
+
+
+def _set_strobe(config: Config, lamp: Lamp) -> None:
+    """The pulse that lights each frame; InputError where it doesn't lie within the exposure."""
+    delay_us, width_us = config.lamp.strobe_delay_us, config.lamp.strobe_width_us
+    if not width_us:
+        return
+    if delay_us + width_us > config.camera.exposure_us:
+        lamp.close()
+        raise InputError(
+            "the strobe outlasts the exposure", where="lamp.strobe_width_us",
+            expected=f"delay and width of at most {config.camera.exposure_us:g} us together",
+            got=f"{delay_us:g} + {width_us:g} us", remedy="Shorten the strobe, or raise camera.exposure_us.",
+        )  # fmt: skip
+    lamp.set_strobe(delay_us, width_us)
 
 
 def _actuators(config: Config, instrument: Instrument, world: TwinWorld) -> tuple[Lamp, Pump, Environment]:

@@ -66,6 +66,10 @@ class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """twin: the simulated lamp; serial: the controller's."""
     current_ma: Annotated[float, Meta(ge=0, le=2000)] = 20.0
     """Current while exposing."""
+    strobe_width_us: Annotated[float, Meta(ge=0, le=16_000)] = 0.0
+    """Light only so long of each exposure, so that what moves stays sharp; 0: through all of it."""
+    strobe_delay_us: Annotated[float, Meta(ge=20, le=16_000)] = 20.0
+    """From the sensor's trigger to the light; with a rolling shutter, until every row is exposing."""
 
 
 class PumpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -120,9 +120,12 @@ def _flow(config: Config, instrument: Instrument) -> tuple[list[str], float, str
     swept_ml = duct.swept_ml(moved_ml, view.length_um, view.across_um)
     share = swept_ml / max(duct.swept_ml(moved_ml, math.inf, view.across_um), 1e-12)
     gapless = duct.fastest() * duct.mean_travel_um(moved_ml) <= view.length_um
+    lit_us = config.lamp.strobe_width_us or config.camera.exposure_us
+    blur_px = duct.fastest() * duct.mean_travel_um(flow_ml_min / 60 * lit_us * 1e-6) / instrument.geometry.object_pitch_um
     steps = [
         f"pump at {flow_ml_min:g} mL/min, {flow.flush_s:g} s to flush",
         f"{flow.frames_per_interval} frames, {flow.frame_interval_s:g} s apart, light {flow.light}, {config.camera.exposure_us:g} us",
+        f"lit for {lit_us:g} us of each: the fastest particles move {blur_px:.2g} px meanwhile",
         f"each shows {swept_ml * 1000:.3g} uL that is new: "
         + ("nothing passes unseen" if gapless else f"{1 - share:.0%} of what flows passes between frames"),
     ]
