@@ -30,7 +30,7 @@ class Check(Struct, frozen=True, kw_only=True):
     """One check of `health`; the worst of all wins."""
 
     name: str
-    status: Literal["ok", "warning", "failed"]
+    status: Literal["ok", "not evaluated", "warning", "failed"]
     value: float | str | None = None
     unit: str | None = None
     message: str = ""
