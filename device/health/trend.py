@@ -31,7 +31,7 @@ from device.analysis.theil_sen import Slope, theil_sen
 from device.messaging.payloads import Check
 from device.sampling.findings import Notice
 
-__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "Look", "OpticsTrend"]
+__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "Look", "OpticsTrend", "forgotten", "stored_checks"]
 
 _T = TypeVar("_T")
 
@@ -64,6 +64,8 @@ class _Figure:
     """Whether departures are shares of the baseline."""
     worse: Literal[-1, 0, 1] = 1
     """Side that is worse: 0 for both."""
+    creeps: bool = True
+    """Whether its days are followed: not where days differ by what flies."""
     first: int = 20
     """Values that make the baseline."""
     block: int = 5
@@ -79,6 +81,7 @@ FIGURES: Mapping[str, _Figure] = {
         True,
         -1,
         first=60,
+        creeps=False,
     ),
     "dirt": _Figure("background dirt", 0.03, "Clean window, channel and cover glass", first=5, block=3),
     "fringes": _Figure(
@@ -290,7 +293,7 @@ class OpticsTrend:
 
     def _creeps(self, name: str) -> bool:
         figure, slope = FIGURES[name], self.slope(name)
-        if slope is None or not slope.certain:
+        if not figure.creeps or slope is None or not slope.certain:
             return False
         moved = statistics.median(value for _, value in self._fortnight(name)[-3:])
         far, onwards = _badness(figure, moved) > figure.allowed / 2, slope.value * moved > 0
@@ -326,6 +329,17 @@ class OpticsTrend:
             name=figure.words, status="warning" if drifts else "ok", value=_rounded(series.last), unit=_unit(figure),
             message=self._words(name) + since, remedy=figure.remedy if drifts else "",
         )  # fmt: skip
+
+
+def stored_checks(get: Callable[[str], str | None]) -> list[Check]:
+    """Checks of what a store holds; none where it holds no trend."""
+    state = _read(get(STATE_KEY), _State)
+    return [] if state is None else OpticsTrend(get, state.key).checks()
+
+
+def forgotten() -> dict[str, str]:
+    """The store's state after which the baseline is taken anew."""
+    return {STATE_KEY: "", DAYS_KEY: ""}
 
 
 def _departure(figure: _Figure, value: float, base: float) -> float:

@@ -29,7 +29,7 @@ from device.messaging.payloads import Info, Status, to_payload
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
 
-__all__ = ["Address", "LinkState", "MqttLink", "parse_url"]
+__all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 WINDOW = 20
 """Rows in flight at a time: enough to hide the round trip, few enough to send again."""
@@ -113,7 +113,7 @@ class MqttLink:
         self._config, self._address, self._outbox, self._info = config, address, outbox, info
         self._topics = Topics(outbox.device_id)
         self._on_trouble, self._jitter = on_trouble, jitter
-        self._password = _password(config)
+        self._password = password_of(config)
         self._wake = threading.Event()
         self._answers: queue.SimpleQueue[tuple[int, ReasonCode]] = queue.SimpleQueue()
         self._in_flight: dict[int, int] = {}  # message id -> seq; the sender's thread alone touches it
@@ -307,7 +307,8 @@ class MqttLink:
         return msgspec.json.encode(record)
 
 
-def _password(config: MqttConfig) -> str | None:
+def password_of(config: MqttConfig) -> str | None:
+    """What the password file holds; None where there is none, InputError where it can't be read."""
     if not config.password_file:
         return None
     try:

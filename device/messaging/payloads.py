@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from device.records import iso_time
 
-__all__ = ["Check", "Info", "Status", "to_payload"]
+__all__ = ["Check", "Health", "Info", "Status", "to_payload"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -37,6 +38,24 @@ class Check(Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
+_ORDER = ("ok", "not evaluated", "warning", "failed")
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`health`, retained: the worst check wins."""
+
+    status: Literal["ok", "warning", "failed"]
+    at: str
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def of(cls, checks: Iterable[Check]) -> Health:
+        """From this moment's checks; what was not evaluated is no worse than ok."""
+        found = tuple(checks)
+        worst = max((check.status for check in found), key=_ORDER.index, default="ok")
+        return cls(status="ok" if worst == "not evaluated" else worst, at=iso_time(datetime.now(UTC)), checks=found)
+
+
 class Info(Struct, frozen=True, kw_only=True):
     """`info`, retained: what this box is."""
 
@@ -49,6 +68,8 @@ class Info(Struct, frozen=True, kw_only=True):
     pipeline_id: str
     config: dict[str, Any]
     config_hash: str
+    armed: dict[str, Any] | None = None
+    """By whom, when and with what it was armed; None: not armed."""
     schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
 
 

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -74,7 +75,7 @@ class StoreReader:
             "SELECT body FROM records WHERE kind = 'intervals' ORDER BY seq DESC LIMIT ?", (_LAST_INTERVALS,)
         )
         starts = [_started(row[0]) for row in bodies][::-1]
-        apart = [(b - a).total_seconds() for a, b in zip(starts, starts[1:], strict=False)]
+        apart = [(b - a).total_seconds() for a, b in pairwise(starts)]
         return History(intervals, _OVERHEAD * size / intervals, statistics.median(apart) if len(apart) > 1 else None)
 
 
