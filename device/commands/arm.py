@@ -76,7 +76,10 @@ def _held(config: Config, folder: Path) -> Iterator[tuple[Outbox, History | None
 
 def _looked(config: Config, outbox: Outbox, history: History | None, days: float) -> Preflight:
     """The preflight, with drivers of its own."""
+    from pathlib import Path
+
     from device.app import build_drivers, calibrations, model_store
+    from device.calibration import commissioning_record
     from device.clock import BoxClock
     from device.health.endurance import facts_of
     from device.health.preflight import preflight
@@ -95,7 +98,7 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
             days=days,
             clock=BoxClock().quality(),
             broker=lambda checks: _broker(config, outbox.folder, checks),
-            instrument_id=nominal.id,
+            commissioned=commissioning_record(Path(config.calibration.folder).expanduser(), nominal),
         )
     finally:
         drivers.close()

@@ -16,7 +16,7 @@ from device.messaging.payloads import Check
 from device.optics.autofocus import estimate_distance
 from device.sampling.lit_frame import lit_frame
 
-__all__ = ["View", "dead_camera", "focus_check", "light_checks", "view_dark", "view_lit"]
+__all__ = ["View", "failed_look", "focus_check", "light_checks", "view_dark", "view_lit"]
 
 _DARK = 0.02
 """Of full scale above the pedestal: a warm sensor's dark current stays below."""
@@ -142,38 +142,35 @@ def _level(on: float, lit: View) -> Check:
 
 
 def focus_check(before: RawFrame, after: RawFrame, instrument: Instrument) -> Check:
-    """Whether what landed between two frames, or sticks in the second, lies where the instrument looks."""
+    """Whether what came between two frames lies where the instrument looks; dirt on the sensor is in both and cancels."""
     optics = instrument.optics
-    for background, what in ((before.pixels.astype(np.float32), "what came"), (None, "what sticks")):
-        try:
-            seen = normalise(after.pixels.astype(np.float32), background, dark_counts=instrument.sensor.dark_level_counts)
-            if is_empty(seen.intensity, seen.noise):
-                continue
-            reach_um = max(0.4 * optics.distance_um, 2 * optics.depth_um)
-            found = estimate_distance(
-                seen.intensity, instrument.geometry, max(optics.distance_um - reach_um, 1.0), optics.distance_um + reach_um
-            )
-        except InputError:
-            continue
-        if not found.bracketed:
-            continue
-        off_um = abs(found.distance_um - optics.distance_um)
-        allowed_um = optics.depth_um + _OUT_OF_FOCUS_SIGMAS * float(
-            np.hypot(found.uncertainty_um, optics.distance_uncertainty_um)
-        )
-        good = off_um <= allowed_um
-        return Check(
-            name="focus", status="ok" if good else "warning", value=round(found.distance_um), unit="um",
-            message=f"{what} lies there (+- {found.uncertainty_um:.0f} um); particles are looked for at "
-            f"{optics.distance_um:.0f} +- {optics.depth_um:.0f} um",
-            remedy="" if good else "Seat window and spacer, then: holonode-calibrate distance",
-        )  # fmt: skip
-    return Check(name="focus", status="not evaluated", message="nothing to focus on")
-
-
-def dead_camera(error: HolonodeError) -> Check:
-    """What is said where no frame came."""
+    reach_um = max(0.4 * optics.distance_um, 2 * optics.depth_um)
+    background, dark = before.pixels.astype(np.float32), instrument.sensor.dark_level_counts
+    try:
+        seen = normalise(after.pixels.astype(np.float32), background, dark_counts=dark)
+        if is_empty(seen.intensity, seen.noise):
+            return Check(name="focus", status="not evaluated", message="nothing came to focus on")
+        low_um, high_um = max(optics.distance_um - reach_um, 1.0), optics.distance_um + reach_um
+        found = estimate_distance(seen.intensity, instrument.geometry, low_um, high_um)
+    except InputError as error:
+        return Check(name="focus", status="not evaluated", message=error.what)
+    allowed_um = optics.depth_um + _OUT_OF_FOCUS_SIGMAS * float(np.hypot(found.uncertainty_um, optics.distance_uncertainty_um))
+    good = found.bracketed and abs(found.distance_um - optics.distance_um) <= allowed_um
+    where = (
+        f"at {found.distance_um:.0f} +- {found.uncertainty_um:.0f} um"
+        if found.bracketed
+        else f"not from {low_um:.0f} to {high_um:.0f} um"
+    )
     return Check(
-        name="camera", status="failed", message=str(error),
-        remedy=error.remedy or "Check the camera's cable; stop whatever else uses it",
+        name="focus", status="ok" if good else "warning", value=round(found.distance_um), unit="um",
+        message=f"what came lies {where}; particles are looked for at {optics.distance_um:.0f} +- {optics.depth_um:.0f} um",
+        remedy="" if good else "Seat window and spacer, then: holonode-calibrate distance",
+    )  # fmt: skip
+
+
+def failed_look(error: HolonodeError) -> Check:
+    """What is said where lamp or camera failed."""
+    return Check(
+        name="lamp and camera", status="failed", message=str(error),
+        remedy=error.remedy or "Check the cables of camera and lamp; stop whatever else uses them",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from device.calibration import Calibrations
+from device.calibration import CalibrationRecord, Calibrations
 from device.config import Config, config_hash
 from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import HolonodeError
@@ -24,7 +24,8 @@ from device.health.armed import Armed
 from device.health.checks import model_checks, store_check
 from device.health.clock import clock_check
 from device.health.endurance import Facts, endurance_checks
-from device.health.light import dead_camera, focus_check, light_checks, view_dark, view_lit
+from device.health.light import failed_look, focus_check, light_checks, view_dark, view_lit
+from device.health.optics import compare_optics, look
 from device.health.pumping import pump_check
 from device.health.ranges import range_checks
 from device.health.surroundings import surroundings_checks
@@ -114,26 +115,26 @@ def preflight(
     days: float,
     clock: Clock,
     broker: Callable[[Sequence[Check]], Check],
+    commissioned: CalibrationRecord | None = None,
     now: datetime | None = None,
-    instrument_id: str | None = None,
 ) -> Preflight:
     """Every check; nothing is raised for what fails.
 
-    `broker` is given the checks before it and says whether messages get out; `instrument_id` is the nominal instrument's.
+    `broker` is given the checks before it and says whether messages get out; `commissioned` is the first `flat` record.
     """
     moment = now or datetime.now(UTC)
     plan, checks = _planned(config, calibrated, moment)
     if plan is not None:
         checks += range_checks(config, calibrated.instrument, plan, moment)
     if not any(check.status == "failed" for check in checks):
-        checks += _instrument_checks(config, calibrated, hands, sleep)
+        checks += _instrument_checks(config, calibrated, hands, sleep, commissioned)
     checks += surroundings_checks(hands.environment)
     checks += [clock_check(clock, wakes_by_it=config.sampling.schedule.kind in ("cron", "sun"))]
     checks += [*model_checks(config, store), store_check(config)]
     if plan is not None:
         checks += endurance_checks(config, calibrated, plan, facts, days, moment)
     checks.append(broker(checks))
-    return Preflight(tuple(checks), plan, days, config_hash(config), instrument_id or calibrated.instrument.id, calibrated.id)
+    return Preflight(tuple(checks), plan, days, config_hash(config), calibrated.instrument.id, calibrated.id)
 
 
 def _planned(config: Config, calibrated: Calibrations, now: datetime) -> tuple[Plan | None, list[Check]]:
@@ -145,7 +146,13 @@ def _planned(config: Config, calibrated: Calibrations, now: datetime) -> tuple[P
         ]
 
 
-def _instrument_checks(config: Config, calibrated: Calibrations, hands: Hands, sleep: Callable[[float], None]) -> list[Check]:
+def _instrument_checks(
+    config: Config,
+    calibrated: Calibrations,
+    hands: Hands,
+    sleep: Callable[[float], None],
+    commissioned: CalibrationRecord | None,
+) -> list[Check]:
     """Lamp, camera, pump and focus: a sample in small."""
     instrument = calibrated.instrument
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
@@ -155,6 +162,8 @@ def _instrument_checks(config: Config, calibrated: Calibrations, hands: Hands, s
         hands.camera.start()
         dark, lit = (view(hands.camera, hands.lamp, exposure) for view in (view_dark, view_lit))
         seen = light_checks(dark, lit, instrument)
+        if commissioned is not None:
+            seen += compare_optics(look(config, instrument, hands.camera, hands.lamp), commissioned)
         if flow_ml_min > 0:
             metered = config.pump.driver == "serial" and config.pump.meter_ml_per_pulse > 0
             pumped.append(pump_check(hands.pump, flow_ml_min, sleep, metered=metered))
@@ -163,4 +172,4 @@ def _instrument_checks(config: Config, calibrated: Calibrations, hands: Hands, s
         lights = not any(check.status == "failed" for check in seen)
         return [*seen, *pumped, *([focus_check(lit.frame, after.frame, instrument)] if lights else [])]
     except HolonodeError as error:
-        return [dead_camera(error), *pumped]
+        return [failed_look(error), *pumped]

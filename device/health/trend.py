@@ -183,6 +183,10 @@ class OpticsTrend:
         """Departure of each figure from its baseline, as of the last block; None where there is none yet."""
         return {name: _rounded(self._series(name).last) for name in FIGURES}
 
+    def drifting(self) -> dict[str, str]:
+        """Since when each figure drifts; empty text where it doesn't."""
+        return {name: self._series(name).drifting_since for name in FIGURES}
+
     def new_spots(self) -> int:
         """Places where something stuck since the baseline was taken."""
         return cv2.connectedComponents(self.new_map().astype(np.uint8), connectivity=8)[0] - 1

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
+from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -137,7 +138,7 @@ class MqttLink:
         """Rows are waiting."""
         self._wake.set()
 
-    def publish(self, leaf: str, payload: dict[str, Any], *, retain: bool = False, qos: int = 0) -> None:
+    def publish(self, leaf: str, payload: Struct | dict[str, Any], *, retain: bool = False, qos: int = 0) -> None:
         """Publish what isn't kept: stats, health. Dropped where there is no connection."""
         if self.state is LinkState.CONNECTED:
             self._client.publish(self._topics.of(leaf), to_payload(payload), qos=qos, retain=retain)

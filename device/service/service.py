@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from device.config import Config, config_hash
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, TransientError
+from device.health.armed import STATE_KEY as ARMED_KEY
+from device.health.armed import armed_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
 from device.messaging.link import LinkState, MqttLink, parse_url
@@ -28,6 +30,7 @@ from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
 from device.service.recorder import Recorder
+from device.service.vitals import Vitals
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -80,10 +83,12 @@ class Service:
                 calibrated.id,
                 labels,
             )
-            link = self._link(outbox, info_of(config, instrument, pipeline, origin))
+            armed = armed_of(outbox.get_state(ARMED_KEY))
+            link = self._link(outbox, info_of(config, instrument, pipeline, origin, armed))
             drivers = build_drivers(config, nominal)
             self._watch_camera(drivers.camera)
-            greet(config, self._broker, outbox, self._say)
+            self._vitals = Vitals(config, nominal, calibrated, outbox, drivers.environment)
+            greet(config, self._broker, outbox, armed, self._say)
             link.start()
             try:
                 mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
@@ -141,7 +146,8 @@ class Service:
                 found = mode.take()
                 if found is None:
                     return
-                recorder.interval(origin, found, started, state)
+                notices, kept = self._vitals.look(found, started)
+                recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), started, state | kept)
                 pause_s = 1.0
             except _StopError:
                 return
@@ -153,6 +159,7 @@ class Service:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             link.notify()
             self._publish_stats(link, outbox, drivers)
+            self._vitals.publish(link, time.monotonic())
             if sampling.pause_s:
                 try:
                     self._sleeper(drivers)(sampling.pause_s)
@@ -197,6 +204,7 @@ class Service:
                 **stats_of(self._recorder.tally, outbox, link, drivers.environment),
                 "review": asdict(self._review.counters) if self._review else None,
                 "camera": self._camera.stats if self._camera else None,
+                "optics": self._vitals.optics.values(),
             },
         )
 
