@@ -126,6 +126,8 @@ def _marks(relative: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 _PATCH_PX = 160
 """Around a particle: fringes of half the pixels' band at a distance of half a millimetre."""
+_ALONE_PX = 100
+"""To the next particle, along rows and columns: fringes of a neighbour are finer, the farther it is."""
 _MOST_PATCHES = 10
 _BANDS = ((0.25, 0.45), (0.6, 0.9))
 """Coarse and fine fringes, as shares of the finest that a patch holds."""
@@ -174,13 +176,17 @@ def sharpness(
 def _patches(
     shape: tuple[int, ...], particles: Sequence[Particle], geometry: Geometry
 ) -> list[tuple[tuple[int, int], Particle]]:
-    """First rows and columns of patches that lie in the frame, the largest particles first: their fringes are strongest."""
+    """First rows and columns of patches in the frame, around particles that lie alone; the largest, whose fringes are strongest,
+    first."""
     half, pitch_um = _PATCH_PX // 2, geometry.object_pitch_um
+    places = np.array([(p.y_um, p.x_um) for p in particles]).reshape(-1, 2) / pitch_um
     found: list[tuple[tuple[int, int], Particle]] = []
-    for particle in sorted(particles, key=lambda p: -p.esd_um):
-        row, column = round(particle.y_um / pitch_um) - half, round(particle.x_um / pitch_um) - half
-        if row >= 0 and column >= 0 and row + _PATCH_PX <= shape[0] and column + _PATCH_PX <= shape[1]:
-            found.append(((row, column), particle))
+    for k in sorted(range(len(particles)), key=lambda k: -particles[k].esd_um):
+        row, column = (round(float(at)) - half for at in places[k])
+        inside = row >= 0 and column >= 0 and row + _PATCH_PX <= shape[0] and column + _PATCH_PX <= shape[1]
+        near = np.abs(places - places[k]).max(axis=1) < _ALONE_PX
+        if inside and int(near.sum()) == 1:
+            found.append(((row, column), particles[k]))
     return found[:_MOST_PATCHES]
 
 

@@ -39,9 +39,9 @@ def theil_sen(x: Sequence[float], y: Sequence[float], sigmas: float = 2.576) -> 
     if n < 3:
         return None
     half = sigmas * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low, high = (len(slopes) - half) / 2, (len(slopes) + half) / 2
+    low, high = round((len(slopes) - half) / 2) - 1, round((len(slopes) + half) / 2)
     return Slope(
         float(np.median(slopes)),
-        float(slopes[math.floor(low)]) if low >= 0 else -math.inf,
-        float(slopes[math.ceil(high) - 1]) if math.ceil(high) <= len(slopes) else math.inf,
+        float(slopes[low]) if low >= 0 else -math.inf,
+        float(slopes[high]) if high < len(slopes) else math.inf,
     )

@@ -76,7 +76,7 @@ FIGURES: Mapping[str, _Figure] = {
     "saturated": _Figure("saturated share", 0.001, "Lower camera.exposure_us or lamp.current_ma; look for stray light"),
     "sharpness": _Figure(
         "sharpness",
-        0.25,
+        0.20,
         "Check that lamp, window and sensor sit tight and that the lamp is the right one",
         True,
         -1,
@@ -89,7 +89,7 @@ FIGURES: Mapping[str, _Figure] = {
     ),
     "stuck": _Figure("stuck particles", 0.02, "Rinse the channel or clean the window", first=5, block=3),
 }
-"""By name, as `stats` has them. Level: a tenth of the light. Sharpness: the mix of particles moves it by a fifth. Dirt, fringes:
+"""By name, as `stats` has them. Level: a tenth of the light. Sharpness: the mix of particles moves it by a tenth. Dirt, fringes:
 relative to the light. Stuck: share of the field's cells. The last three are seen on a clean window only."""
 
 

@@ -27,5 +27,7 @@ def divided(instrument: Instrument, frame: RawFrame, background: NDArray[np.floa
         )
     except InputError as error:
         # A lamp that died is no reason to stop: the box tells of it and tries again.
-        raise HardwareError(error.what, where=frame.name, expected=error.expected, got=error.got, remedy=error.remedy) from error
+        raise HardwareError(
+            error.what, where=frame.name, expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error
     return Hologram(ready.intensity, instrument.geometry, ready.noise, frame.captured_at, frame.clock, frame.index, frame.name)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,8 @@ __all__ = ["LONGEST_PAUSE_S", "Service"]
 STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
+_LONG_SLEEP_S = 5.0
+"""Before such a sleep there is time to say how things are; waiting for a wake is slept in slices."""
 
 
 class _StopError(Exception):
@@ -56,6 +59,7 @@ class Service:
         self._camera: SupervisedCamera | None = None
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
+        self._pulse: Callable[[], None] = lambda: None
 
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
@@ -134,6 +138,7 @@ class Service:
 
     def _loop(self, origin: Origin, mode: Mode, drivers: Drivers, outbox: Outbox, link: MqttLink) -> None:
         sampling, recorder = self._config.sampling, self._recorder
+        self._pulse = partial(self._tell, link, outbox, drivers)
         wakes = self._wakes(drivers, outbox)
         pause_s = 1.0
         drivers.camera.start()
@@ -158,8 +163,7 @@ class Service:
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             link.notify()
-            self._publish_stats(link, outbox, drivers)
-            self._vitals.publish(link, time.monotonic())
+            self._pulse()
             if sampling.pause_s:
                 try:
                     self._sleeper(drivers)(sampling.pause_s)
@@ -170,6 +174,8 @@ class Service:
         """The drivers' sleep, cut short when the service is to stop."""
 
         def sleep(seconds: float) -> None:
+            if seconds >= _LONG_SLEEP_S:
+                self._pulse()
             if not (self._config.twin.realtime or self._config.camera.driver != "twin"):
                 drivers.time.sleep(seconds)
             elif self._stop.wait(seconds):
@@ -191,6 +197,11 @@ class Service:
             self._say(message)
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
+
+    def _tell(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
+        """`stats` and `health`, where they are due."""
+        self._publish_stats(link, outbox, drivers)
+        self._vitals.publish(link, time.monotonic())
 
     def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
         now = time.monotonic()

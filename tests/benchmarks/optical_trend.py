@@ -45,7 +45,7 @@ class Noise:
     """Of the daily mean of the light, one standard deviation, remembered with 0.7 from day to day."""
     shot: float = 0.004
     """Of the light from frame to frame."""
-    particles: float = 0.16
+    particles: float = 0.22
     """Of the sharpness from frame to frame, as rendered."""
     season: float = 0.05
     """Of the sharpness by the mix of particles from day to day, remembered as the weather is."""
@@ -82,7 +82,7 @@ def told(seed: int, change: Change, noise: Noise = Noise(), days: int = DAYS) ->
             0.001 + now["fringes"] + abs(rng.normal(0, noise.fringes)),
             marks.reshape(GRID, GRID),
         )
-        seen = 0.56 * now["sharpness"] * (1 + season[hour // 24] + rng.normal(0, noise.particles))
+        seen = 0.45 * now["sharpness"] * (1 + season[hour // 24] + rng.normal(0, noise.particles))
         clean = hour % CLEAN_EVERY == 0
         for notice in trend.add(Look(figures, clean, float(seen)), START + timedelta(hours=hour)):
             if notice.code == "optics_drift":
