@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from device.analysis.background import normalise
-from device.analysis.locate import is_empty
 from device.drivers.ports import Camera, Lamp
 from device.errors import HardwareError, HolonodeError, InputError
 from device.frames import Exposure, RawFrame
@@ -27,6 +28,10 @@ _RIGHT = (0.10, 0.85)
 _MOST_SATURATED = 1e-3
 _PHOTODIODE_RISE_V = 0.02
 _OUT_OF_FOCUS_SIGMAS = 3.0
+_SEARCHED, _CANDIDATES, _WINDOW_PX = (0.4, 1.8), 24, 256
+"""Shares of the nominal distance: a narrower search takes the focus of a transparent particle, a lens, for its place."""
+_PART_PX, _LEAST_CONTRAST = 64, 3.0
+"""Of the noise, over a part of the frame: fainter fringes were found at the wrong distance on the twin."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +149,15 @@ def _level(on: float, lit: View) -> Check:
 def focus_check(before: RawFrame, after: RawFrame, instrument: Instrument) -> Check:
     """Whether what came between two frames lies where the instrument looks; dirt on the sensor is in both and cancels."""
     optics = instrument.optics
-    reach_um = max(0.4 * optics.distance_um, 2 * optics.depth_um)
+    low_um, high_um = (factor * optics.distance_um for factor in _SEARCHED)
     background, dark = before.pixels.astype(np.float32), instrument.sensor.dark_level_counts
     try:
         seen = normalise(after.pixels.astype(np.float32), background, dark_counts=dark)
-        if is_empty(seen.intensity, seen.noise):
-            return Check(name="focus", status="not evaluated", message="nothing came to focus on")
-        low_um, high_um = max(optics.distance_um - reach_um, 1.0), optics.distance_um + reach_um
-        found = estimate_distance(seen.intensity, instrument.geometry, low_um, high_um)
+        if _strongest_contrast(seen.intensity) < _LEAST_CONTRAST * seen.noise:
+            return Check(name="focus", status="not evaluated", message="nothing came that is strong enough to focus on")
+        found = estimate_distance(
+            seen.intensity, instrument.geometry, low_um, high_um, candidates=_CANDIDATES, window_px=_WINDOW_PX
+        )
     except InputError as error:
         return Check(name="focus", status="not evaluated", message=error.what)
     allowed_um = optics.depth_um + _OUT_OF_FOCUS_SIGMAS * float(np.hypot(found.uncertainty_um, optics.distance_uncertainty_um))
@@ -166,6 +172,12 @@ def focus_check(before: RawFrame, after: RawFrame, instrument: Instrument) -> Ch
         message=f"what came lies {where}; particles are looked for at {optics.distance_um:.0f} +- {optics.depth_um:.0f} um",
         remedy="" if good else "Seat window and spacer, then: holonode-calibrate distance",
     )  # fmt: skip
+
+
+def _strongest_contrast(intensity: NDArray[np.float32]) -> float:
+    """Standard deviation of the part of a hologram where it is highest."""
+    mean, squares = (cv2.blur(image, (_PART_PX, _PART_PX)) for image in (intensity, intensity * intensity))
+    return float(np.sqrt(max(float((squares - mean * mean).max()), 0.0)))
 
 
 def failed_look(error: HolonodeError) -> Check:

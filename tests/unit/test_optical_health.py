@@ -113,7 +113,9 @@ def sharp(seed: int, *, side_px: int = 512, apart_px: float = 240.0, label: str 
     spots_um = (np.arange(apart_px / 2, side_px, apart_px) + 1) * plain.sensor.pitch_um
     for y_um in spots_um:
         for x_um in spots_um:
-            drawn = draw_particle(world._rng, label, field_um=(1.0, 1.0), depth_um=(450.0, 550.0), voxel_um=plain.sensor.pitch_um)
+            drawn = draw_particle(
+                world._rng, label, field_um=(1.0, 1.0), depth_um=(450.0, 550.0), voxel_um=plain.sensor.pitch_um
+            )
             world.deposit([replace(drawn, x_um=float(x_um), y_um=float(y_um))])
     after = lit(world)
     ready = normalise(after.astype(np.float32), before.astype(np.float32), dark_counts=plain.sensor.dark_level_counts)
