@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _held(config: Config, folder: Path) -> Iterator[tuple[Outbox, History | None]]:
+def _held(config: Config, folder: Path) -> Generator[tuple[Outbox, History | None]]:
     """The store, so that no service starts meanwhile, and what its last intervals came to; InputError where a service runs."""
     from device.errors import InputError
     from device.storage.outbox import Outbox

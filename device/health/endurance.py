@@ -12,7 +12,7 @@ from pathlib import Path
 from device.calibration import Calibrations
 from device.config import Config
 from device.instrument import Instrument
-from device.messaging.payloads import Check
+from device.messaging.payloads import Check, CheckStatus
 from device.plan import Plan
 from device.sampling.impactor_mode import MARKER
 from device.sampling.impactor_mode import STATE_KEY as WINDOW_KEY
@@ -51,9 +51,9 @@ def lit_s_per_sample(config: Config) -> float:
     """How long the lamp is on in one sample."""
     exposure_s = config.camera.exposure_us * 1e-6 + _SWITCHING_S
     flow = config.sampling.flow
-    if config.sampling.mode == "impactor":
+    if config.sampling.mode != "flow":
         return exposure_s
-    if config.sampling.mode == "flow" and flow.light == "continuous":
+    if flow.light == "continuous":
         return (flow.frames_per_interval - 1) * flow.frame_interval_s + exposure_s
     return flow.frames_per_interval * exposure_s
 
@@ -170,8 +170,7 @@ def _calibration(calibrated: Calibrations, days: float, now: datetime) -> Check:
     )  # fmt: skip
 
 
-def _endures(name: str, left: float, message: str, status: str = "ok", remedy: str = "") -> Check:
+def _endures(name: str, left: float, message: str, status: CheckStatus = "ok", remedy: str = "") -> Check:
     days = round(left, 1) if math.isfinite(left) else None
-    return Check(
-        name=name, status=status, value=days, unit="days" if days is not None else None, message=message, remedy=remedy
-    )  # type: ignore[arg-type]
+    unit = "days" if days is not None else None
+    return Check(name=name, status=status, value=days, unit=unit, message=message, remedy=remedy)

@@ -170,7 +170,7 @@ def boot_check() -> Check:
         [systemctl, "show", _UNIT, "--property=LoadState,UnitFileState,WatchdogUSec,NRestarts"],
         capture_output=True, text=True, check=False, timeout=10,
     )  # fmt: skip
-    return unit_check(dict(line.partition("=")[::2] for line in asked.stdout.splitlines()))
+    return unit_check({key: value for key, _, value in (line.partition("=") for line in asked.stdout.splitlines())})
 
 
 def unit_check(properties: dict[str, str]) -> Check:

@@ -80,10 +80,10 @@ def light_checks(dark: View, lit: View, instrument: Instrument) -> list[Check]:
 def _lamp_off(off: float, dark: View) -> Check:
     if off <= _DARK:
         return Check(
-            name="lamp off", status="ok", value=round(off, 4), unit="of full scale", message="the camera sees the dark"
+            name="lamp off", status="ok", value=abs(round(off, 4)), unit="of full scale", message="the camera sees the dark"
         )
     return Check(
-        name="lamp off", status="failed", value=round(off, 4), unit="of full scale",
+        name="lamp off", status="failed", value=abs(round(off, 4)), unit="of full scale",
         message=f"the camera sees light though the lamp acknowledged that it is off{_says(dark)}",
         remedy="Keep daylight out; check the lamp's driver and its enable line",
     )  # fmt: skip

@@ -204,7 +204,7 @@ class OpticsTrend:
     def slope(self, name: str) -> Slope | None:
         """Change of a figure's departure per day over the last fortnight, with its 99 % interval; None before six days."""
         days = self._fortnight(name)
-        return theil_sen(*zip(*days, strict=True)) if len(days) >= _LEAST_CREEP_DAYS else None
+        return theil_sen([day for day, _ in days], [value for _, value in days]) if len(days) >= _LEAST_CREEP_DAYS else None
 
     def _fortnight(self, name: str) -> list[tuple[int, float]]:
         """Days and their mean departures, today's as far as it has come."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from device.records import iso_time
 
-__all__ = ["Check", "Health", "Info", "Status", "to_payload"]
+__all__ = ["Check", "CheckStatus", "Health", "Info", "Status", "to_payload"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -27,18 +27,18 @@ class Status(Struct, frozen=True, kw_only=True):
         return cls(status=status, since=iso_time(datetime.now(UTC)), boot_id=boot_id)
 
 
+CheckStatus = Literal["ok", "not evaluated", "warning", "failed"]
+
+
 class Check(Struct, frozen=True, kw_only=True):
     """One check of `health`; the worst of all wins."""
 
     name: str
-    status: Literal["ok", "not evaluated", "warning", "failed"]
+    status: CheckStatus
     value: float | str | None = None
     unit: str | None = None
     message: str = ""
     remedy: str = ""
-
-
-_ORDER = ("ok", "not evaluated", "warning", "failed")
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -52,8 +52,9 @@ class Health(Struct, frozen=True, kw_only=True):
     def of(cls, checks: Iterable[Check]) -> Health:
         """From this moment's checks; what was not evaluated is no worse than ok."""
         found = tuple(checks)
-        worst = max((check.status for check in found), key=_ORDER.index, default="ok")
-        return cls(status="ok" if worst == "not evaluated" else worst, at=iso_time(datetime.now(UTC)), checks=found)
+        seen = {check.status for check in found}
+        worst = "failed" if "failed" in seen else "warning" if "warning" in seen else "ok"
+        return cls(status=worst, at=iso_time(datetime.now(UTC)), checks=found)
 
 
 class Info(Struct, frozen=True, kw_only=True):

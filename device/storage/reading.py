@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import sqlite3
 import statistics
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -84,7 +84,7 @@ def _started(body: bytes) -> datetime:
 
 
 @contextlib.contextmanager
-def store_reader(folder: Path) -> Iterator[StoreReader | None]:
+def store_reader(folder: Path) -> Generator[StoreReader | None]:
     """The store in a folder; None where there is none, or a service has it. sqlite3.DatabaseError where it is damaged."""
     path = folder / "outbox.sqlite"
     if not path.is_file() or in_use(folder):

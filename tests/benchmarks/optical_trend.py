@@ -7,6 +7,7 @@ told below; no frames are rendered.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from device.analysis.optical_health import GRID, BackgroundFigures
+from device.analysis.optical_health import GRID, BackgroundFigures, background_figures
 from device.health.trend import FIGURES, Look, OpticsTrend
+from device.instrument import load_instrument
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 DAYS, CLEAN_EVERY = 30, 12
@@ -108,7 +110,21 @@ def report(boxes: int) -> None:
         )
 
 
+def cost(rounds: int = 20) -> None:
+    """Print what the figures of one frame take."""
+    sensor = load_instrument("bioaerosol-imx219-850nm").sensor
+    pixels = np.random.default_rng(0).poisson(330, (sensor.height_px, sensor.width_px)).astype(np.uint16)
+    background_figures(pixels, sensor)
+    started_s = time.perf_counter()
+    for _ in range(rounds):
+        background_figures(pixels, sensor)
+    print(
+        f"figures of a background of {pixels.size / 2**20:.0f} megapixel: {(time.perf_counter() - started_s) / rounds * 1e3:.1f} ms"
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boxes", type=int, default=200)
+    cost()
     report(parser.parse_args().boxes)
