@@ -74,7 +74,7 @@ class Vitals:
         ]
 
     def publish(self, link: MqttLink, now_s: float) -> None:
-        """`health`, retained: every five minutes, and at once where a check went another way."""
+        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back."""
         if link.state is not LinkState.CONNECTED:
             return
         drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
