@@ -1,0 +1,233 @@
+"""How far beads have clumped: clusters of a frame, their statistics over a field, and the growth over a time series.
+
+The number of beads in a cluster is the classifier's expectation where it knows beads, else the cluster's area over that of a
+single bead. Beads that meet at a constant rate make the mean cluster size, beads over clusters, grow linearly in time
+(Smoluchowski); the rise over the series leaves out what was clumped, or lay side by side, from the start. Uncertainties are by
+bootstrap over tiles of the field, the same tiles at every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from device.analysis.fragments import touching
+from device.records import Classification, Particle
+
+__all__ = [
+    "Cluster",
+    "Growth",
+    "Look",
+    "Piece",
+    "Statistics",
+    "bead_area_um2",
+    "clusters_of",
+    "growth",
+    "look_at",
+    "pieces_of",
+    "statistics",
+]
+
+BEAD_SIZES = {"bead": 1.0, "dimer": 2.0, "trimer": 3.0}
+"""Beads in a cluster by the classifier's name."""
+LARGER, _LEAST_LARGER = "cluster", 4.0
+"""Name of all larger ones, told apart by area."""
+TILES = 4
+"""Along each side of the field."""
+_NO_BEADS = ("dust", "unknown")
+_TOUCH_PX = 1.5
+"""Pieces nearer than this touch: their beads are of one cluster."""
+_DRAWS = 400
+
+
+class Piece(Struct, frozen=True, kw_only=True):
+    """A particle that the border of the frame doesn't cut."""
+
+    x_um: float
+    y_um: float
+    area_um2: float
+    label: str
+    probabilities: dict[str, float]
+    group: int
+    """The same number for pieces that touch."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Beads that touch; one or more."""
+
+    x_um: float
+    y_um: float
+    beads: float
+    """Expected number."""
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """What one time of a series showed, by tile of the field."""
+
+    elapsed_s: float
+    """Since the assay began."""
+    beads: list[float]
+    """Expected number in each tile."""
+    clusters: list[float]
+    """Single beads count as clusters of one."""
+    singles: list[float]
+    """Expected number of single beads."""
+    squares: list[float]
+    """Sum of squared cluster sizes."""
+    debris: int = 0
+    """Particles that are no beads."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How far the beads of a field have clumped; uncertainties are one standard deviation."""
+
+    beads: float
+    clusters: float
+    """Single beads included."""
+    share_clustered: float
+    """Of the beads that are not single."""
+    share_clustered_uncertainty: float
+    mean_size: float
+    """Beads over clusters."""
+    mean_size_uncertainty: float
+    weighted_mean_size: float
+    """Size of the cluster that a bead is in, mean over beads."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Rise of the mean cluster size over a series."""
+
+    bonds_per_bead: float
+    """Formed from the first look to the last, by a line through all looks."""
+    uncertainty: float
+    """One standard deviation."""
+    looks: int
+
+
+def bead_area_um2(areas_um2: Sequence[float] | NDArray[np.floating]) -> float:
+    """Area of a single bead: the half-sample mode of all clusters' areas, for singles are the commonest kind.
+
+    Source of the estimator: D. R. Bickel and R. Fruehwirth, Comput. Stat. Data Anal. 50, 3500 (2006),
+    doi:10.1016/j.csda.2005.07.011.
+    """
+    left = np.sort(np.asarray(areas_um2, float))
+    while len(left) > 3:
+        half = -(-len(left) // 2)
+        spans = left[half - 1 :] - left[: len(left) - half + 1]
+        start = int(np.argmin(spans))
+        left = left[start : start + half]
+    return float(np.median(left)) if len(left) else math.nan
+
+
+def pieces_of(particles: Sequence[Particle], names: Sequence[Classification], pitch_um: float) -> list[Piece]:
+    """What is known of every whole particle of a frame."""
+    whole = [k for k, p in enumerate(particles) if not p.features.get("touches_edge", 0.0)]
+    groups = touching([particles[k] for k in whole], _TOUCH_PX) if whole else []
+    group_of = {k: number for number, group in enumerate(groups) for k in group}
+    return [
+        Piece(
+            x_um=particles[k].x_um,
+            y_um=particles[k].y_um,
+            area_um2=float(particles[k].mask.sum()) * pitch_um**2,
+            label=names[k].label,
+            probabilities=names[k].probabilities,
+            group=group_of[n],
+        )
+        for n, k in enumerate(whole)
+    ]
+
+
+def clusters_of(pieces: Sequence[Piece]) -> tuple[list[Cluster], int]:
+    """The clusters of a frame, and how many pieces are no beads. Pieces that touch are one cluster."""
+    kept = [piece for piece in pieces if piece.label not in _NO_BEADS]
+    single = [piece.area_um2 for piece in kept if piece.label == "bead"]
+    one_um2 = bead_area_um2(single or [piece.area_um2 for piece in kept])
+    groups: dict[int, list[tuple[Piece, float]]] = {}
+    for piece in kept:
+        groups.setdefault(piece.group, []).append((piece, _beads(piece, piece.area_um2 / one_um2)))
+    clusters: list[Cluster] = []
+    for group in groups.values():
+        number = sum(beads for _, beads in group)
+        x_um, y_um = (
+            sum(beads * place for place, beads in ((getattr(p, axis), n) for p, n in group)) for axis in ("x_um", "y_um")
+        )
+        clusters.append(Cluster(x_um / number, y_um / number, number))
+    return clusters, len(pieces) - len(kept)
+
+
+def _beads(name: Piece, areas: float) -> float:
+    """Expected number of beads of one piece that is so many single beads large."""
+    known = {label: p for label, p in name.probabilities.items() if label in BEAD_SIZES or label == LARGER}
+    if "bead" not in known:
+        return max(float(round(areas)), 1.0)
+    sizes = {**BEAD_SIZES, LARGER: max(areas, _LEAST_LARGER)}
+    return sum(p * sizes[label] for label, p in known.items()) / max(sum(known.values()), 1e-9)
+
+
+def look_at(clusters: Sequence[Cluster], field_um: tuple[float, float], elapsed_s: float, debris: int = 0) -> Look:
+    """Clusters summed over the tiles of a field (height, width)."""
+    sums = np.zeros((4, TILES * TILES))
+    for cluster in clusters:
+        row, column = (
+            min(max(int(place / side * TILES), 0), TILES - 1)
+            for place, side in zip((cluster.y_um, cluster.x_um), field_um, strict=True)
+        )
+        single = min(max(2 - cluster.beads, 0.0), 1.0)
+        sums[:, row * TILES + column] += (cluster.beads, 1, single, cluster.beads**2)
+    beads, clusters_, singles, squares = ([round(float(v), 4) for v in part] for part in sums)
+    return Look(elapsed_s=elapsed_s, beads=beads, clusters=clusters_, singles=singles, squares=squares, debris=debris)
+
+
+def statistics(look: Look) -> Statistics | None:
+    """Of one look; None where it shows no beads."""
+    beads, clusters, singles = (np.array(part) for part in (look.beads, look.clusters, look.singles))
+    if beads.sum() <= 0:
+        return None
+    draws = _draws(len(beads))
+    drawn = np.maximum(draws @ beads, 1e-9)
+    shares, sizes = 1 - (draws @ singles) / drawn, drawn / np.maximum(draws @ clusters, 1e-9)
+    return Statistics(
+        beads=float(beads.sum()),
+        clusters=float(clusters.sum()),
+        share_clustered=float(1 - singles.sum() / beads.sum()),
+        share_clustered_uncertainty=float(shares.std()),
+        mean_size=float(beads.sum() / clusters.sum()),
+        mean_size_uncertainty=float(sizes.std()),
+        weighted_mean_size=float(sum(look.squares) / beads.sum()),
+    )
+
+
+def growth(looks: Sequence[Look]) -> Growth | None:
+    """Rise of the mean size over the looks; None where fewer than two show beads."""
+    seen = [look for look in looks if sum(look.beads) > 0]
+    if len(seen) < 2 or seen[-1].elapsed_s <= seen[0].elapsed_s:
+        return None
+    elapsed_s = np.array([look.elapsed_s for look in seen])
+    beads, clusters = np.array([look.beads for look in seen]), np.array([look.clusters for look in seen])
+    rise = float(_rise(elapsed_s, beads.sum(axis=1)[:, None], clusters.sum(axis=1)[:, None])[0])
+    draws = _draws(beads.shape[1])
+    drawn = _rise(elapsed_s, beads @ draws.T, clusters @ draws.T)
+    # No bond seen still leaves the Poisson scatter of the next one.
+    least = 1 / float(beads.sum(axis=1).mean())
+    return Growth(rise, max(float(drawn.std()), least), len(seen))
+
+
+def _rise(elapsed_s: NDArray[np.float64], beads: NDArray[np.float64], clusters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slope of the mean size [looks, draws] times the length of the series."""
+    sizes = beads / np.maximum(clusters, 1e-9)
+    away_s = elapsed_s - elapsed_s.mean()
+    return (away_s @ sizes) / float(away_s @ away_s) * float(elapsed_s[-1] - elapsed_s[0])
+
+
+def _draws(tiles: int) -> NDArray[np.float64]:
+    """How often each tile is drawn, float64 [draws, tiles]; always the same."""
+    rng = np.random.default_rng(tiles)
+    return rng.multinomial(tiles, [1 / tiles] * tiles, size=_DRAWS).astype(float)
