@@ -30,7 +30,7 @@ from device.drivers.twin import TwinLamp
 from device.drivers.v4l2_camera import V4l2Camera
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
-from device.service import _LONGEST_PAUSE_S
+from device.service.service import LONGEST_PAUSE_S
 from device.twin.world import TwinWorld
 from tests.fakes.picamera2 import Fault, Rig, module
 from tests.fakes.video_capture import VideoCapture
@@ -171,7 +171,7 @@ class Box:
                 if self.monotonic() - began_s > GIVE_UP_S:
                     raise
                 self.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _fault(kind: Kind, now_s: float, rng: np.random.Generator, *, real: bool) -> Fault:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from device import service as service_module
 from device.app import Drivers, Time, build_drivers
 from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
@@ -24,6 +23,7 @@ from device.health import checks
 from device.instrument import Instrument
 from device.records import Event, Interval, from_json
 from device.service import Service
+from device.service import service as service_module
 from device.storage.outbox import Outbox
 from device.twin.world import TwinWorld
 from tests.brokers import free_port
