@@ -205,26 +205,26 @@ def statistics(look: Look) -> Statistics | None:
     )
 
 
-def growth(looks: Sequence[Look]) -> Growth | None:
-    """Rise of the mean size over the looks; None where fewer than two show beads."""
+def growth(looks: Sequence[Look], duration_s: float) -> Growth | None:
+    """Rise of the mean size over a time, by the looks' line; None where fewer than two show beads."""
     seen = [look for look in looks if sum(look.beads) > 0]
     if len(seen) < 2 or seen[-1].elapsed_s <= seen[0].elapsed_s:
         return None
     elapsed_s = np.array([look.elapsed_s for look in seen])
     beads, clusters = np.array([look.beads for look in seen]), np.array([look.clusters for look in seen])
-    rise = float(_rise(elapsed_s, beads.sum(axis=1)[:, None], clusters.sum(axis=1)[:, None])[0])
+    rise = duration_s * float(_slope(elapsed_s, beads.sum(axis=1)[:, None], clusters.sum(axis=1)[:, None])[0])
     draws = _draws(beads.shape[1])
-    drawn = _rise(elapsed_s, beads @ draws.T, clusters @ draws.T)
+    drawn = duration_s * _slope(elapsed_s, beads @ draws.T, clusters @ draws.T)
     # No bond seen still leaves the Poisson scatter of the next one.
     least = 1 / float(beads.sum(axis=1).mean())
     return Growth(rise, max(float(drawn.std()), least), len(seen))
 
 
-def _rise(elapsed_s: NDArray[np.float64], beads: NDArray[np.float64], clusters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Slope of the mean size [looks, draws] times the length of the series."""
+def _slope(elapsed_s: NDArray[np.float64], beads: NDArray[np.float64], clusters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the mean size, per second, float64 [draws]; beads and clusters [looks, draws]."""
     sizes = beads / np.maximum(clusters, 1e-9)
     away_s = elapsed_s - elapsed_s.mean()
-    return (away_s @ sizes) / float(away_s @ away_s) * float(elapsed_s[-1] - elapsed_s[0])
+    return (away_s @ sizes) / float(away_s @ away_s)
 
 
 def _draws(tiles: int) -> NDArray[np.float64]:

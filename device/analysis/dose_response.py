@@ -136,7 +136,7 @@ class DoseResponse:
             return Dose(None, self.highest_per_ul, None, "above the range") if above else Dose(None, 0.0, 0.0, _BELOW)
         low, high = float(doses[inside[0]]), float(doses[inside[-1]])
         high_known = high if inside[-1] < len(doses) - 1 else None
-        if response <= self.limits().blank_response or best is None and response < self.parameters[0] + self.parameters[1]:
+        if response <= self.limits().blank_response:
             return Dose(None, 0.0, high_known, _BELOW)
         if best is None or best > self.highest_per_ul:
             return Dose(None, low, None, "above the range")

@@ -11,7 +11,7 @@ from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis
 from device.analysis.report import Losses, Volume
 from device.frames import Hologram
-from device.records import FrameCounts
+from device.records import Aggregation, DoseEstimate, FrameCounts
 
 __all__ = ["Findings", "LookedAt", "Mode", "Notice", "chosen"]
 
@@ -52,6 +52,8 @@ class Findings:
     suspect: bool = False
     """Whether something speaks against the counts."""
     notices: tuple[Notice, ...] = ()
+    aggregation: Aggregation | None = None
+    dose: DoseEstimate | None = None
     state: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What the next start must know, kept in the same commit as the records."""
 

@@ -23,12 +23,12 @@ class Sample:
 
     analyte_per_ul: float = 0.0
     """Dose: particles of the analyte, all of them caught by beads."""
-    beads_per_ul: float = 300.0
+    beads_per_ul: float = 200.0
     bead_um: float = 10.0
     """Diameter."""
     bead_contrast: float = 0.12
     """Silica in water."""
-    shear_per_s: float = 12.0
+    shear_per_s: float = 18.0
     """Of the rocked chamber."""
     background_sticking: float = 0.0015
     """Share of meetings that end in a bond without any analyte."""

@@ -55,12 +55,12 @@ class Conditions:
     """Of the floor, one standard deviation, from chamber to chamber."""
 
 
-FITTED = Conditions("exact waves", True, 11, Sample(beads_per_ul=200.0, shear_per_s=18.0), 20.0, 0.030, 100.0, 8.0)
+FITTED = Conditions("exact waves", True, 11, Sample(), 20.0, 0.030, 100.0, 8.0)
 SCORED = Conditions(
     "slices on a finer grid",
     False,
     23,
-    Sample(bead_um=10.15, bead_contrast=0.117, beads_per_ul=200.0, shear_per_s=18.0),
+    Sample(bead_um=10.15, bead_contrast=0.117),
     30.0,
     0.026,
     80.0,
