@@ -34,7 +34,7 @@ from device.twin.sensor import SensorModel
 
 FINER, PLANES, MARGIN_PX = 2, 4, 64
 LIGHT = Exposure(1500.0, lamp_current_ma=20.0)
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+THRESHOLDS = (0.1, 0.13, 0.16, 0.2, 0.25, 0.3)
 """Of |field - 1|, that the baseline may choose from."""
 FOCUSES = ("one bead's for all", "each bead's own")
 
@@ -163,7 +163,7 @@ def _single_bead_focus_um(hologram: Hologram, half_px: int = 64) -> float:
     """Focus of the loneliest bright object near the middle of the field."""
     geometry: Geometry = hologram.geometry
     magnitude = _magnitude(hologram, geometry.distance_um)
-    boxes, _ = _objects(magnitude, 0.6)
+    boxes, _ = _objects(magnitude, 0.25)
     places = np.array([[x + w / 2, y + h / 2] for x, y, w, h in boxes])
     size = magnitude.shape[0]
     inside = [k for k, p in enumerate(places) if (p > half_px).all() and (p < size - half_px).all()]
