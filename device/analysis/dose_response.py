@@ -232,18 +232,20 @@ def _scatter_of(doses: Real, seen: Real, parameters: Real) -> tuple[float, float
     mean = logistic(parameters, doses)
     squares, rise = (seen - mean) ** 2, np.maximum(mean - parameters[0], 0)
     blank = float(squares[doses == 0].sum() / max(int((doses == 0).sum()) - 1, 1))
-    typical = max(float(squares.mean()), 1e-18)
+    # Responses without any scatter have no likelihood: a millionth of their range is the least there is.
+    floor = (1e-6 * max(float(np.ptp(seen)), 1e-6)) ** 2
+    typical = max(float(squares.mean()), floor)
     slope = typical / max(float(rise.mean()), 1e-12)
 
     def unlikely(logs: Real) -> float:
-        variance = math.exp(logs[0]) + math.exp(logs[1]) * rise
+        variance = floor + np.exp(logs[0]) + np.exp(logs[1]) * rise
         return float(np.sum(np.log(variance) + squares / variance))
 
     found = scipy.optimize.minimize(
         unlikely, [math.log(max(blank, 1e-3 * typical)), math.log(slope)], method="Nelder-Mead", options={"xatol": 1e-3}
     )
     widening = len(seen) / max(len(seen) - 4, 1)
-    return widening * math.exp(found.x[0]), widening * math.exp(found.x[1])
+    return widening * (floor + float(np.exp(found.x[0]))), widening * float(np.exp(found.x[1]))
 
 
 def _jacobian(parameters: Real, doses: Real) -> Real:
