@@ -30,6 +30,7 @@ __all__ = [
     "growth",
     "look_at",
     "pieces_of",
+    "start_line",
     "statistics",
 ]
 
@@ -215,17 +216,17 @@ def growth(looks: Sequence[Look], duration_s: float) -> Growth | None:
         return None
     elapsed_s = np.array([look.elapsed_s for look in seen])
     beads, clusters = np.array([look.beads for look in seen]), np.array([look.clusters for look in seen])
-    rise = duration_s * float(_slope(elapsed_s, beads.sum(axis=1)[:, None], clusters.sum(axis=1)[:, None])[0])
+    sizes = beads.sum(axis=1) / clusters.sum(axis=1)
+    rise = duration_s * float(start_line(elapsed_s, sizes[:, None])[0])
     draws = _draws(beads.shape[1])
-    drawn = duration_s * _slope(elapsed_s, beads @ draws.T, clusters @ draws.T)
+    drawn = duration_s * start_line(elapsed_s, (beads @ draws.T) / np.maximum(clusters @ draws.T, 1e-9))
     # No bond seen still leaves the Poisson scatter of the next one.
     least = 1 / float(beads.sum(axis=1).mean())
     return Growth(rise, max(float(drawn.std()), least), len(seen))
 
 
-def _slope(elapsed_s: NDArray[np.float64], beads: NDArray[np.float64], clusters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the mean size, per second, float64 [draws]; beads and clusters [looks, draws]."""
-    sizes = beads / np.maximum(clusters, 1e-9)
+def start_line(elapsed_s: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Slopes per second of lines through mean sizes [looks, draws] that start where what lasts of the first look's clumps is."""
     start = 1 + _LASTING * (sizes[0] - 1)
     after_s = elapsed_s - elapsed_s[0]
     return (after_s @ (sizes - start)) / float(after_s @ after_s)

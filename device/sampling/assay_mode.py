@@ -90,6 +90,11 @@ class AssayMode:
         self.running = _from_state(state)
         self._resume()
 
+    @property
+    def under_way(self) -> bool:
+        """See `findings.Mode`."""
+        return self.running.phase == "running"
+
     def take(self) -> Findings | None:
         """See `findings.Mode`."""
         if self.running.phase == "filling":

@@ -61,6 +61,11 @@ class Findings:
 class Mode(Protocol):
     """A way of sampling."""
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the next interval goes on with what an earlier one began, and must not wait for a schedule or a pause."""
+        ...
+
     def take(self) -> Findings | None:
         """One interval; None where a recorded camera has no more frames. HardwareError where something failed."""
         ...

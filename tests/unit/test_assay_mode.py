@@ -14,7 +14,7 @@ import pytest
 from calibration.procedures.dose import measure_dose_response
 from device.analysis.pipeline import Pipeline
 from device.app import Drivers, build_drivers, build_mode, build_pipeline, model_store
-from device.calibration import Calibrations, CalibrationRecord
+from device.calibration import CalibrationRecord, Calibrations
 from device.config import Config, load_config
 from device.errors import HardwareError, InputError
 from device.plan import plan_of
@@ -97,7 +97,11 @@ def elapsed_s(found: Findings) -> float:
 
 
 def test_an_assay_looks_from_its_start_to_its_end_and_the_next_begins_in_a_fresh_chamber(box: Box) -> None:
-    looks = [box.take() for _ in range(5)]
+    looks, under_way = [], []
+    for _ in range(5):
+        looks.append(box.take())
+        under_way.append(box.mode.under_way)
+    assert under_way == [True, True, True, False, True]
     assert [round(elapsed_s(found)) for found in looks] == [0, 300, 600, 900, 0]
     assert [notice.code for found in looks for notice in found.notices] == ["assay_result"]
     assert "no response was calibrated" in looks[3].notices[0].message

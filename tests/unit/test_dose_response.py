@@ -43,7 +43,9 @@ def test_no_dose_responds_with_the_bottom_and_endless_dose_with_the_plateau() ->
 
 def test_a_fit_finds_the_curve_it_was_drawn_from() -> None:
     fitted = fit_dose_response(DOSES.tolist(), logistic(TRUE, DOSES).tolist())
-    assert fitted.response(np.array([0.0, 7.0, 33.0, 120.0])) == pytest.approx(logistic(TRUE, np.array([0.0, 7.0, 33.0, 120.0])), rel=1e-3)
+    assert fitted.response(np.array([0.0, 7.0, 33.0, 120.0])) == pytest.approx(
+        logistic(TRUE, np.array([0.0, 7.0, 33.0, 120.0])), rel=1e-3
+    )
 
 
 def test_intervals_of_fresh_assays_cover_their_dose_as_often_as_they_say() -> None:
@@ -142,7 +144,9 @@ def test_beads_that_dont_respond_fail_the_procedure() -> None:
     assert not outcome.passed
 
 
-@pytest.mark.parametrize("text", ["", "dose,answer\n1,2\n", "dose_per_ul,bonds_per_bead\n0,much\n", "dose_per_ul,bonds_per_bead\n0\n"])
+@pytest.mark.parametrize(
+    "text", ["", "dose,answer\n1,2\n", "dose_per_ul,bonds_per_bead\n0,much\n", "dose_per_ul,bonds_per_bead\n0\n"]
+)
 def test_a_table_without_known_doses_is_refused_or_empty(tmp_path: Path, text: str) -> None:
     table = tmp_path / "known.csv"
     table.write_text(text)
