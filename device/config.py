@@ -153,6 +153,8 @@ class AssayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """From the first look to the last, which tells the dose."""
     look_every_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
     """From one look to the next; each is an interval of its own."""
+    bead_um: Annotated[float, Meta(gt=0, le=100)] = 10.0
+    """Diameter of a bead: two whose middles lie farther apart only lie side by side."""
     fill_ml: Annotated[float, Meta(ge=0, le=100)] = 0.05
     """Pumped to bring the sample in; 0: a person fills the chamber before the start."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 5.0

@@ -208,7 +208,7 @@ class AssayMode:
     def _look(self, looked: LookedAt, hologram: Hologram, elapsed_s: float) -> Look:
         pitch_um, shape = hologram.geometry.object_pitch_um, hologram.intensity.shape
         pieces = pieces_of(looked.analysis.particles, looked.analysis.classifications, pitch_um)
-        clusters, debris = clusters_of(pieces)
+        clusters, debris = clusters_of(pieces, self._settings.assay.bead_um)
         return look_at(clusters, (shape[0] * pitch_um, shape[1] * pitch_um), elapsed_s, debris)
 
     def _volume(self) -> Volume:

@@ -50,6 +50,8 @@ SIDE_PX = 768
 TIMES_S = (0.0, 400.0, 800.0, 1200.0)
 LOW_PER_UL, HIGH_PER_UL = (0.0, 0.0, 5.0, 10.0, 20.0), (40.0, 80.0, 160.0)
 """Doses of one replicate, blanks twice; every other one has the high ones, too, which bind the curve and not the limits."""
+BEAD_UM = 10.0
+"""As the configuration says; the scored chambers' beads are a little larger."""
 AREAS = (1.3, 1.5, 1.8, 2.2)
 """Of single beads, from which the baseline may count an object as a cluster."""
 READINGS = ("share at the end", "change of the share", "growth by our line")
@@ -105,7 +107,7 @@ def ours(chamber: Chamber) -> float:
     """Bonds per bead, as the assay mode tells it."""
     looks = []
     for seen in chamber.looks:
-        clusters, debris = clusters_of(seen.pieces)
+        clusters, debris = clusters_of(seen.pieces, BEAD_UM)
         looks.append(look_at(clusters, FIELD_UM, seen.elapsed_s, debris))
     grown = growth(looks, TIMES_S[-1])
     return math.nan if grown is None else grown.bonds_per_bead

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,10 +104,25 @@ def test_clumps_are_beads_that_touch_and_dont_overlap_and_lie_flat() -> None:
             assert spread[2] == pytest.approx(0.0, abs=1e-9)
 
 
-def square(x_um: float, side_px: int, gap_um: float = 0.0) -> Particle:
-    left = round((x_um + gap_um) / 3)
-    mask = np.ones((side_px, side_px), bool)
-    return Particle(x_um, 300.0, 1000.0, 1.0, (left, 100, side_px, side_px), 1.0, 0.1, {"touches_edge": 0.0}, mask, mask + 0j)
+def patch(x_um: float, mask: np.ndarray) -> Particle:
+    box = (round(x_um / 3), 100, mask.shape[1], mask.shape[0])
+    return Particle(x_um, 300.0, 1000.0, 1.0, box, 1.0, 0.1, {"touches_edge": 0.0}, mask, (mask + 0j).astype(np.complex64) * 2)
+
+
+def square(x_um: float, side_px: int) -> Particle:
+    return patch(x_um, np.ones((side_px, side_px), bool))
+
+
+def two_blobs(x_um: float, apart_um: float) -> Particle:
+    """Two beads of 10 um on pixels of 3 um, their middles so far apart, as a blurred field shows them."""
+    y, x = np.mgrid[-9:10, -9:10] * 3.0
+    contrast = sum(np.exp(-((x - s * apart_um / 2) ** 2 + y**2) / (2 * 4.0**2)) for s in (-1, 1))
+    mask = contrast > 0.3
+    field = np.where(mask, 1 + contrast, 1).astype(np.complex64)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    whole = patch(x_um, mask[box])
+    return replace(whole, field_crop=field[box])
 
 
 PLAIN = Classification("particle", 1.0, {"particle": 1.0}, ("particle",))
@@ -118,24 +134,32 @@ def named(label: str) -> Classification:
 
 
 def test_without_a_classifier_area_tells_how_many_beads_a_cluster_holds() -> None:
-    particles = [square(300.0 * k, 4) for k in range(1, 8)] + [square(3000.0, 6), square(3300.0, 7)]
-    clusters, debris = clusters_of(pieces_of(particles, [PLAIN] * 9, 3.0))
+    particles = [square(300.0 * k, 4) for k in range(1, 8)] + [two_blobs(3000.0, 10.0), square(3300.0, 7)]
+    clusters, debris = clusters_of(pieces_of(particles, [PLAIN] * 9, 3.0), 10.0)
     assert [round(c.beads) for c in clusters] == [1] * 7 + [2, 3]
     assert debris == 0
 
 
+@pytest.mark.parametrize(("apart_um", "expected"), [(10.0, [2.0]), (13.0, [1.0, 1.0]), (15.0, [1.0, 1.0]), (3.0, [1.0])])
+def test_a_pair_is_bound_where_its_beads_lie_a_diameter_apart(apart_um: float, expected: list[float]) -> None:
+    clusters, _ = clusters_of(pieces_of([two_blobs(300.0, apart_um)], [named("dimer")], 3.0), 10.0)
+    assert [c.beads for c in clusters] == expected
+
+
 def test_a_classifier_names_small_clusters_and_leaves_debris_out() -> None:
     names = [named(label) for label in ("bead", "bead", "dimer", "trimer", "cluster", "dust", "unknown")]
-    particles = [square(300.0 * k, side) for k, side in enumerate((4, 4, 5, 6, 9, 6, 4), start=1)]
-    clusters, debris = clusters_of(pieces_of(particles, names, 3.0))
+    sides = [square(300.0 * k, side) for k, side in enumerate((4, 4, 5, 6, 9, 6, 4), start=1)]
+    particles = [*sides[:2], two_blobs(900.0, 10.0), *sides[3:]]
+    clusters, debris = clusters_of(pieces_of(particles, names, 3.0), 10.0)
     assert [c.beads for c in clusters] == pytest.approx([1, 1, 2, 3, 81 / 16])
     assert debris == 2
 
 
-def test_pieces_that_touch_are_one_cluster() -> None:
-    particles = [square(300.0, 4), square(312.0, 4), square(330.0, 4)]
-    clusters, _ = clusters_of(pieces_of(particles, [named("bead")] * 3, 3.0))
-    assert sorted(c.beads for c in clusters) == [1, 2]
+def test_pieces_that_touch_a_clump_are_of_it_and_beads_that_were_told_apart_are_not_bound() -> None:
+    particles = [square(300.0, 4), square(312.0, 4), square(600.0, 6), square(618.0, 4)]
+    names = [named("bead"), named("bead"), named("trimer"), named("bead")]
+    clusters, _ = clusters_of(pieces_of(particles, names, 3.0), 10.0)
+    assert sorted(c.beads for c in clusters) == [1, 1, 4]
 
 
 def test_what_the_border_cuts_is_left_out() -> None:
