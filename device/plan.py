@@ -93,6 +93,10 @@ def plan_of(config: Config, calibrated: Calibrations, now: datetime | None = Non
         )
     if sampling.mode == "assay" and not calibrated.figures("dose"):
         notes.append("no response was calibrated (`holonode-calibrate dose`): clumping is published, a dose isn't")
+    if sampling.mode == "assay" and not config.analysis.refine_iterations:
+        notes.append(
+            "analysis.refine_iterations = 0: beads that touch are told from those side by side by refined fields alone"
+        )
     rows = a_day * (_PARTICLES * _DETECTION_BYTES + _INTERVAL_BYTES)
     most = _KEPT_ROWS * _DETECTION_BYTES + config.review.budget_mb * 2**20
     return Plan(

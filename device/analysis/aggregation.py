@@ -49,8 +49,8 @@ elsewhere at the next look. A line through the looks begins above single beads b
 _PAIR = (1.5, 2.5)
 """Expected numbers of beads between which a piece looks like a pair."""
 _TOUCHING = (0.75, 0.97)
-"""Spacing of bound pairs, as measured, in diameters of a bead: blur fills the neck and makes it read a tenth short. Holds nine in ten
-bound pairs and a quarter of those that lie side by side (fitted set of `python -m tests.benchmarks.assay_twin`)."""
+"""Spacing of bound pairs in refined fields, in diameters of a bead: blur fills the neck and makes it read a tenth short. Holds nine in
+ten bound pairs and a quarter of those that lie side by side (fitted set of `python -m tests.benchmarks.assay_twin`)."""
 _DRAWS = 400
 
 

@@ -119,7 +119,7 @@ class DoseResponse:
         low, high = math.log(self.highest_per_ul * 1e-6), math.log(self.highest_per_ul)
         if beyond(high) <= 0 or beyond(low) >= 0:
             return Limits(blank, None)
-        return Limits(blank, math.exp(float(scipy.optimize.brentq(beyond, low, high))))
+        return Limits(blank, math.exp(float(scipy.optimize.root_scalar(beyond, bracket=(low, high)).root)))
 
     def dose(self, response: float, uncertainty: float = 0.0) -> Dose:
         """The dose behind a response, whose own uncertainty counts where it is more than the scatter of such assays."""
@@ -186,7 +186,7 @@ def fit_dose_response(doses_per_ul: Sequence[float], responses: Sequence[float])
         v0, v1 = _scatter_of(doses, seen, parameters)
         weights = 1 / np.sqrt(v0 + v1 * np.maximum(logistic(parameters, doses) - parameters[0], 0))
     slopes = _jacobian(parameters, doses) * weights[:, None]
-    covariance = np.linalg.pinv(slopes.T @ slopes)
+    covariance = np.asarray(np.linalg.pinv(slopes.T @ slopes), float)
     bottom, rise, log_ec50, log_slope = (float(p) for p in parameters)
     return DoseResponse((bottom, rise, log_ec50, log_slope), covariance, v0, v1, float(doses.max()), max(len(doses) - 4, 1))
 

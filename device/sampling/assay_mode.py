@@ -154,8 +154,9 @@ class AssayMode:
             frames = self._assay.empty()
             if frames is None:
                 return False
-            self._background = np.mean([frame.pixels for frame in frames], axis=0, dtype=np.float32)
-            save_array(self._file, self._background)
+            background = np.asarray(np.mean([frame.pixels for frame in frames], axis=0), np.float32)
+            save_array(self._file, background)
+            self._background = background
         self._keep({STATE_KEY: _to_state(Running(phase="filling"))})
         self.running = Running(phase="filling")
         self._assay.fill()

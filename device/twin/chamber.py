@@ -62,7 +62,7 @@ def joined(one: Clump, other: Clump, rng: np.random.Generator) -> Clump:
             break
     else:
         # Both are closed all around: end to end.
-        moved = turned + np.array([one.reach_um + other.reach_um, 0, 0])
+        moved = other.beads_um + np.array([one.reach_um + other.reach_um, 0, 0])
     beads_um = np.concatenate([one.beads_um, moved])
     return Clump(
         _at_rest(beads_um, rng),

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from calibration.assays import assay_response
 from calibration.procedures.dose import measure_dose_response
 from device.analysis.pipeline import Pipeline
 from device.app import Drivers, build_drivers, build_mode, build_pipeline, model_store
@@ -39,20 +40,23 @@ def configured(window_change: str = "automatic", **assay: object) -> Config:
 
 
 @cache
-def pipeline() -> Pipeline:
+def pipeline(refine_iterations: int = 0) -> Pipeline:
     config = configured()
-    return build_pipeline(model_store(config), config.analysis, small_assay_instrument(SIDE_PX).geometry)[0]
+    analysis = msgspec.structs.replace(config.analysis, refine_iterations=refine_iterations)
+    return build_pipeline(model_store(config), analysis, small_assay_instrument(SIDE_PX).geometry)[0]
 
 
 class Box:
     """A simulated biosensor that outlives its service."""
 
-    def __init__(self, folder: Path, config: Config | None = None, record: CalibrationRecord | None = None) -> None:
-        self.config, self.folder = config or configured(), folder
+    def __init__(
+        self, folder: Path, config: Config | None = None, record: CalibrationRecord | None = None, refine_iterations: int = 0
+    ) -> None:
+        self.config, self.folder, self._refine_iterations = config or configured(), folder, refine_iterations
         time = SimulatedTime()
         sample = Sample(analyte_per_ul=150.0, beads_per_ul=500.0, shear_per_s=10.0)
         self.world = TwinWorld(
-            small_assay_instrument(SIDE_PX), {}, monotonic=time.monotonic, sleep=time.sleep, model="thin", sample=sample
+            small_assay_instrument(SIDE_PX), {}, monotonic=time.monotonic, sleep=time.sleep, model="lorenz-mie", sample=sample
         )
         self.drivers: Drivers = build_drivers(self.config, self.world.instrument, self.world)
         self.drivers.camera.start()
@@ -62,7 +66,9 @@ class Box:
     def start(self) -> None:
         """As after power on."""
         self.outbox = Outbox(self.folder, "box")
-        mode = build_mode(self.config, self.calibrated, pipeline(), self.drivers, self.sleep, self.outbox)
+        mode = build_mode(
+            self.config, self.calibrated, pipeline(self._refine_iterations), self.drivers, self.sleep, self.outbox
+        )
         assert isinstance(mode, AssayMode)
         self.mode = mode
 
@@ -96,7 +102,8 @@ def elapsed_s(found: Findings) -> float:
     return found.aggregation.elapsed_s
 
 
-def test_an_assay_looks_from_its_start_to_its_end_and_the_next_begins_in_a_fresh_chamber(box: Box) -> None:
+def test_an_assay_looks_from_its_start_to_its_end_and_the_next_begins_in_a_fresh_chamber(tmp_path: Path) -> None:
+    box = Box(tmp_path / "store", refine_iterations=8)
     looks, under_way = [], []
     for _ in range(5):
         looks.append(box.take())
@@ -124,7 +131,7 @@ def calibrated(duration_s: float = 900.0) -> CalibrationRecord:
 
 
 def test_a_calibrated_response_gives_the_last_look_a_dose_with_its_interval(tmp_path: Path) -> None:
-    box = Box(tmp_path / "store", record=calibrated())
+    box = Box(tmp_path / "store", record=calibrated(), refine_iterations=8)
     looks = [box.take() for _ in range(4)]
     box.outbox.close()
     assert [found.dose is None for found in looks] == [True, True, True, False]
@@ -280,3 +287,10 @@ def test_an_array_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     assert load_array(path, (4, 3)) is None
     path.write_bytes(path.read_bytes()[:100])
     assert load_array(path, (3, 4)) is None
+
+
+def test_an_assay_of_a_known_dose_is_carried_out_for_the_calibration() -> None:
+    said: list[str] = []
+    response, digests = assay_response(configured(), small_assay_instrument(192), 400.0, 1, said.append)
+    assert response is not None
+    assert len(set(digests)) == len(said) == 4
