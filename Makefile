@@ -98,6 +98,11 @@ bench-sampler: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.sampler_truth
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.counting_twin --out runs/counting
 
+# an hour and a half; chambers that runs/assay holds are not simulated again
+.PHONY: bench-assay
+bench-assay: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.assay_twin --out runs/assay
+
 bench-hidef: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.hidef_quality
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.reconstruction

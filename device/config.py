@@ -106,6 +106,10 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         }
     )
     """Particles per cubic metre of air (or per litre of liquid), by morphology."""
+    analyte_per_ul: NonNegative = 0.0
+    """Dose in the chamber, for mode = "assay"."""
+    beads_per_ul: Annotated[float, Meta(ge=0, le=2000)] = 200.0
+    """In the chamber, for mode = "assay"."""
     truth_file: str = ""
     """Where to write every simulated particle as JSON lines; empty: nowhere."""
     scattering: Literal["thin", "multislice", "lorenz-mie"] = "thin"
@@ -146,6 +150,28 @@ class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pump on before the first frame, until the flow is steady."""
 
 
+class AssayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A chamber of beads, looked at while they clump, for mode = "assay"."""
+
+    duration_s: Annotated[float, Meta(ge=1, le=86_400)] = 1200.0
+    """From the first look to the last, which tells the dose."""
+    look_every_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
+    """From one look to the next; each is an interval of its own."""
+    bead_um: Annotated[float, Meta(gt=0, le=100)] = 10.0
+    """Diameter of a bead: two whose middles lie farther apart only lie side by side."""
+    fill_ml: Annotated[float, Meta(ge=0, le=100)] = 0.05
+    """Pumped to bring the sample in; 0: a person fills the chamber before the start."""
+    settle_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    """Between pump off and the first look: the beads come down."""
+    background: Literal["empty", "smooth"] = "empty"
+    """empty: frames of the chamber before it is filled, for beads that sit still have no median over time; smooth: each frame's
+    own even light, where the chamber is never seen empty."""
+    empty_frames: Annotated[int, Meta(ge=1, le=100)] = 8
+    """Of the empty chamber, averaged."""
+    longest_gap_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    """Without power: a running assay that was interrupted for longer is given up."""
+
+
 class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When samples begin."""
 
@@ -168,8 +194,9 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
-    mode: Literal["impactor", "flow"] = "impactor"
-    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel."""
+    mode: Literal["impactor", "flow", "assay"] = "impactor"
+    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel; assay: a chamber
+    of beads that clump by the dose of what they are made for."""
     sample_volume_l: Positive = 13.0
     """Air per interval."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
@@ -185,6 +212,7 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
     flow: FlowConfig = FlowConfig()
+    assay: AssayConfig = AssayConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
 

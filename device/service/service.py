@@ -146,7 +146,7 @@ class Service:
             if sampling.max_intervals and recorder.tally.intervals >= sampling.max_intervals:
                 return
             try:
-                state = {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
+                state = {} if wakes is None or mode.under_way else {WAKE_STATE_KEY: wakes.wait().isoformat()}
                 started = datetime.now(UTC)
                 found = mode.take()
                 if found is None:
@@ -164,7 +164,7 @@ class Service:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             link.notify()
             self._pulse()
-            if sampling.pause_s:
+            if sampling.pause_s and not mode.under_way:
                 try:
                     self._sleeper(drivers)(sampling.pause_s)
                 except _StopError:
