@@ -8,10 +8,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-from device.errors import InputError
+from device.errors import HolonodeError, InputError, TransientError
 from device.storage.migrations import migrate
 
-__all__ = ["claim", "open_database"]
+__all__ = ["claim", "open_database", "settle"]
 
 
 def claim(folder: Path) -> int:
@@ -38,17 +38,44 @@ def claim(folder: Path) -> int:
     return descriptor
 
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """One connection, alone on its file, its tables up to date; InputError where that can't be."""
+def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """One connection, alone on its file, its tables up to date, and whether its log is settled.
+
+    InputError where the file is no store of ours, TransientError where the disk refuses.
+    """
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        settled = settle(database)
         migrate(database, path)
-    except sqlite3.DatabaseError as error:
-        raise InputError(
-            "the store's database can't be opened", where=path, got=str(error),
-            remedy="Nothing was changed. Move the file away to start afresh; keep it, its records may be recoverable.",
-        ) from error  # fmt: skip
-    return database
+    except BaseException as error:
+        database.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _refusal(error, path) from error
+        raise
+    return database, settled
+
+
+def _refusal(error: sqlite3.DatabaseError, path: Path) -> HolonodeError:
+    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return TransientError(
+            "the store's database can't be opened", where=path, got=str(error), remedy="Free disk space, or look at the disk."
+        )
+    return InputError(
+        "the store's database can't be opened", where=path, got=str(error),
+        remedy="Nothing was changed. Move the file away to start afresh; keep it, its records may be recoverable.",
+    )  # fmt: skip
+
+
+def settle(database: sqlite3.Connection) -> bool:
+    """Write again, into the database itself, what recovery found in the log; False where the disk won't have it.
+
+    After a failed sync a log may read well and not be on the disk: decisions/2026-11-26-failed-syncs.md.
+    """
+    try:
+        busy = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    return busy == 0

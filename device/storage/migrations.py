@@ -11,9 +11,9 @@ from pathlib import Path
 
 from device.errors import InputError
 
-__all__ = ["SCHEMA_VERSION", "migrate"]
+__all__ = ["SCHEMA_VERSION", "STEPS", "migrate"]
 
-_STEPS: tuple[tuple[str, ...], ...] = (
+STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         """CREATE TABLE IF NOT EXISTS records (
@@ -32,7 +32,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-SCHEMA_VERSION = len(_STEPS)
+SCHEMA_VERSION = len(STEPS)
 
 
 def migrate(database: sqlite3.Connection, path: Path) -> None:
@@ -45,7 +45,7 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
         )  # fmt: skip
     if 0 < schema < SCHEMA_VERSION:
         _need_whole(database, path)
-    for number, statements in enumerate(_STEPS[schema:], start=schema + 1):
+    for number, statements in enumerate(STEPS[schema:], start=schema + 1):
         with database:
             database.execute("BEGIN IMMEDIATE")
             for statement in statements:

@@ -8,25 +8,26 @@ row is never dropped.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from device.clock import BoxClock
 from device.errors import InputError, TransientError
-from device.identifiers import random_ulid, record_ulid
-from device.records import Detection, Event, Interval, iso_time, to_json
-from device.storage.database import claim, open_database
-from device.storage.gap import Gap, GapFile
+from device.identifiers import random_ulid
+from device.records import Detection, Event, Interval, to_json
+from device.storage.backdate import shifted
+from device.storage.database import claim, open_database, settle
+from device.storage.gap import Gaps
 from device.storage.migrations import SCHEMA_VERSION
+from device.storage.room import Giver, Room
 
 __all__ = ["SCHEMA_VERSION", "Counters", "Oldest", "Outbox", "Row"]
 
@@ -37,12 +38,6 @@ Kind = Literal["detections", "intervals", "events"]
 _MOST_UNWRITTEN = 200
 """Deliveries noted in memory before they are written by themselves; most go with the next commit and cost the flash nothing.
 A crash sends these again; the far end knows them by their key."""
-
-_EVICT_AT_ONCE = 2000
-"""Sent rows that are dropped for one commit on a short disk."""
-
-_FEWEST_FREE_PAGES = 16
-"""Of 4 kB: room for one interval's records inside the file."""
 
 _NO_END = 2**62
 
@@ -77,12 +72,14 @@ class Counters:
     gaps: int = 0
     """Gaps told in an event."""
     refused_records: int = 0
-    evicted: int = 0
-    """Sent rows dropped for want of room."""
     resent: int = 0
     """Rows published again because nobody confirmed them in time."""
     acks_refused: int = 0
     """Of a collector: for what was never published."""
+    backdated: int = 0
+    """Rows whose stamps were corrected when the wall clock was set."""
+    failed_reads: int = 0
+    """Of a disk that couldn't be read."""
 
 
 def _kind(record: Record) -> Kind:
@@ -101,11 +98,15 @@ class Outbox:
         *,
         boot_id: str = "",
         min_free_bytes: int = 0,
+        givers: Sequence[Giver] = (),
         resend_after_s: float = 60.0,
         clock: BoxClock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A row that was `published` and not confirmed is pending again after `resend_after_s`."""
+        """`givers` free disk, in order, before sent rows are dropped for it.
+
+        A row that was `published` and not confirmed is pending again after `resend_after_s`.
+        """
         self.folder = folder
         self.device_id = device_id
         self.boot_id = boot_id or random_ulid()
@@ -113,19 +114,23 @@ class Outbox:
         """Commits refused since the last that went through."""
         self.counters = Counters()
         self.clock = clock or BoxClock()
-        self._min_free_bytes, self._resend_after_s, self._monotonic = min_free_bytes, resend_after_s, monotonic
+        self._resend_after_s, self._monotonic = resend_after_s, monotonic
+        self._room = Room(folder, min_free_bytes, givers)
         self._lock = threading.RLock()
         self._done: set[int] = set()  # delivered, not yet written
         self._published: dict[int, float] = {}  # seq -> when
         self._settled_since_prune = True
         self._lock_file = claim(folder)
         try:
-            self._database = open_database(folder / "outbox.sqlite")
-            self._prepare()
+            self._database, self._log_settled = open_database(folder / "outbox.sqlite")
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             os.close(self._lock_file)
             raise
-        self._gap_file = GapFile(folder / "gap")
 
     def _prepare(self) -> None:
         stored = self.get_state("device_id")
@@ -140,10 +145,12 @@ class Outbox:
             self._database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", fresh.items())
         self._waiting = int(self._database.execute("SELECT count(*) FROM waiting").fetchone()[0])
         self._spool_id = self.get_state("spool_id") or ""
+        self._next_seq = int(self.get_state("next_seq") or 1)
+        self._gaps = Gaps(self.folder / "gap", told=int(self.get_state("gaps_told") or 0))
         self.live_from = self.next_seq
         """Rows from this one on are live, those before it history: see `begin_live`."""
         self._published_to = self.next_seq - 1  # earlier runs may have published all they made
-        same = self.get_state("machine_boot") == self.clock.machine_boot
+        same = self.clock.machine_boot != "" and self.get_state("machine_boot") == self.clock.machine_boot
         self._machine_from = int(self.get_state("machine_from") or 1) if same else self.next_seq
 
     @property
@@ -154,7 +161,7 @@ class Outbox:
     @property
     def next_seq(self) -> int:
         """The number of the next record."""
-        return int(self.get_state("next_seq") or 1)
+        return self._next_seq
 
     def get_state(self, key: str) -> str | None:
         """A value kept with the records."""
@@ -172,6 +179,7 @@ class Outbox:
         """
         with self._lock:
             try:
+                self._need_settled_log()
                 self._need_room()
                 records = self._insert(build, state or {})
             except (sqlite3.OperationalError, OSError) as error:
@@ -188,25 +196,33 @@ class Outbox:
         self.commit(lambda _: [], state)
 
     def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
-        gap = self._gap_file.gap
+        gap = self._gaps.gap
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            first = self.next_seq
+            first = self._next_seq
             records = list(build(first))
-            told = self._gap_event(gap, first + len(records))
+            after = first + len(records)
+            told = [gap.event(self.device_id, self._spool_id, after, self.clock.now())] if gap.records else []
             rows = [(first + k, _kind(r), to_json(r), self.boot_id) for k, r in enumerate([*records, *told])]
             self._database.executemany("INSERT INTO records (seq, kind, body, boot) VALUES (?, ?, ?, ?)", rows)
-            made_ns, offset_ns = self.clock.elapsed_ns(), None
+            made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
             self._database.executemany("INSERT INTO waiting VALUES (?, ?, ?)", [(row[0], made_ns, offset_ns) for row in rows])
             own = {"next_seq": str(first + len(rows)), "gaps_told": str(gap.number), **self._machine_state()}
             self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**state, **own}.items())
             self._write_done()
+        self._next_seq = first + len(rows)
         self._waiting += len(rows)
         self._note_written()
         if told:
             self.counters.gaps += 1
-            self._gap_file.keep(Gap(number=gap.number))
+            self._gaps.told()
         return records
+
+    def _need_settled_log(self) -> None:
+        if not self._log_settled:
+            self._log_settled = settle(self._database)
+        if not self._log_settled:
+            raise OSError("what the log holds can't be written into the database")
 
     def _machine_state(self) -> dict[str, str]:
         return {"machine_boot": self.clock.machine_boot, "machine_from": str(self._machine_from)}
@@ -218,7 +234,7 @@ class Outbox:
         self.live_from = self.next_seq
 
     def pending(self, limit: int, after_seq: int = 0) -> list[Row]:
-        """Undelivered rows that aren't out for confirmation, in order."""
+        """Undelivered rows that aren't out for confirmation, in order; none while the disk can't be read."""
         return self._rows(after_seq, _NO_END, limit)
 
     def pending_live(self, limit: int, after_seq: int = 0) -> list[Row]:
@@ -236,8 +252,12 @@ class Outbox:
         with self._lock:
             due = self._monotonic() - self._resend_after_s
             out = self._done.union(seq for seq, at in self._published.items() if at > due)
-            found = (row for row in self._database.execute(query, (after_seq, before_seq)) if row[0] not in out)
-            return [Row(*row, historical=row[0] < self.live_from) for row in islice(found, limit)]
+            try:
+                found = (row for row in self._database.execute(query, (after_seq, before_seq)) if row[0] not in out)
+                return [Row(*row, historical=row[0] < self.live_from) for row in islice(found, limit)]
+            except sqlite3.OperationalError:
+                self.counters.failed_reads += 1
+                return []
 
     def published(self, seqs: Sequence[int]) -> None:
         """These were sent and wait to be confirmed; not pending again for `resend_after_s`."""
@@ -286,7 +306,11 @@ class Outbox:
                 self._flush()
 
     def _waits(self, seq: int) -> bool:
-        return self._database.execute("SELECT 1 FROM waiting WHERE seq = ?", (seq,)).fetchone() is not None
+        try:
+            return self._database.execute("SELECT 1 FROM waiting WHERE seq = ?", (seq,)).fetchone() is not None
+        except sqlite3.OperationalError:
+            self.counters.failed_reads += 1
+            return False
 
     def _flush(self) -> None:
         """Write what was delivered; what a disk refuses is kept for the next time."""
@@ -314,87 +338,64 @@ class Outbox:
         """The undelivered row with the lowest seq; None where none waits."""
         with self._lock:
             query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
-            row = next((row for row in self._database.execute(query) if row[0] not in self._done), None)
+            try:
+                row = next((row for row in self._database.execute(query) if row[0] not in self._done), None)
+            except sqlite3.OperationalError:
+                self.counters.failed_reads += 1
+                return None
         if row is None:
             return None
         here = row[0] >= self._machine_from
         return Oldest(row[0], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
 
+    def backdate(self, after_seq: int = 0, limit: int = 500) -> int:
+        """Correct the stamps of waiting rows that this machine made since its start while nobody vouched for the wall clock.
+
+        Takes `limit` rows after `after_seq` and returns the last one's seq, 0 where there are no more. TransientError where
+        the disk refuses.
+        """
+        query = """SELECT seq, body, made_ns, offset_ns FROM waiting CROSS JOIN records USING (seq)
+            WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
+        with self._lock:
+            try:
+                rows = self._database.execute(query, (max(after_seq, self._machine_from - 1), limit)).fetchall()
+                right_ns = self.clock.offset_ns
+                bodies = [(shifted(body, right_ns - off, self.clock.backdated(made)), seq) for seq, body, made, off in rows]
+                with self._database:
+                    self._database.execute("BEGIN IMMEDIATE")
+                    self._database.executemany("UPDATE records SET body = ? WHERE seq = ?", bodies)
+                    self._database.executemany("UPDATE waiting SET offset_ns = NULL WHERE seq = ?", [(row[0],) for row in rows])
+            except sqlite3.OperationalError as error:
+                raise TransientError("stamps can't be corrected", where=self.folder, got=str(error)) from error
+            self.counters.backdated += len(rows)
+            return rows[-1][0] if rows else 0
+
     # -- room -------------------------------------------------------------------------------------------------------------
 
     def _need_room(self) -> None:
-        """Drop delivered rows, oldest first, where the disk is short; OSError where that doesn't help."""
-        if not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes:
-            return
-        # Freed pages are used again by new rows; only when there are none does the file have to grow.
-        if self._free_pages() < _FEWEST_FREE_PAGES:
-            self._evict()
-        if self._free_pages() < _FEWEST_FREE_PAGES:
-            free = shutil.disk_usage(self.folder).free
-            raise OSError(f"{free // 2**20} MB free, {self._min_free_bytes // 2**20} MB wanted")
-
-    def _free_pages(self) -> int:
-        return int(self._database.execute("PRAGMA freelist_count").fetchone()[0])
-
-    def _evict(self) -> None:
-        self._flush()
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            query = """DELETE FROM records WHERE seq IN (
-                SELECT seq FROM records WHERE seq NOT IN (SELECT seq FROM waiting) ORDER BY seq LIMIT ?)"""
-            self.counters.evicted += self._database.execute(query, (_EVICT_AT_ONCE,)).rowcount
+        """Make room where the disk is short; OSError where nothing is left to drop."""
+        self._room.ask_givers()
+        if self._room.missing_bytes > 0:
+            self._flush()
+            self._room.need_pages(self._database)
 
     def _refuse(self, build: Build) -> None:
         """Count what was not kept; it is told once there is room."""
         self.refused += 1
-        lost = [_kind(record) for record in build(self.next_seq)]
-        if not lost:
-            return
+        lost = [_kind(record) for record in build(self._next_seq)]
         self.counters.refused_records += len(lost)
-        gap, now = self._gap_file.gap, iso_time(datetime.now(UTC))
-        fresh = not gap.records
-        self._gap_file.keep(
-            Gap(
-                number=gap.number + fresh,
-                commits=gap.commits + 1,
-                detections=gap.detections + lost.count("detections"),
-                intervals=gap.intervals + lost.count("intervals"),
-                events=gap.events + lost.count("events"),
-                first_at=now if fresh else gap.first_at,
-                last_at=now,
-            )
-        )
-
-    def _gap_event(self, gap: Gap, seq: int) -> list[Event]:
-        """What tells of the gap before it; nothing where there was none, or it has been told."""
-        if not gap.records or gap.number <= int(self.get_state("gaps_told") or 0):
-            return []
-        now = datetime.now(UTC)
-        return [
-            Event(
-                device_id=self.device_id,
-                spool_id=self._spool_id,
-                seq=seq,
-                id=record_ulid(now, self.device_id, self._spool_id, seq),
-                code="records_refused",
-                severity="alarm",
-                message=gap.message,
-                value=float(gap.records),
-                unit="records",
-                since=gap.first_at,
-            )
-        ]
+        self._gaps.note(lost, self.clock.now())
 
     def prune(self, keep: int = 200_000) -> None:
         """Forget the oldest delivered rows beyond `keep`, many at a time: whole pages come free, which costs no writing."""
-        with self._lock:
+        with self._lock, contextlib.suppress(sqlite3.OperationalError):  # of a full disk: tried again when more is settled
             oldest, newest = self._database.execute("SELECT min(seq), max(seq) FROM records").fetchone()
             if oldest is None or newest - oldest < keep + keep // 50 or not self._settled_since_prune:
                 return
+            self._settled_since_prune = False
             with self._database:
                 query = "DELETE FROM records WHERE seq <= ? AND seq NOT IN (SELECT seq FROM waiting)"
                 self._database.execute(query, (newest - keep,))
-            self._settled_since_prune = False
 
     def close(self) -> None:
         """Release the store; safe to call twice."""
@@ -402,6 +403,6 @@ class Outbox:
             if self._lock_file >= 0:
                 self._flush()
                 self._database.close()
-                self._gap_file.close()
+                self._gaps.close()
                 os.close(self._lock_file)
                 self._lock_file = -1

@@ -103,7 +103,7 @@ def test_a_short_disk_drops_delivered_rows_first_then_refuses_and_counts(tmp_pat
     outbox = opened(tmp_path)
     outbox.commit(events(2000))
     outbox.delivered(range(1, 1501))
-    outbox._min_free_bytes = 2**62
+    outbox._room.min_free_bytes = 2**62
     outbox.commit(events(1))
     assert [row.seq for row in outbox.pending(1)] == [1501]
     assert outbox.depth() == 501
@@ -114,7 +114,7 @@ def test_a_short_disk_drops_delivered_rows_first_then_refuses_and_counts(tmp_pat
         outbox.commit(events(20))
     assert outbox.refused == 1
     depth, following = outbox.depth(), outbox.next_seq
-    outbox._min_free_bytes = 0
+    outbox._room.min_free_bytes = 0
     outbox.commit(events(1))
     assert outbox.refused == 0
     # The record, and behind it the event that tells of what was refused.
