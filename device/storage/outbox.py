@@ -163,6 +163,11 @@ class Outbox:
         """The number of the next record."""
         return self._next_seq
 
+    @property
+    def evicted(self) -> int:
+        """Sent rows dropped so far for want of room."""
+        return self._room.evicted
+
     def get_state(self, key: str) -> str | None:
         """A value kept with the records."""
         with self._lock:
