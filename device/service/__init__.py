@@ -1,8 +1,9 @@
 """The service: sample, analyse, commit, publish, until stopped.
 
-service.py   its life, from configuration to everything off, and the loop
-recorder.py  what is committed: intervals with their detections, events
-announce.py  what it says of itself: greeting, info, stats
+service.py     its life, from configuration to everything off, and the loop
+recorder.py    what is committed: intervals with their detections, events
+timekeeper.py  wall time: stamps, and what becomes of them when the clock is set
+announce.py    what it says of itself: greeting, info, stats
 """
 
 from device.service.service import Service

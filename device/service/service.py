@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,7 @@ from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
 from device.service.recorder import Recorder
+from device.service.timekeeper import Beginning, Timekeeper
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -66,9 +66,11 @@ class Service:
         instrument = calibrated.instrument
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         folder = Path(config.storage.folder).expanduser()
-        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
+        givers = [self._review] if self._review else []
+        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
         self._recorder = Recorder(outbox, self._review, self._say)
+        timekeeper = Timekeeper(outbox, self._recorder.clock)
         try:
             origin = Origin(
                 config.device.id,
@@ -85,11 +87,13 @@ class Service:
             self._watch_camera(drivers.camera)
             greet(config, self._broker, outbox, self._say)
             link.start()
+            timekeeper.start()
             try:
                 mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
                 self._loop(origin, mode, drivers, outbox, link)
             finally:
                 drivers.close()
+                timekeeper.stop()
                 link.stop()
         finally:
             outbox.close()
@@ -137,11 +141,11 @@ class Service:
                 return
             try:
                 state = {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
-                started = datetime.now(UTC)
+                began = Beginning.at(outbox.clock)
                 found = mode.take()
                 if found is None:
                     return
-                recorder.interval(origin, found, started, state)
+                recorder.interval(origin, found, began, state)
                 pause_s = 1.0
             except _StopError:
                 return
