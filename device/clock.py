@@ -33,7 +33,7 @@ _DRIFT = 1e-4
 """Of a board's oscillator that no daemon disciplines, at most."""
 
 _MOST_US = 253_370_764_800_000_000
-"""The year 9999."""
+"""The year 9999; an eighth of it before 1970 there was a calendar, too."""
 
 _UNSYNCHRONISED, _PULSE_TIME, _PULSE = 0x0040, 0x0004, 0x0100  # STA_UNSYNC, STA_PPSTIME, STA_PPSSIGNAL of <sys/timex.h>
 _TIME_ERROR = 5
@@ -126,7 +126,7 @@ class BoxClock:
 
 def _utc(wall_ns: int) -> datetime:
     # A clock can say what no calendar holds.
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(wall_ns // 1000, 0), _MOST_US))
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(wall_ns // 1000, -_MOST_US // 8), _MOST_US))
 
 
 def _machine_boot() -> str:
