@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -225,3 +226,29 @@ def test_the_oldest_that_waits_is_told_with_its_age(tmp_path: Path) -> None:
     assert second.oldest_waiting is not None
     assert (second.oldest_waiting.seq, second.oldest_waiting.age_s) == (2, 7.0)
     second.close()
+
+
+def test_a_long_queue_costs_no_more_to_look_at_than_a_short_one(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    steps: list[int] = []
+
+    def cost(look: Callable[[], object]) -> int:
+        """Thousands of SQLite's instructions."""
+        steps.clear()
+        outbox._database.set_progress_handler(lambda: steps.append(1), 1000)
+        look()
+        outbox._database.set_progress_handler(None, 1000)
+        return len(steps)
+
+    for _ in range(10):
+        outbox.commit(events(2000))
+    outbox.begin_live()
+    outbox.commit(events(5))
+    looks = (
+        lambda: outbox.pending_live(20), lambda: outbox.pending_history(20), lambda: outbox.pending(20, 10_000), outbox.depth,
+        lambda: outbox.oldest_waiting, outbox.prune, lambda: outbox.delivered(range(1, 21)),
+    )  # fmt: skip
+    assert [cost(look) for look in looks] == [0] * len(looks)
+    # The measure can tell: a full look is no cheap one.
+    assert cost(lambda: outbox.pending(30_000)) > 50
+    outbox.close()
