@@ -8,8 +8,10 @@ import pytest
 
 from tests.faults.disk_full import campaign, unavailable
 
+REASON = unavailable()
 
-@pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+
+@pytest.mark.skipif(bool(REASON), reason=REASON)
 def test_a_full_disk_ends_nothing_and_loses_nothing(tmp_path: Path) -> None:
     outcome = campaign(tmp_path, points=2, kind="tmpfs", seed=6)
     assert outcome.points == 2
