@@ -39,13 +39,18 @@ firmware:
 	@command -v avr-gcc >/dev/null && test -e /usr/include/simavr/sim_avr.h && test -e /usr/include/libelf.h || sh deploy/install-avr.sh
 	$(MAKE) --no-print-directory -C deploy/firmware all simulator
 
+# A wall clock that the tests can set.
+.PHONY: faketime
+faketime:
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || sh deploy/install-faketime.sh
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: lint mosquitto firmware
+test: lint mosquitto firmware faketime
 	$(BIN)/python -m pytest -m "not campaign and not training"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes
@@ -53,6 +58,15 @@ test-faults: $(VENV)/.dev mosquitto firmware
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
+
+# The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
+.PHONY: test-store
+test-store: $(VENV)/.dev mosquitto faketime
+	$(BIN)/python -m tests.faults.power_cuts
+	$(BIN)/python -m tests.faults.failing_syncs
+	$(BIN)/python -m tests.faults.disk_full
+	$(BIN)/python -m tests.faults.clock_jumps
+	$(BIN)/python -m tests.benchmarks.flash_writes
 
 # The cameras' contract on real ones; skips, with the reason, what isn't there. CAMERA_PYTHON: one that can import picamera2.
 # HOLONODE_TEST_INSTRUMENT names the instrument file that fits the camera, HOLONODE_TEST_DEVICE the V4L2 device.

@@ -21,8 +21,8 @@ __all__ = ["BoxClock", "KernelTime", "kernel_time"]
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FROM_RTC = Path("/sys/class/rtc/rtc0/hctosys")
 
-_NOT_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
-"""This program is younger: a clock that says less has never been set."""
+_NOT_BEFORE, _NOT_AFTER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2046, 1, 1, tzinfo=UTC)
+"""This program is younger, and will be in a museum: a clock that says less, or more, has never been set rightly."""
 
 _NEVER_SET_S = 1e9
 _SET_ONCE_S = 86400.0
@@ -31,6 +31,9 @@ _BATTERY_S = 60.0
 """A crystal of 20 ppm over a month."""
 _DRIFT = 1e-4
 """Of a board's oscillator that no daemon disciplines, at most."""
+
+_MOST_US = 253_370_764_800_000_000
+"""The year 9999; an eighth of it before 1970 there was a calendar, too."""
 
 _UNSYNCHRONISED, _PULSE_TIME, _PULSE = 0x0040, 0x0004, 0x0100  # STA_UNSYNC, STA_PPSTIME, STA_PPSSIGNAL of <sys/timex.h>
 _TIME_ERROR = 5
@@ -105,7 +108,7 @@ class BoxClock:
         kernel = self._kernel()
         if kernel.synchronised:
             return Clock("gnss" if kernel.pulse else "ntp", synchronised=True, uncertainty_s=kernel.uncertainty_s)
-        if self.now() < _NOT_BEFORE:
+        if not _NOT_BEFORE <= self.now() < _NOT_AFTER:
             return Clock("none", synchronised=False, uncertainty_s=_NEVER_SET_S)
         if _set_from_rtc():
             return Clock("rtc", synchronised=False, uncertainty_s=_BATTERY_S)
@@ -122,7 +125,8 @@ class BoxClock:
 
 
 def _utc(wall_ns: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=wall_ns // 1000)
+    # A clock can say what no calendar holds.
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(wall_ns // 1000, -_MOST_US // 8), _MOST_US))
 
 
 def _machine_boot() -> str:

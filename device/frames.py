@@ -70,7 +70,7 @@ class Clock:
     """Quality of a wall-clock stamp."""
 
     source: str = "system"
-    """Where the time came from: system, ntp, gnss, rtc, file, none."""
+    """Where the time came from: system, ntp, gnss, rtc, file, none; backdated: from a synchronisation that came later."""
     synchronised: bool = False
     """Whether the source was disciplined when the stamp was made."""
     uncertainty_s: float = 1.0

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +57,16 @@ class Service:
         config.write_text(CONFIG.format(**values))
         return cls(config)
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "device", "run", "--config", str(self.config)]
-        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    def start(self, program: Sequence[str] = ("-m", "device"), **variables: str) -> None:
+        command = [sys.executable, *program, "run", "--config", str(self.config)]
+        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), **variables)
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
         )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         assert self._process is not None

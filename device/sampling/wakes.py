@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from device.errors import InputError
 from device.sampling.schedule import Schedule, missed
@@ -13,6 +13,8 @@ __all__ = ["STATE_KEY", "Wakes"]
 STATE_KEY = "last_wake"
 _LONGEST_SLEEP_S = 60.0
 """The clock is looked at again after this long: it may have been set."""
+_MOST_SET_BACK = timedelta(days=1)
+"""A clock that is set back by more was wrong before: the last wake by it tells nothing."""
 
 
 class Wakes:
@@ -39,15 +41,26 @@ class Wakes:
 
     def wait(self) -> datetime:
         """Sleep until the next wake, and say when that was; InputError where the schedule has no more."""
-        now = self._now()
-        after = now if self.last is None else max(now, self.last)
-        wake = self._schedule.next_after(after)
-        if wake is None:
-            raise InputError("the schedule has no next wake", where="sampling.schedule", remedy="Check days and months.")
-        if self._simulated:
-            self._sleep((wake - after).total_seconds())
-        else:
-            while (left_s := (wake - self._now()).total_seconds()) > 0:
-                self._sleep(min(left_s, _LONGEST_SLEEP_S))
-        self.last = wake
-        return wake
+        while True:
+            now = self._now()
+            if self.last is not None and self.last - now > _MOST_SET_BACK:
+                self.last = None
+            after = now if self.last is None else max(now, self.last)
+            wake = self._schedule.next_after(after)
+            if wake is None:
+                raise InputError("the schedule has no next wake", where="sampling.schedule", remedy="Check days and months.")
+            if self._simulated:
+                self._sleep((wake - after).total_seconds())
+            elif not self._slept_until(wake, now):
+                continue
+            self.last = wake
+            return wake
+
+    def _slept_until(self, wake: datetime, since: datetime) -> bool:
+        """False where the clock was set back meanwhile: another wake may come first."""
+        while (now := self._now()) < wake:
+            if now < since:
+                return False
+            since = now
+            self._sleep(min((wake - now).total_seconds(), _LONGEST_SLEEP_S))
+        return True

@@ -67,12 +67,16 @@ def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: 
 
 def stats_of(tally: Tally, outbox: Outbox, link: MqttLink, environment: Environment) -> dict[str, Any]:
     """What the recorder, the outbox, the link and the sensors tell."""
+    oldest = outbox.oldest_waiting
     return {
         "intervals": tally.intervals,
         "detections": tally.detections,
         "intervals_lost": tally.dropped,
         "outbox_depth": outbox.depth(),
+        "oldest_waiting_s": None if oldest is None else round(oldest.age_s, 1),
         "commits_refused": outbox.refused,
+        "outbox": {**asdict(outbox.counters), "evicted": outbox.evicted},
+        "clock": asdict(outbox.clock.quality()),
         "publishes_refused": link.refused_publishes,
         "published": link.published,
         "last_analysis_s": round(tally.analysis_s, 3),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from device.analysis.crops import ParticleCrop
 from device.analysis.report import Origin, detection_records, interval_record
 from device.errors import HolonodeError, TransientError
-from device.frames import Clock
 from device.identifiers import record_ulid
 from device.records import Detection, Event, Interval, iso_time
 from device.sampling.findings import Findings
+from device.service.timekeeper import Beginning, Span
 from device.storage.outbox import Outbox
 from device.storage.review import ReviewQueue
 
@@ -43,9 +42,11 @@ class Recorder:
         self.tally = Tally()
         self._outbox, self._review, self._say = outbox, review, say
 
-    def interval(self, origin: Origin, found: Findings, started: datetime, state: dict[str, str]) -> None:
+    def interval(self, origin: Origin, found: Findings, began: Beginning, state: dict[str, str]) -> None:
         """Commit what one interval held, with the state that the next start needs."""
         outbox = self._outbox
+        span = Span.since(began, outbox.clock)
+        found, started = span.stamped(found), span.started
         interval_id = record_ulid(started, origin.device_id, origin.spool_id, outbox.next_seq, "interval")
 
         def build(first: int) -> list[Any]:
@@ -57,8 +58,8 @@ class Recorder:
                 origin,
                 seq=first + len(detections),
                 interval_id=interval_id,
-                span=(started, datetime.now(UTC)),
-                clock=found.frames[-1].hologram.clock if found.frames else Clock(),
+                span=(started, span.ended),
+                clock=found.frames[-1].hologram.clock if found.frames else span.quality,
                 frames=found.taken,
                 labels=[d.label for d in detections],
                 sizes_um=[d.esd_um for d in detections],
@@ -91,7 +92,7 @@ class Recorder:
 
     def event(self, code: str, severity: Any, message: str, value: float | None = None, unit: str | None = None) -> None:
         """Commit an event; where the disk is full it is logged alone."""
-        now, outbox = datetime.now(UTC), self._outbox
+        now, outbox = self._outbox.clock.now(), self._outbox
 
         def build(seq: int) -> list[Event]:
             return [
@@ -114,6 +115,11 @@ class Recorder:
         except TransientError as error:
             # The refusal is counted in the outbox and told with the next stats.
             log.warning("an event could not be kept: %s", error)
+
+    def clock(self, code: str, message: str, value: float, unit: str) -> None:
+        """Something that happened to the wall clock."""
+        self._say(message)
+        self.event(code, "info", message, value, unit)
 
     def _set_aside(self, detections: list[Detection], crops: list[ParticleCrop]) -> None:
         """Crops that are worth a person's look, kept once their records are safe."""

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
 from device.service.recorder import Recorder
+from device.service.timekeeper import Beginning, Timekeeper
 from device.service.vitals import Vitals
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
@@ -73,9 +73,11 @@ class Service:
         instrument = calibrated.instrument
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         folder = Path(config.storage.folder).expanduser()
-        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20))
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
+        givers = [self._review] if self._review else []
+        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
         self._recorder = Recorder(outbox, self._review, self._say)
+        timekeeper = Timekeeper(outbox, self._recorder.clock)
         try:
             origin = Origin(
                 config.device.id,
@@ -94,11 +96,13 @@ class Service:
             self._vitals = Vitals(config, nominal, calibrated, outbox, drivers.environment)
             greet(config, self._broker, outbox, armed, self._say)
             link.start()
+            timekeeper.start()
             try:
                 mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
                 self._loop(origin, mode, drivers, outbox, link)
             finally:
                 drivers.close()
+                timekeeper.stop()
                 link.stop()
         finally:
             outbox.close()
@@ -147,12 +151,12 @@ class Service:
                 return
             try:
                 state = {} if wakes is None or mode.under_way else {WAKE_STATE_KEY: wakes.wait().isoformat()}
-                started = datetime.now(UTC)
+                began = Beginning.at(outbox.clock)
                 found = mode.take()
                 if found is None:
                     return
-                notices, kept = self._vitals.look(found, started)
-                recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), started, state | kept)
+                notices, kept = self._vitals.look(found, outbox.clock.now())
+                recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
                 pause_s = 1.0
             except _StopError:
                 return

@@ -6,6 +6,7 @@ id counts. The service writes crops (`ReviewQueue`), people read and label them 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -14,10 +15,13 @@ import logging
 import os
 import re
 import shutil
+import threading
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -162,6 +166,7 @@ class ReviewQueue:
         self._held: _Held | None = None
         self._labelled: set[str] = set()
         self._labels_seen: tuple[int, int] | None = None
+        self._guard = threading.RLock()
 
     def offer(self, detections: Sequence[Detection], cut: Callable[[int], ParticleCrop]) -> None:
         """Keep the detections of one frame that are worth a look.
@@ -169,14 +174,30 @@ class ReviewQueue:
         `cut(k)` gives the crop of detections[k], and is called only for one to be kept.
         A disk that can't be written is counted, never raised.
         """
-        refused = self.counters.refused
-        for k, reason in self._chosen(detections):
-            try:
-                self._keep(detections[k], reason, functools.partial(cut, k))
-            except OSError as error:
-                self.count_failure(error)
-        if self.counters.refused > refused:
-            self._held = None  # looked at afresh next time: a person may have made room
+        with self._guard:
+            refused = self.counters.refused
+            for k, reason in self._chosen(detections):
+                try:
+                    self._keep(detections[k], reason, functools.partial(cut, k))
+                except OSError as error:
+                    self.count_failure(error)
+            if self.counters.refused > refused:
+                self._held = None  # looked at afresh next time: a person may have made room
+
+    def give(self, wanted_bytes: int) -> int:
+        """Drop unlabelled crops, random ones last, for records that need the disk; returns how much came free."""
+        with self._guard, contextlib.suppress(OSError), _locked(self.folder, wait=False):
+            held = self._held = self._held or _Held.of(self.folder)
+            self._read_labels()
+            unlabelled = [e for side in (False, True) for e in held.sides[side].values() if e.id not in self._labelled]
+            freed = list(accumulate(entry.size for entry in unlabelled))
+            drop = unlabelled[: bisect_left(freed, wanted_bytes) + 1]
+            for entry in drop:
+                entry.path.unlink(missing_ok=True)
+                held.remove(entry)
+                self.counters.dropped += 1
+            return sum(entry.size for entry in drop)
+        return 0
 
     def count_failure(self, error: Exception) -> None:
         """Count a crop that could not be kept; the first is logged."""

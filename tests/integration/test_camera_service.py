@@ -126,14 +126,10 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
         def publish(self, _topic: str, payload: dict[str, Any]) -> None:
             published.append(payload)
 
-    class Store:
-        refused = 0
-
-        def depth(self) -> int:
-            return 0
-
     drivers = SimpleNamespace(environment=TwinEnvironment(rig.world))
-    service._publish_stats(Link(), Store(), drivers)  # type: ignore[arg-type]
+    store = Outbox(tmp_path / "store", "test-box")
+    service._publish_stats(Link(), store, drivers)  # type: ignore[arg-type]
+    store.close()
     camera = published[0]["camera"]
     assert (camera["exceptions"], camera["repeats"], camera["lost"], camera["recovered"]) == (1, 1, 2, 2)
     assert not rig.held

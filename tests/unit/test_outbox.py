@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_a_short_disk_drops_delivered_rows_first_then_refuses_and_counts(tmp_pat
     outbox = opened(tmp_path)
     outbox.commit(events(2000))
     outbox.delivered(range(1, 1501))
-    outbox._min_free_bytes = 2**62
+    outbox._room.min_free_bytes = 2**62
     outbox.commit(events(1))
     assert [row.seq for row in outbox.pending(1)] == [1501]
     assert outbox.depth() == 501
@@ -114,11 +115,14 @@ def test_a_short_disk_drops_delivered_rows_first_then_refuses_and_counts(tmp_pat
         outbox.commit(events(20))
     assert outbox.refused == 1
     depth, following = outbox.depth(), outbox.next_seq
-    outbox._min_free_bytes = 0
+    outbox._room.min_free_bytes = 0
     outbox.commit(events(1))
     assert outbox.refused == 0
-    assert outbox.depth() == depth + 1
-    assert outbox.next_seq == following + 1
+    # The record, and behind it the event that tells of what was refused.
+    assert outbox.depth() == depth + 2
+    assert outbox.next_seq == following + 2
+    told = from_json(outbox.pending(1, after_seq=following)[0].body, Event)
+    assert (told.code, told.value, told.unit) == ("records_refused", 20.0, "records")
     outbox.close()
 
 
@@ -138,3 +142,113 @@ def test_ids_are_ulids_that_can_be_made_again_and_sort_by_time() -> None:
     assert made != record_ulid(NOW, "box", "spool", 8)
     assert made < record_ulid(NOW.replace(year=2027), "box", "spool", 7)
     assert random_ulid() != random_ulid()
+
+
+def test_what_is_out_for_confirmation_is_pending_again_when_nobody_confirms_it(tmp_path: Path) -> None:
+    now = [0.0]
+    outbox = opened(tmp_path, resend_after_s=60.0, monotonic=lambda: now[0])
+    outbox.commit(events(5))
+    outbox.published([1, 2, 3])
+    assert [row.seq for row in outbox.pending(10)] == [4, 5]
+    assert outbox.depth() == 5
+    assert outbox.unconfirmed == 3
+    now[0] = 61.0
+    assert [row.seq for row in outbox.pending(2)] == [1, 2]
+    outbox.published([1, 2])
+    assert outbox.counters.resent == 2
+    outbox.unpublished()
+    assert [row.seq for row in outbox.pending(10)] == [1, 2, 3, 4, 5]
+    outbox.close()
+
+
+def test_a_collector_settles_only_what_it_was_sent(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(6))
+    outbox.published([1, 2, 5])
+    assert outbox.confirmed_to("another-spool", 5) == 0
+    assert outbox.confirmed_to(outbox.spool_id, 6) == 0
+    assert outbox.counters.acks_refused == 1
+    # 3 and 4 were never sent: whatever the collector says, they wait.
+    assert outbox.confirmed_to(outbox.spool_id, 5) == 3
+    assert [row.seq for row in outbox.pending(10)] == [3, 4, 6]
+    assert outbox.confirmed_to(outbox.spool_id, 5) == 0
+    assert outbox.depth() == 3
+    outbox.close()
+
+
+def test_after_a_restart_a_late_acknowledgement_is_no_fault_and_settles_nothing(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.commit(events(4))
+    first.published([1, 2, 3])
+    first.close()
+    second = opened(tmp_path)
+    assert second.confirmed_to(second.spool_id, 3) == 0
+    assert second.counters.acks_refused == 0
+    assert [row.seq for row in second.pending(10)] == [1, 2, 3, 4]
+    second.close()
+
+
+def test_live_rows_and_history_are_told_apart(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.commit(events(3))
+    first.close()
+    second = opened(tmp_path)
+    second.commit(events(2))
+    assert [(row.seq, row.historical) for row in second.pending_history(10)] == [(1, True), (2, True), (3, True)]
+    assert [(row.seq, row.historical) for row in second.pending_live(10)] == [(4, False), (5, False)]
+    assert [row.seq for row in second.pending_history(10, after_seq=2)] == [3]
+    second.begin_live()
+    second.commit(events(1))
+    assert [row.seq for row in second.pending_history(10)] == [1, 2, 3, 4, 5]
+    assert [row.seq for row in second.pending_live(10)] == [6]
+    assert [row.historical for row in second.pending(10)] == [True] * 5 + [False]
+    second.close()
+
+
+def test_the_oldest_that_waits_is_told_with_its_age(tmp_path: Path) -> None:
+    from device.clock import BoxClock
+
+    elapsed_s = [100.0]
+    clock = BoxClock(machine_boot="a", elapsed_ns=lambda: round(elapsed_s[0] * 1e9))
+    first = opened(tmp_path, clock=clock)
+    assert first.oldest_waiting is None
+    first.commit(events(1))
+    elapsed_s[0] = 130.0
+    first.commit(events(1))
+    assert first.oldest_waiting is not None
+    assert (first.oldest_waiting.seq, first.oldest_waiting.age_s) == (1, 30.0)
+    first.delivered([1])
+    assert first.oldest_waiting.seq == 2
+    first.close()
+    # After the machine has been off it has waited at least since that came on again.
+    elapsed_s[0] = 7.0
+    second = opened(tmp_path, clock=BoxClock(machine_boot="b", elapsed_ns=clock.elapsed_ns))
+    assert second.oldest_waiting is not None
+    assert (second.oldest_waiting.seq, second.oldest_waiting.age_s) == (2, 7.0)
+    second.close()
+
+
+def test_a_long_queue_costs_no_more_to_look_at_than_a_short_one(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    steps: list[int] = []
+
+    def cost(look: Callable[[], object]) -> int:
+        """Thousands of SQLite's instructions."""
+        steps.clear()
+        outbox._database.set_progress_handler(lambda: steps.append(1), 1000)
+        look()
+        outbox._database.set_progress_handler(None, 1000)
+        return len(steps)
+
+    for _ in range(10):
+        outbox.commit(events(2000))
+    outbox.begin_live()
+    outbox.commit(events(5))
+    looks = (
+        lambda: outbox.pending_live(20), lambda: outbox.pending_history(20), lambda: outbox.pending(20, 10_000), outbox.depth,
+        lambda: outbox.oldest_waiting, outbox.prune, lambda: outbox.delivered(range(1, 21)),
+    )  # fmt: skip
+    assert [cost(look) for look in looks] == [0] * len(looks)
+    # The measure can tell: a full look is no cheap one.
+    assert cost(lambda: outbox.pending(30_000)) > 50
+    outbox.close()

@@ -95,6 +95,23 @@ def test_over_budget_the_oldest_unlabelled_makes_room_and_is_counted(tmp_path: P
     assert (full.counters.kept, full.counters.dropped, full.counters.refused) == (6, 2, 0)
 
 
+def test_a_short_disk_takes_the_oldest_unlabelled_crops_random_ones_last(tmp_path: Path) -> None:
+    everything = queue(tmp_path, share=1.0)
+    offer(everything, detection(0))
+    some = queue(tmp_path)
+    offer(some, *[unsure(k) for k in range(1, 5)])
+    ReviewFolder(tmp_path / FOLDER).label([(unsure(1).id, "birch")])
+    assert some.give(1) == BLOCK
+    assert kept(tmp_path) == [unsure(4).id, unsure(3).id, unsure(1).id, detection(0).id]
+    assert some.give(BLOCK + 1) == 2 * BLOCK
+    assert kept(tmp_path) == [unsure(1).id, detection(0).id]
+    assert some.give(100 * BLOCK) == BLOCK
+    assert some.give(1) == 0
+    assert kept(tmp_path) == [unsure(1).id]
+    assert some.counters.dropped == 4
+    assert queue(tmp_path / "nowhere").give(1) == 0
+
+
 def test_labelled_crops_are_never_dropped_new_ones_are_refused_until_there_is_room(tmp_path: Path) -> None:
     full = queue(tmp_path, 3)
     first = [unsure(k) for k in range(3)]

@@ -48,6 +48,17 @@ def test_a_clock_that_is_set_back_does_not_repeat_a_wake_and_one_set_forward_is_
     assert len(ahead.sleeps) == 2
 
 
+@pytest.mark.parametrize("years", [30, -30])
+def test_a_clock_that_jumps_by_decades_and_back_costs_no_more_than_the_wakes_meanwhile(years: int) -> None:
+    jump_s = years * 365.25 * 86400
+    clock = Clock(after_3=jump_s, after_25=-jump_s)
+    wakes = Wakes(Interval(600.0), state=None, sleep=clock.sleep, now=clock.now)
+    taken = [wakes.wait() for _ in range(6)]
+    # Six wakes every ten minutes, in sleeps of a minute: nobody waited for a clock that was wrong.
+    assert len(clock.sleeps) <= 62
+    assert abs((taken[-1] - clock.moment).total_seconds()) < 1
+
+
 def test_what_was_missed_without_power_is_known() -> None:
     clock = Clock()
     before = Wakes(Interval(600.0), state=(NOON - timedelta(hours=2)).isoformat(), sleep=clock.sleep, now=clock.now)
