@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from device.errors import CheckError, InputError
+from device.storage.exports.snapshot import PREFIX
 
 __all__ = ["SUMS", "Bundle", "Written"]
 
@@ -49,7 +50,7 @@ class Bundle:
         self._begun: dict[str, _Begun] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            present = [p for p in folder.iterdir() if not p.name.endswith(_PARTIAL)]
+            present = [p for p in folder.iterdir() if not (p.name.endswith(_PARTIAL) or p.name.startswith(PREFIX))]
         except OSError as error:
             raise _unwritable(folder, error) from error
         if present and not force:

@@ -16,8 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from device.errors import CheckError, InputError, TransientError
+from device.storage.outbox import SCHEMA_VERSION
 
-__all__ = ["snapshot"]
+__all__ = ["PREFIX", "snapshot"]
+
+PREFIX = ".snapshot-"
+"""Begins the name of a copy's folder; one that is left over is an interrupted export's."""
 
 _NAME = "outbox.sqlite"
 _ATTEMPTS = 20
@@ -38,7 +42,9 @@ def snapshot(store: Path, beside: Path) -> Generator[sqlite3.Connection]:
             remedy="Name its configuration with --config.",
         )  # fmt: skip
     try:
-        with TemporaryDirectory(prefix=".snapshot-", dir=beside) as folder:
+        for left in beside.glob(f"{PREFIX}*"):
+            shutil.rmtree(left)
+        with TemporaryDirectory(prefix=PREFIX, dir=beside) as folder:
             copy = Path(folder) / _NAME
             _copy(database, copy)
             with closing(_opened(copy, database)) as connection:
@@ -84,12 +90,19 @@ def _opened(copy: Path, database: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(copy, isolation_level=None)
     try:
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        schema = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     except sqlite3.DatabaseError as error:
-        verdict = str(error)
+        verdict, schema = str(error), None
     if verdict != "ok":
         connection.close()
         raise CheckError(
             "the store's database is damaged", where=database, expected="a sound SQLite file", got=verdict,
             remedy="Keep the file, its records may be recoverable (sqlite3's .recover).",
+        )  # fmt: skip
+    if schema is None or int(schema[0]) > SCHEMA_VERSION:
+        connection.close()
+        raise InputError(
+            "the store was written by a newer Holonode", where=database, expected=f"schema {SCHEMA_VERSION} or older",
+            got=schema and schema[0], remedy="Update Holonode.",
         )  # fmt: skip
     return connection

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from device.records import Detection, Event, Interval
+from device.records import Event, Interval
 from device.storage.exports.source import Source, Survey
 
 __all__ = ["QARTOD_MEANINGS", "Column", "LabelCount", "Table", "label_counts", "tables", "unit_of"]
@@ -175,7 +175,9 @@ def _interval_columns() -> list[Column]:
         _plain("text", "mode", "Way of sampling", "interval", "mode"),
         _plain("real", "volume_m3", "Air " + volume.format("cubic metres"), "interval", "volume_m3"),
         _plain("real", "volume_ml", "Liquid " + volume.format("millilitres"), "interval", "volume_ml"),
-        _plain("real", "volume_uncertainty", "Standard uncertainty of the volume, in its unit", "interval", "volume_uncertainty"),
+        _plain(
+            "real", "volume_uncertainty", "Standard uncertainty of the volume, in its unit", "interval", "volume_uncertainty"
+        ),
         _plain("real", "dead_time_s", "Time that nothing could be seen in", "interval", "dead_time_s"),
         _plain("integer", "frames_captured", "Frames taken", "interval", "frames", "captured"),
         _plain("integer", "frames_analysed", "Frames searched", "interval", "frames", "analysed"),
@@ -188,7 +190,12 @@ def _interval_columns() -> list[Column]:
         Column("concentration_low", "real", _by_label("concentration", "low"), "Lower end of its 95 % interval"),
         Column("concentration_high", "real", _by_label("concentration", "high"), "Upper end"),
         Column("concentration_unit", "text", _by_label("concentration", "unit"), "m^-3, L^-1 or mL^-1"),
-        Column("detection_efficiency", "real", _by_label("detection_efficiency", "value"), "Share that is counted, as corrected for"),
+        Column(
+            "detection_efficiency",
+            "real",
+            _by_label("detection_efficiency", "value"),
+            "Share that is counted, as corrected for",
+        ),
         Column(
             "detection_efficiency_uncertainty", "real", _by_label("detection_efficiency", "uncertainty"), "Standard uncertainty"
         ),
