@@ -53,7 +53,9 @@ def detection(outbox: Outbox, seq: int, at: datetime, interval_id: str, label: s
     )  # fmt: skip
 
 
-def interval(outbox: Outbox, seq: int, at: datetime, interval_id: str, labels: list[str], *, looked: bool, unit: str) -> Interval:
+def interval(
+    outbox: Outbox, seq: int, at: datetime, interval_id: str, labels: list[str], *, looked: bool, unit: str
+) -> Interval:
     origin = Origin(
         outbox.device_id, outbox.spool_id, "conf", "pipe", MODELS, "impactor" if unit == "m^-3" else "flow", "cal", CLASSES
     )
@@ -65,7 +67,9 @@ def interval(outbox: Outbox, seq: int, at: datetime, interval_id: str, labels: l
     )  # fmt: skip
 
 
-def add_interval(outbox: Outbox, at: datetime, labels: list[str], *, looked: bool = True, unit: str = "m^-3") -> list[Detection]:
+def add_interval(
+    outbox: Outbox, at: datetime, labels: list[str], *, looked: bool = True, unit: str = "m^-3"
+) -> list[Detection]:
     """Commit an interval, as the service does; returns its detections."""
 
     def build(first: int) -> list[Detection | Interval]:

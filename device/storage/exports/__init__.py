@@ -4,6 +4,8 @@ snapshot.py      a copy of a store that may be in use
 source.py        the common reader: records of a period, interval by interval, and a survey of them
 tables.py        records as tables: columns with type, unit and meaning
 bundle.py        the folder that is written: all or nothing, read back, with checksums
+taxa.py          what labels are called in biology
+steady_file.py   a file that HDF5 can fill on a full disk
 csv_files.py, parquet_files.py, ecotaxa.py, netcdf.py, darwincore.py   one format each
 """
 

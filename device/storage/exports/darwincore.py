@@ -64,7 +64,7 @@ def write(source: Source, bundle: Bundle) -> None:
 
 def _table(archive: zipfile.ZipFile, name: str, terms: tuple[str, ...], rows: Iterable[dict[str, object]]) -> int:
     count = 0
-    with archive.open(name, "w") as file:
+    with archive.open(name, "w", force_zip64=True) as file:
         file.write(("\t".join(terms) + "\n").encode())
         for row in rows:
             file.write(("\t".join(_text(row.get(term)) for term in terms) + "\n").encode())

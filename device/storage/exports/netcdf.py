@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,6 +21,7 @@ from device.errors import InputError
 from device.records import Interval, iso_time
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Source
+from device.storage.exports.steady_file import SteadyFile
 from device.storage.exports.tables import QARTOD_MEANINGS, Column, tables
 
 try:
@@ -49,7 +51,7 @@ _TYPES: dict[str, Any] = {"text": str, "time": "f8", "integer": "i4", "real": "f
 
 @dataclass(frozen=True)
 class _Variable:
-    """One variable, filled block by block along the first dimension."""
+    """One variable, filled block by block along time or obs; a scalar has no dimensions."""
 
     name: str
     dims: tuple[str, ...]
@@ -57,13 +59,20 @@ class _Variable:
     get: Callable[[Any], Any]
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def at(self, start: int, length: int) -> tuple[Any, ...]:
+        """Index of a block of rows."""
+        # The edges of an interval come after time, as CF has them.
+        rows = slice(start, start + length)
+        return tuple(rows if name in ("time", "obs") else slice(None) for name in self.dims)
+
     def values(self, rows: Sequence[Any]) -> Any:
-        """An array [rows, ...] of a block."""
+        """An array of a block, axes as in `dims`."""
         found = [self.get(row) for row in rows]
         if self.dtype is str:
             return np.array([value or "" for value in found], object)
         if self.dtype == "f8":
-            return np.array(found, np.float64)  # None becomes NaN
+            array = np.array(found, np.float64)  # None becomes NaN
+            return array.T if self.dims[0] == "label" else array
         return np.array([_MISSING_INT if value is None else value for value in found], self.dtype)
 
 
@@ -95,26 +104,39 @@ def _write(
     rows: Iterable[Any],
 ) -> None:
     along = next(iter(sizes))
-    with h5netcdf.File(bundle.begin(name), "w") as file:
-        file.dimensions = sizes
-        file.attrs.update({key: value for key, value in attributes.items() if value not in (None, "")})
-        for key, (dims, values, about) in fixed.items():
-            file.create_variable(key, dims, dtype=h5py.string_dtype(), data=np.array(values, object)).attrs.update(about)
-        for variable in variables:
-            _create(file, variable, sizes)
-        start = 0
-        for block in _blocks(rows):
-            for variable in variables:
-                if variable.dims:
-                    file.variables[variable.name][start : start + len(block)] = variable.values(block)
-            start += len(block)
+    with closing(SteadyFile(bundle.begin(name))) as steady:
+        with h5netcdf.File(steady, "w") as file:
+            _fill(file, sizes, variables, fixed, attributes, rows)
+        steady.check()
     bundle.end(name, sizes[along], lambda path: _count(path, along))
+
+
+def _fill(
+    file: Any,
+    sizes: dict[str, int],
+    variables: list[_Variable],
+    fixed: dict[str, tuple[tuple[str, ...], list[str], dict[str, str]]],
+    attributes: dict[str, Any],
+    rows: Iterable[Any],
+) -> None:
+    file.dimensions = sizes
+    file.attrs.update({key: value for key, value in attributes.items() if value not in (None, "")})
+    for key, (dims, values, about) in fixed.items():
+        file.create_variable(key, dims, dtype=h5py.string_dtype(), data=np.array(values, object)).attrs.update(about)
+    for variable in variables:
+        _create(file, variable, sizes)
+    start = 0
+    for block in _blocks(rows):
+        for variable in variables:
+            if variable.dims:
+                file.variables[variable.name][variable.at(start, len(block))] = variable.values(block)
+        start += len(block)
 
 
 def _create(file: Any, variable: _Variable, sizes: dict[str, int]) -> None:
     options: dict[str, Any] = {}
     if variable.dims:
-        options["chunks"] = tuple(min(sizes[d], _BLOCK_ROWS if k == 0 else sizes[d]) for k, d in enumerate(variable.dims))
+        options["chunks"] = tuple(min(sizes[name], _BLOCK_ROWS) for name in variable.dims)
         if variable.dtype is not str:
             # What was not measured is missing, not zero.
             fill = np.nan if variable.dtype == "f8" else _MISSING_INT
@@ -216,7 +238,7 @@ def _relative(interval: Interval) -> float | None:
 
 
 def _label_variables(source: Source, labels: tuple[str, ...], here: dict[str, str]) -> list[_Variable]:
-    """Count and concentration [time, label] with their intervals."""
+    """Count and concentration [label, time] with their intervals."""
     units = source.survey.units
     unit = next(iter(units)) if len(units) == 1 else "m^-3"
 
@@ -232,11 +254,11 @@ def _label_variables(source: Source, labels: tuple[str, ...], here: dict[str, st
         about = {"long_name": text, "units": unit, **here}
         if not end:
             about["ancillary_variables"] = f"{table}_low {table}_high qc" if table != "detection_efficiency" else "qc"
-        return _Variable(table + end, ("time", "label"), "f8", per_label(table, name), about)
+        return _Variable(table + end, ("label", "time"), "f8", per_label(table, name), about)
 
     per = _UDUNITS[unit]
     return [
-        variable("counts", "n", "", "particles seen; 0: looked and saw none", "1"),
+        variable("counts", "n", "", "particles seen; 0 where frames were analysed: looked and saw none", "1"),
         variable("counts", "low", "_low", "lower end of the 95 % interval of the mean count", "1"),
         variable("counts", "high", "_high", "upper end of the 95 % interval of the mean count", "1"),
         variable("concentration", "value", "", "particles per volume", per),

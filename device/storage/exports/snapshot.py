@@ -4,6 +4,8 @@ The service holds its database exclusively, so that no second connection may rea
 what keeps SQLite safe from a power cut: a page that a checkpoint is writing still stands in the write-ahead log, and what is
 half written at the log's end fails its checksum. That holds as long as the log was not begun anew during the copy, which
 its header tells (https://www.sqlite.org/fileformat2.html#walformat).
+
+Never from the service's own process: closing a file gives up all locks that the process holds on it.
 """
 
 from __future__ import annotations
@@ -91,6 +93,14 @@ def _opened(copy: Path, database: Path) -> sqlite3.Connection:
     try:
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         schema = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise InputError(
+            "the copy of the store can't be read",
+            where=copy.parent.parent,
+            got=str(error),
+            remedy="Make room for it, or use another --out.",
+        ) from error
     except sqlite3.DatabaseError as error:
         verdict, schema = str(error), None
     if verdict != "ok":

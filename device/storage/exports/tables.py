@@ -183,7 +183,9 @@ def _interval_columns() -> list[Column]:
         _plain("integer", "frames_analysed", "Frames searched", "interval", "frames", "analysed"),
         _plain("integer", "frames_dropped", "Frames lost", "interval", "frames", "dropped"),
         _plain("text", "label", "Class counted; total: all but artefacts"),
-        Column("count", "integer", _by_label("counts", "n"), "Particles seen; 0: looked and saw none"),
+        Column(
+            "count", "integer", _by_label("counts", "n"), "Particles seen; 0 where frames were analysed: looked and saw none"
+        ),
         Column("count_low", "real", _by_label("counts", "low"), "Lower end of the 95 % interval of the mean count"),
         Column("count_high", "real", _by_label("counts", "high"), "Upper end"),
         Column("concentration", "real", _by_label("concentration", "value"), "Particles per volume, in concentration_unit"),
