@@ -157,15 +157,26 @@ def test_what_reads_back_otherwise_is_not_kept(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "ecotaxa", "netcdf", "darwincore"])
-def test_a_full_disk_is_said_in_a_paragraph(tmp_path: Path, kind: str) -> None:
+FULL = [
+    ("csv", 600),
+    ("parquet", 600),
+    ("ecotaxa", 600),
+    ("darwincore", 600),
+    ("netcdf", 600),
+    ("netcdf", 30_000),
+    ("netcdf", 90_000),
+]
+
+
+@pytest.mark.parametrize(("kind", "limit"), FULL)
+def test_a_full_disk_is_said_in_a_paragraph(tmp_path: Path, kind: str, limit: int) -> None:
     config = filled(tmp_path)
     code = (
         "import resource, signal, sys\nfrom device.cli import main\nfrom device.storage import exports\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\noriginal = exports.writer\n"
-        # From here on no file grows beyond 600 bytes: the copy of the store is made by then.
+        # From here on no file grows beyond the limit: the copy of the store is made by then.
         "def limited(name):\n    write = original(name)\n    def run(source, bundle):\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n        write(source, bundle)\n    return run\n"
+        f"        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n        write(source, bundle)\n    return run\n"
         "exports.writer = limited\nsys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "out"

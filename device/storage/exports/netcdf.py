@@ -105,9 +105,12 @@ def _write(
 ) -> None:
     along = next(iter(sizes))
     with closing(SteadyFile(bundle.begin(name))) as steady:
-        with h5netcdf.File(steady, "w") as file:
-            _fill(file, sizes, variables, fixed, attributes, rows)
-        steady.check()
+        try:
+            with h5netcdf.File(steady, "w") as file:
+                _fill(file, sizes, variables, fixed, attributes, rows)
+        finally:
+            # Whatever HDF5 makes of a disk that fails: this is the reason.
+            steady.check()
     bundle.end(name, sizes[along], lambda path: _count(path, along))
 
 

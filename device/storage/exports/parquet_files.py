@@ -26,7 +26,7 @@ except ImportError as error:
 
 __all__ = ["write"]
 
-_BLOCK_ROWS = 20_000
+_BLOCK_ROWS = 10_000
 """Rows in memory at a time, and of a row group."""
 
 _TYPES = {
@@ -82,5 +82,5 @@ def _cell(column: Column, row: Any) -> Any:
 
 def _count(path: Path) -> int:
     """Rows, every page of them decoded."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return sum(batch.num_rows for batch in file.iter_batches())
+    with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        return sum(batch.num_rows for batch in file.iter_batches(batch_size=_BLOCK_ROWS))
