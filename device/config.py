@@ -272,6 +272,17 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep-alive; the broker says 'offline' after one and a half of these."""
 
 
+class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether Home Assistant is told of this box (MQTT device discovery, Home Assistant 2024.12 or newer)."""
+
+    enabled: bool = False
+    """True: announced on the broker of [mqtt]; switched off again, the announcement is taken back."""
+    prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "homeassistant"
+    """Home Assistant's discovery prefix."""
+    expire_after_s: Annotated[int, Meta(ge=60, le=604_800)] = 3600
+    """A figure older than this is shown as unavailable; at least twice the time from one sample to the next."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -290,6 +301,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export: ExportConfig = ExportConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:

@@ -20,6 +20,7 @@ from device.drivers.supervised_camera import CameraEvent, CameraStuckError, Supe
 from device.errors import HardwareError, TransientError
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
+from device.messaging.homeassistant import Discovery, discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.sampling.findings import Mode
@@ -80,7 +81,14 @@ class Service:
                 calibrated.id,
                 labels,
             )
-            link = self._link(outbox, info_of(config, instrument, pipeline, origin))
+            found = discovery(
+                config.homeassistant,
+                outbox,
+                labels=labels,
+                unit="m^-3" if config.sampling.mode == "impactor" else "mL^-1",
+                model=instrument.name,
+            )
+            link = self._link(outbox, info_of(config, instrument, pipeline, origin), found)
             drivers = build_drivers(config, nominal)
             self._watch_camera(drivers.camera)
             greet(config, self._broker, outbox, self._say)
@@ -102,7 +110,7 @@ class Service:
     def _asked_to_stop(self, _number: int, _frame: object) -> None:
         self._stop.set()
 
-    def _link(self, outbox: Outbox, info: Info) -> MqttLink:
+    def _link(self, outbox: Outbox, info: Info, found: Discovery) -> MqttLink:
         mqtt = self._config.mqtt
         if not mqtt.url:
             self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
@@ -114,7 +122,7 @@ class Service:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble)
+        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, discovery=found)
 
     def _watch_camera(self, camera: Camera) -> None:
         """Tell what happens to a real camera."""

@@ -60,7 +60,10 @@ def main(sizes: list[int]) -> None:
             print(f"{detections} detections, {detections // PER_INTERVAL} intervals, store {store_mb:.0f} MB", flush=True)
             for kind in FORMATS:
                 found = measure(config, kind, Path(folder) / kind)
-                print(f"  {kind:11} {found['s']:6.1f} s  {found['mb']:7.1f} MB  peak memory {found['peak_mb']:5.0f} MB", flush=True)
+                print(
+                    f"  {kind:11} {found['s']:6.1f} s  {found['mb']:7.1f} MB  peak memory {found['peak_mb']:5.0f} MB",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
