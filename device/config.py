@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from device.errors import InputError
 from device.tomlfile import load_toml
 
-__all__ = ["PRESET", "Config", "config_hash", "load_config"]
+__all__ = ["PRESET", "Config", "config_hash", "load_config", "public"]
 
 PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
 """What runs without a configuration: the simulated bioaerosol sampler."""
@@ -256,6 +256,28 @@ class ReviewConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Share of all detections kept whatever the classifier says; their labels tell its accuracy in the field."""
 
 
+class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the box stands, as exports tell it."""
+
+    name: str = ""
+    """E.g. "Roof of the institute"."""
+    operator: str = ""
+    """Who runs the box: a person or an institution."""
+    latitude_degrees: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """North positive, WGS 84; left out: that of sampling.schedule."""
+    longitude_degrees: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """East positive, WGS 84; left out: that of sampling.schedule."""
+    altitude_m: Annotated[float, Meta(ge=-500, le=9000)] | None = None
+    """Above sea level."""
+
+
+class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What exports need to know: `holonode export`."""
+
+    taxa: dict[str, str] = {}
+    """Scientific name by label, beside those that are known: alder = "Alnus"."""
+
+
 class CalibrationConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the instrument's calibration records lie."""
 
@@ -282,6 +304,17 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep-alive; the broker says 'offline' after one and a half of these."""
 
 
+class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether Home Assistant is told of this box (MQTT device discovery, Home Assistant 2024.12 or newer)."""
+
+    enabled: bool = False
+    """True: announced on the broker of [mqtt]; switched off again, the announcement is taken back."""
+    prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "homeassistant"
+    """Home Assistant's discovery prefix."""
+    expire_after_s: Annotated[int, Meta(ge=60, le=604_800)] = 3600
+    """A figure older than this is shown as unavailable; at least twice the time from one sample to the next."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -296,8 +329,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     analysis: AnalysisConfig = AnalysisConfig()
     storage: StorageConfig = StorageConfig()
     review: ReviewConfig = ReviewConfig()
+    site: SiteConfig = SiteConfig()
+    export: ExportConfig = ExportConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:
@@ -311,6 +347,15 @@ def load_config(path: str | Path | None = None) -> Config:
         presets = " | ".join(sorted(preset.stem for preset in PRESET.parent.glob("*.toml")))
         raise InputError("there is no such configuration", where=path, expected=f"a file, or a preset by name: {presets}")
     return load_toml(file, Config)
+
+
+def public(config: Config) -> dict[str, Any]:
+    """The configuration as others may see it: what is secret is shown as set."""
+    shown: dict[str, Any] = msgspec.to_builtins(config)
+    for key in ("username", "password_file"):
+        if shown["mqtt"][key]:
+            shown["mqtt"][key] = "(set)"
+    return shown
 
 
 def config_hash(config: Config) -> str:
