@@ -26,8 +26,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import MqttConfig
 from device.errors import InputError
+from device.messaging.commands import Message
 from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, Status, to_payload
+from device.messaging.requests import answer_properties, hear_requests, subscribe_requests
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
 
@@ -107,16 +109,17 @@ class MqttLink:
         *,
         on_trouble: Callable[[str, str], None],
         discovery: Discovery | None = None,
+        on_request: Callable[[Message], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`on_trouble(code, message)` hears of refusals, once a cause."""
+        """`on_trouble(code, message)` hears of refusals, once a cause; `on_request` of commands, in paho's thread."""
         self.state = LinkState.STARTING
         self.refused_publishes = 0
         self.published = 0
         self._config, self._address, self._outbox, self._info = config, address, outbox, info
         self._topics = Topics(outbox.device_id)
         self._discovery = discovery or Discovery({}, "")
-        self._on_trouble, self._jitter = on_trouble, jitter
+        self._on_trouble, self._jitter, self._on_request = on_trouble, jitter, on_request
         self._password = password_of(config)
         self._wake = threading.Event()
         self._answers: queue.SimpleQueue[tuple[int, ReasonCode]] = queue.SimpleQueue()
@@ -145,6 +148,17 @@ class MqttLink:
         """Publish what isn't kept: stats, health. Dropped where there is no connection."""
         if self.state is LinkState.CONNECTED:
             self._client.publish(self._topics.of(leaf), to_payload(payload), qos=qos, retain=retain)
+
+    def send(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None, content: str = "") -> None:
+        """Publish what somebody asked for, to a full topic. Dropped where there is no connection."""
+        if self.state is LinkState.CONNECTED:
+            properties = answer_properties(correlation, content) if self._version == MQTTProtocolVersion.MQTTv5 else None
+            self._client.publish(topic, payload, qos=qos, properties=properties)
+
+    def tell(self, info: Info) -> None:
+        """`info`, at once and on every connection from here on."""
+        self._info = info
+        self.publish("info", info, retain=True, qos=1)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Let what waits go out for a while, say `stopped`, disconnect."""
@@ -182,6 +196,8 @@ class MqttLink:
         client.on_publish = self._acknowledged
         if self._discovery.birth_topic:
             client.message_callback_add(self._discovery.birth_topic, self._home_assistant_said)
+        if self._on_request is not None:
+            hear_requests(client, self._topics, self._on_request)
         return client
 
     def _open(self) -> None:
@@ -208,6 +224,8 @@ class MqttLink:
         client.publish(self._topics.of("info"), to_payload(self._info), qos=1, retain=True)
         if self._discovery.birth_topic:
             client.subscribe(self._discovery.birth_topic, qos=1)
+        if self._on_request is not None:
+            subscribe_requests(client, self._topics)
         self._announce(client)
         self._move(LinkState.CONNECTED)
         self._wake.set()

@@ -71,6 +71,8 @@ class Info(Struct, frozen=True, kw_only=True):
     config_hash: str
     armed: dict[str, Any] | None = None
     """By whom, when and with what it was armed; None: not armed."""
+    settings: dict[str, Any] = {}
+    """What was changed from afar, by dotted key; `config` holds it already."""
     schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
 
 
