@@ -42,9 +42,8 @@ def _network(count: int) -> tuple[tuple[int, int], ...]:
         reach = merged
         while reach >= 1:
             for start in range(reach % merged, count - reach, 2 * reach):
-                for k in range(start, min(start + reach, count - reach)):
-                    if k // (2 * merged) == (k + reach) // (2 * merged):
-                        steps.append((k, k + reach))
+                pairs = ((k, k + reach) for k in range(start, min(start + reach, count - reach)))
+                steps += [(k, far) for k, far in pairs if k // (2 * merged) == far // (2 * merged)]
             reach //= 2
         merged *= 2
     wanted = {(count - 1) // 2, count // 2}

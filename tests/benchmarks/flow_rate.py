@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3, help="frames of each density")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    config, region = load_config("simulated-flow"), load_instrument(INSTRUMENT)
+    config, region = load_config("simulated-flow"), load_instrument(str(INSTRUMENT))
     sensor = msgspec.structs.replace(region.sensor, width_px=WIDTH_PX, height_px=HEIGHT_PX)
     instrument = msgspec.structs.replace(region, sensor=sensor)
     pitch_um, duct = instrument.geometry.object_pitch_um, duct_of(instrument)
