@@ -49,7 +49,7 @@ def changed(config: Config, overlay: Mapping[str, Value], wanted: Mapping[str, V
         low, high = SETTABLE[key]
         if value is not None and (isinstance(value, bool | str) or not low <= value <= high):
             raise InputError("a setting is out of bounds", where=key, expected=f"{low:g} to {high:g}", got=value)
-    merged = {key: value for key, value in {**overlay, **wanted}.items() if value is not None}
+    merged: dict[str, Value] = {key: value for key, value in {**overlay, **wanted}.items() if value is not None}
     overlaid(config, merged)
     return merged
 
