@@ -27,6 +27,17 @@ class Caller:
         for tree in ("response/#", "media/#"):
             self._client.subscribe(f"{self.root}/{tree}", qos=1)
 
+    def ready(self, timeout_s: float = 60) -> None:
+        """Wait until the device listens."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            try:
+                self.ask("media", id="0" * 26, timeout_s=0.5)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError("the device takes no commands")
+
     def send(
         self, command: str, payload: bytes | dict[str, Any], *, retain: bool = False, wait: bool = True, **properties: Any
     ) -> None:
@@ -57,7 +68,7 @@ class Caller:
         self.send(command, parameters, CorrelationData=correlation)
         while True:
             answer = self.heard(f"response/{command}", timeout_s)
-            if answer.properties.CorrelationData == correlation:
+            if getattr(answer.properties, "CorrelationData", None) == correlation:
                 return json.loads(answer.payload)
 
     def close(self) -> None:

@@ -125,7 +125,9 @@ def test_a_picture_and_a_support_bundle_come_on_media_without_secrets(
     bundle = caller.ask("support_bundle")["data"]["id"]
     caller.send("media", {"id": bundle})
     with zipfile.ZipFile(io.BytesIO(caller.heard(f"media/{bundle}").payload)) as packed:
-        assert {"config.json", "health.json", "info.json", "versions.json", "records.jsonl", "log.txt"} <= set(packed.namelist())
+        assert {"config.json", "health.json", "info.json", "versions.json", "records.jsonl", "log.txt"} <= set(
+            packed.namelist()
+        )
         assert json.loads(packed.read("records.jsonl").splitlines()[-1])["device_id"] == "test-box"
         assert "particles" in packed.read("log.txt").decode()
     assert box.is_running
@@ -135,7 +137,7 @@ def test_a_running_box_is_armed_between_two_samples_and_goes_on(box: Service, ca
     answer = caller.ask("arm", days=2, by="anna", transaction=7, timeout_s=60)
     assert answer["status"] == "ok", answer
     assert answer["data"]["armed"]
-    assert {"lamp", "broker"} <= {check["name"] for check in answer["data"]["checks"]}
+    assert {"exposure", "broker"} <= {check["name"] for check in answer["data"]["checks"]}
     assert listener.until("events", code="armed")["severity"] == "info"
     assert listener.until("info")["armed"]["by"] == "anna"
     listener.until("intervals")
