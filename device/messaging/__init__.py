@@ -4,6 +4,7 @@ topics    where everything goes
 payloads  status, info, health
 commands  what is asked of the box: read, bounded, refused or ignored
 requests  paho's side of it: subscription, MQTT 5 properties
+contract  every topic in one table, and as AsyncAPI
 link      the MQTT client: rows out in order, done only when the broker says so
 broker    the service's own broker on loopback, where none is configured
 embedded  a pure-Python broker for demonstrations, in a process of its own
