@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from device.config import Config
 from device.errors import InputError
@@ -20,7 +21,8 @@ __all__ = ["SETTABLE", "STATE_KEY", "Value", "changed", "overlaid", "overlay_of"
 STATE_KEY = "settings"
 """In the store: what was changed, by dotted key."""
 
-Value = bool | int | float | str | None
+Value = Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | None
+"""None: the configuration file's."""
 
 SETTABLE: dict[str, tuple[float, float]] = {
     "sampling.pause_s": (0, 86_400),
@@ -29,7 +31,7 @@ SETTABLE: dict[str, tuple[float, float]] = {
     "sampling.window_intervals": (1, 10_000),
     "sampling.window_most_hidden": (0.01, 0.9),
     "sampling.schedule.every_s": (1, 604_800),
-    "sampling.flow.frames_per_interval": (3, 1000),
+    "sampling.flow.frames_per_interval": (3, 60),  # all of a burst are in memory at once
     "sampling.flow.frame_interval_s": (0.001, 600),
     "sampling.flow.flush_s": (0, 600),
     "analysis.min_esd_um": (0, 1000),
@@ -47,7 +49,7 @@ def changed(config: Config, overlay: Mapping[str, Value], wanted: Mapping[str, V
         if key not in SETTABLE:
             raise InputError("this setting can't be changed from afar", where=key, expected=" | ".join(SETTABLE))
         low, high = SETTABLE[key]
-        if value is not None and (isinstance(value, bool | str) or not low <= value <= high):
+        if value is not None and not low <= value <= high:
             raise InputError("a setting is out of bounds", where=key, expected=f"{low:g} to {high:g}", got=value)
     merged: dict[str, Value] = {key: value for key, value in {**overlay, **wanted}.items() if value is not None}
     overlaid(config, merged)
@@ -87,6 +89,6 @@ def overlay_of(state: str | None) -> dict[str, Value]:
     if state is None:
         return {}
     try:
-        return msgspec.json.decode(state, type=dict[str, bool | int | float | str | None])
+        return msgspec.json.decode(state, type=dict[str, Value])
     except msgspec.DecodeError:
         return {}

@@ -29,7 +29,10 @@ _LONGEST_TOPIC = 512
 
 Transaction = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Ignored = Literal["retained", "stale"]
-_Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+_END = r"$(?!\n)"
+"""Of a pattern: in Python, unlike in a JSON Schema, `$` would let a last newline through."""
+_Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}{_END}")]
+_Key = Annotated[str, Meta(max_length=64)]
 _Text = Annotated[str, Meta(max_length=200)]
 
 
@@ -57,14 +60,14 @@ class SampleNow(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Set(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Change settings from the next sample on; kept over a restart."""
 
-    settings: Annotated[dict[str, Value], Meta(min_length=1, max_length=64)]
+    settings: Annotated[dict[_Key, Value], Meta(min_length=1, max_length=64)]
     """Value by dotted key, e.g. {"sampling.pause_s": 60}; null takes one back to the configuration file's."""
 
 
 class Media(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Publish the crop of a detection (PNG: amplitude, phase), or a support bundle (ZIP), on `media/<id>`."""
 
-    id: Annotated[str, Meta(pattern=r"^(support-)?[0-9A-HJKMNP-TV-Z]{26}$")]
+    id: Annotated[str, Meta(pattern=rf"^(support-)?[0-9A-HJKMNP-TV-Z]{{26}}{_END}")]
     """The detection's, or what `support_bundle` answered."""
 
 
@@ -84,7 +87,7 @@ class Activate(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: _Name
     """Of a bundle in the model store."""
-    version: Annotated[str, Meta(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")] | None = None
+    version: Annotated[str, Meta(pattern=rf"^[0-9]{{1,9}}\.[0-9]{{1,9}}\.[0-9]{{1,9}}{_END}")] | None = None
     """Left out: the newest."""
 
 

@@ -159,6 +159,9 @@ class Commander:
             self.counts.retained += 1
         elif why == "stale":
             self.counts.stale += 1
+        if why is not None:
+            transaction = transaction_of(message) if request is None else request.transaction
+            self._write("ignored", message.command[:64], transaction, answer=Answer(status="error", error=why))
         return why is not None
 
     def _is_repeated(self, message: Message, request: Request) -> bool:
@@ -211,10 +214,12 @@ class Commander:
         answer = Answer(status=status, data=data, error=str(error or ""), transaction=request.transaction)
         self._write("end", message.command, request.transaction, answer=answer)
         self._keep(_key(message.command, request.transaction), answer)
-        if error is None:
-            self.counts.done += 1
-        else:
-            self.counts.failed += 1
+        with self._lock:
+            # The loop's thread comes here too.
+            if error is None:
+                self.counts.done += 1
+            else:
+                self.counts.failed += 1
         self._answer(message, answer)
         self._tell(message.command, error)
 
@@ -231,7 +236,7 @@ class Commander:
         """What the last runs answered; what they began and didn't end is not begun again."""
         for line in lines:
             key = _key(line.command, line.transaction)
-            if key is None or line.phase == "refused":
+            if key is None or line.phase not in ("begin", "end"):
                 continue
             if line.phase == "begin":
                 error = "interrupted: the service ended while it was at it. Look at `info` and `stats`, then ask again under another transaction."

@@ -44,7 +44,8 @@ __all__ = ["Doing", "listens"]
 
 _FROM_NEXT = "from the next sample on"
 _LAST_RECORDS = 200
-_LARGEST_MEDIA = 8 * 2**20
+_LARGEST_MEDIA = 2 * 2**20
+"""Bytes: a bundle is some 100 kB; a broker that takes less than it is sent hangs up."""
 
 
 def listens(config: Config, broker: OwnBroker | None) -> bool:
@@ -183,10 +184,12 @@ class Doing:
         until_s = time.monotonic() + self.file.commands.max_age_s
 
         def job(under_way: bool) -> None:
+            data: dict[str, Any] = {}
             try:
-                done(*self._armed(request, under_way=under_way, late=time.monotonic() > until_s))
+                data, failure = self._armed(request, under_way=under_way, late=time.monotonic() > until_s)
             except HolonodeError as error:
-                done({}, error)
+                failure = error
+            done(data, failure)
 
         if not self.orders.give_job(job):
             raise TransientError("another preflight waits for a sample to end", remedy="Its answer tells.")

@@ -65,7 +65,7 @@ def write_bundle(folder: Path, parts: Mapping[str, object], last_lines: str, rec
     older = sorted(path.parent.glob("support-*.zip"))
     for old in older[: max(len(older) - _MOST_BUNDLES + 1, 0)]:
         old.unlink(missing_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.parent / ".partial"
     partial.write_bytes(packed.getvalue())
     partial.replace(path)
     return path

@@ -5,6 +5,7 @@ Two files, the older one let go when the newer is full; what `begin` wrote and `
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -24,8 +25,8 @@ class AuditLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line."""
 
     at: str
-    phase: Literal["begin", "end", "refused"]
-    """begin: it is about to be done; end: it was, or failed; refused: nothing was done."""
+    phase: Literal["begin", "end", "refused", "ignored"]
+    """begin: it is about to be done; end: it was, or failed; refused: nothing was done; ignored: nor answered."""
     command: str
     transaction: str | int | None = None
     request: dict[str, Any] = {}
@@ -60,12 +61,13 @@ class AuditLog:
             if written != len(content):
                 self._size += os.write(self._file, b"\n")
                 raise OSError("a line of the audit log was cut short")
-            if line.phase != "refused":
+            if line.phase in ("begin", "end"):
                 os.fdatasync(self._file)
             self.lines += 1
 
     def _turn(self) -> None:
-        self._path.replace(self._older)
+        with contextlib.suppress(FileNotFoundError):  # an earlier turn got no further than this
+            self._path.replace(self._older)
         fresh = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.close(self._file)
         self._file, self._size = fresh, 0

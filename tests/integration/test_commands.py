@@ -21,7 +21,11 @@ from tests.brokers import Broker, Subscriber, broker
 from tests.requests import Caller
 from tests.services import Service
 
-REVIEWED = "[review]\nrandom_share = 1.0"
+SETTINGS = """username = "the-account"
+password_file = "{folder}/the-secret"
+[review]
+random_share = 1.0"""
+SECRETS = (b"the-account", b"the-secret", b"Kw7-unguessed")
 
 
 @pytest.fixture
@@ -32,7 +36,10 @@ def running(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def box(tmp_path: Path, running: Broker) -> Iterator[Service]:
-    service = Service.configured(tmp_path, running.url, mqtt=REVIEWED)
+    secret = tmp_path / "the-secret"
+    secret.write_text("Kw7-unguessed")
+    secret.chmod(0o600)
+    service = Service.configured(tmp_path, running.url, mqtt=SETTINGS.format(folder=tmp_path))
     service.start()
     yield service
     service.stop()
@@ -94,7 +101,7 @@ def test_a_setting_holds_from_the_next_sample_on_and_over_a_restart_and_a_bad_on
     assert refused["status"] == "error"
     assert "sampling.pause_s" in refused["error"]
     assert "0 to 86400" in refused["error"]
-    assert "can't be changed from afar" in caller.ask("set", settings={"mqtt.url": "mqtt://other"})["error"]
+    assert "can't be changed from afar" in caller.ask("set", settings={"mqtt.own_broker_port": 1883})["error"]
     answer = caller.ask("set", settings={"sampling.sample_volume_l": 4.0})
     assert answer["status"] == "ok", answer
     info = listener.until("info", config_hash=answer["data"]["config_hash"])
@@ -130,6 +137,9 @@ def test_a_picture_and_a_support_bundle_come_on_media_without_secrets(
         )
         assert json.loads(packed.read("records.jsonl").splitlines()[-1])["device_id"] == "test-box"
         assert "particles" in packed.read("log.txt").decode()
+        assert json.loads(packed.read("config.json"))["mqtt"]["username"] == "(set)"
+        told = b"".join(packed.read(name) for name in packed.namelist())
+    assert [secret for secret in SECRETS if secret in told] == []
     assert box.is_running
 
 
@@ -175,7 +185,7 @@ def test_retained_and_stale_requests_are_ignored_and_answers_go_only_into_the_de
     assert caller.heard("response/stop").properties.CorrelationData == b"n"
     caller.send("stop", b"", retain=True)
     assert intervals_within(listener, 1.5) > 0, "nothing of this stopped it"
-    assert [line["phase"] for line in audit(box)] == ["refused", "refused"]
+    assert [line["phase"] for line in audit(box)] == ["ignored", "ignored", "refused", "refused", "ignored"]
     assert box.finish(signal.SIGTERM)[0] == 0
 
 
