@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,12 +12,18 @@ from msgspec import Struct
 
 from device import __version__
 from device.messaging.commands import REQUESTS, Answer
+from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Ack, Health, Info, Stats, Status
 from device.messaging.topics import ROOT
 from device.records import Detection, Event, Interval
 from device.schemas import describe
 
-__all__ = ["TOPICS", "Topic", "asyncapi", "schema_of"]
+__all__ = ["TOPICS", "Topic", "asyncapi"]
+
+_ROOT = f"{ROOT}/{{device_id}}/"
+_BYTES = {"type": "string", "format": "binary"}
+_HOME_ASSISTANT = "{prefix}/"
+_BIRTH = {"type": "string", "enum": ["online", "offline"]}
 
 
 @dataclass(frozen=True)
@@ -23,14 +31,16 @@ class Topic:
     """One row of the contract."""
 
     leaf: str
-    """Below holonode/v1/<device-id>/; a part in braces stands for anything."""
+    """Below `root`; a part in braces stands for anything."""
     sends: bool
     """Whether the box publishes it; it reads the others."""
     qos: Literal[0, 1]
     retained: bool
-    payload: type[Struct] | None
-    """None: bytes (PNG, ZIP)."""
+    payload: type[Struct] | Mapping[str, Any]
+    """A JSON object, or the schema of what is none."""
     summary: str
+    root: str = _ROOT
+    content_type: str = "application/json"
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -41,25 +51,27 @@ TOPICS: tuple[Topic, ...] = (
     Topic("detections", True, 1, False, Detection, "One particle."),
     Topic("intervals", True, 1, False, Interval, "One sample: volume, counts, concentrations, with their intervals."),
     Topic("events", True, 1, False, Event, "Something a person may need to know."),
-    Topic("media/{id}", True, 1, False, None, "A picture (PNG) or a support bundle (ZIP), on request only."),
+    Topic(
+        "media/{id}", True, 1, False, _BYTES, "A picture (PNG) or a support bundle (ZIP), on request only.",
+        content_type="application/octet-stream",
+    ),
     *(Topic(f"request/{name}", False, 1, False, kind, (kind.__doc__ or "").strip()) for name, kind in REQUESTS.items()),
     Topic("response/{command}", True, 1, False, Answer, "What a request came to; `busy` is answered at QoS 0."),
     Topic("ack", False, 1, False, Ack, "From a collector: it has committed everything up to `seq`."),
-)
-
-
-def schema_of(leaf: str) -> type[Struct] | None:
-    """The payload of a topic that the box publishes; KeyError for one that isn't in the contract."""
-    for topic in TOPICS:
-        head = topic.leaf.partition("{")[0]
-        if topic.sends and (leaf == topic.leaf or ("{" in topic.leaf and leaf.startswith(head) and leaf != head)):
-            return topic.payload
-    raise KeyError(leaf)
+    Topic(
+        "device/holonode-{device_id}/config", True, 1, True, Announcement,
+        "Home Assistant's discovery, where `homeassistant.enabled` says so; an empty payload takes it back.", root=_HOME_ASSISTANT,
+    ),
+    Topic(
+        "status", False, 1, True, _BIRTH, "From Home Assistant: at `online` the announcement is made again.", root=_HOME_ASSISTANT,
+        content_type="text/plain",
+    ),
+)  # fmt: skip
 
 
 def asyncapi() -> dict[str, Any]:
     """The contract as AsyncAPI 3.0, from the table and the records' own schemas."""
-    kinds = [topic.payload for topic in TOPICS if topic.payload is not None]
+    kinds = [topic.payload for topic in TOPICS if isinstance(topic.payload, type)]
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     describe(schemas, *kinds)
     return {
@@ -88,15 +100,16 @@ def _server_variables() -> dict[str, Any]:
 
 
 def _id(topic: Topic) -> str:
-    return topic.leaf.replace("/", "_").replace("{", "").replace("}", "")
+    name = re.sub(r"[^a-z]+", "_", topic.leaf).strip("_")
+    return name if topic.root == _ROOT else f"homeassistant_{name}"
 
 
 def _channel(topic: Topic) -> dict[str, Any]:
-    names = ["device_id", *(part[1:-1] for part in topic.leaf.split("/") if part.startswith("{"))]
+    address = topic.root + topic.leaf
     return {
-        "address": f"{ROOT}/{{device_id}}/{topic.leaf}",
+        "address": address,
         "summary": topic.summary,
-        "parameters": {name: {"description": _PARAMETERS[name]} for name in names},
+        "parameters": {name: {"description": _PARAMETERS[name]} for name in re.findall(r"{(\w+)}", address)},
         "messages": {"message": _message(topic)},
         "bindings": {"mqtt": {"bindingVersion": "0.2.0"}},
     }
@@ -106,13 +119,14 @@ _PARAMETERS = {
     "device_id": "Lower-case letters, digits, hyphens: device.id of the configuration.",
     "id": "A detection's id, or a support bundle's.",
     "command": "The request's command, or what the MQTT 5 ResponseTopic names below response/.",
+    "prefix": "homeassistant.prefix of the configuration.",
 }
 
 
 def _message(topic: Topic) -> dict[str, Any]:
-    if topic.payload is None:
-        return {"contentType": "application/octet-stream", "payload": {"type": "string", "format": "binary"}}
-    return {"contentType": "application/json", "payload": {"$ref": f"#/components/schemas/{topic.payload.__name__}"}}
+    payload = topic.payload
+    schema = {"$ref": f"#/components/schemas/{payload.__name__}"} if isinstance(payload, type) else dict(payload)
+    return {"contentType": topic.content_type, "payload": schema}
 
 
 def _operation(topic: Topic) -> dict[str, Any]:
