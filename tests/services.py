@@ -44,7 +44,7 @@ class Service:
     """A configured service that can be started, stopped and killed."""
 
     config: Path
-    _process: subprocess.Popen[str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def configured(cls, folder: Path, url: str, **changes: object) -> Service:
@@ -60,9 +60,13 @@ class Service:
     def start(self, program: Sequence[str] = ("-m", "device"), **variables: str) -> None:
         command = [sys.executable, *program, "run", "--config", str(self.config)]
         environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), **variables)
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
-        )
+        # Into a file: a pipe that nobody reads fills up, and the service waits.
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+
+    @property
+    def _output(self) -> Path:
+        return self.config.with_suffix(".log")
 
     @property
     def is_running(self) -> bool:
@@ -71,7 +75,7 @@ class Service:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.communicate(timeout=20)
+        self._process.wait(20)
         self._process = None
 
     def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 60) -> tuple[int, str]:
@@ -79,10 +83,9 @@ class Service:
         assert self._process is not None
         if number is not None:
             self._process.send_signal(number)
-        output, _ = self._process.communicate(timeout=timeout_s)
-        status = self._process.returncode
+        status = self._process.wait(timeout_s)
         self._process = None
-        return status, output
+        return status, self._output.read_text()
 
     def run(self, timeout_s: float = 60) -> tuple[int, str]:
         self.start()
