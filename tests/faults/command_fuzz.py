@@ -376,10 +376,20 @@ def _judge(store: Path, outcome: Outcome) -> None:
     database.close()
     done = [event["message"].split()[1].rstrip(":") for event in bodies if event["code"] == "command"]
     begun = [line.command for line in lines if line.phase == "begin"]
-    # The log is bounded: what is left of it is the end.
-    kept = done[-len(begun) :] if begun else []
     outcome.changes = sum(event["message"].endswith(": done") for event in bodies if event["code"] == "command")
-    outcome.unaudited = sum(a != b for a, b in zip(kept, begun[-len(kept) :], strict=True)) + (bool(done) and not begun)
+    # A preflight waits for a sample to end, and others are done meanwhile.
+    outcome.unaudited = sum(
+        _unbegun([c for c in done if (c == "arm") is arms], [c for c in begun if (c == "arm") is arms])
+        for arms in (False, True)
+    )
+
+
+def _unbegun(done: list[str], begun: list[str]) -> int:
+    """How many were done that the log doesn't know; the log is bounded: what is left of it is the end."""
+    if not done or not begun:
+        return len(done)
+    kept = done[-len(begun) :]
+    return sum(a != b for a, b in zip(kept, begun[-len(kept) :], strict=True))
 
 
 def main(arguments: list[str] | None = None) -> int:
