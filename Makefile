@@ -80,6 +80,11 @@ test-camera: $(VENV)/.dev
 test-training: $(VENV)/.train
 	$(BIN)/python -m pytest -m training
 
+# drifts of the optics: how soon they are found, how often one is cried that isn't there; three minutes
+.PHONY: bench-trend
+bench-trend: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.optical_trend --boxes 200
+
 bench: bench-real bench-physics bench-calibration bench-sampler bench-hidef
 
 bench-real: $(VENV)/.dev

@@ -17,6 +17,7 @@ _COMMANDS = {
     "replay": "the same analysis over recorded frames",
     "reconstruct": "one reconstruction of a hologram",
     "focus": "distance of the objects in a hologram",
+    "arm": "look at everything before the box is left alone: preflight, endurance, next wake",
     "doctor": "what is present, missing, wrong, and what mends it",
     "twin": "render frames with known truth",
     "review": "crops kept for a person to look at: list, label, export",

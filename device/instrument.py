@@ -66,6 +66,8 @@ class LampSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """True where the magnification of the diverging wave matters (point-source geometry)."""
     max_current_ma: Annotated[float, Meta(gt=0, le=2000)] = 50.0
     """The most the driver may send."""
+    rated_life_h: Annotated[float, Meta(gt=0)] | None = None
+    """Hours of light after which it is worn, as the maker says; None: not known."""
 
 
 class OpticsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,8 +139,8 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def id(self) -> str:
         """Content id: the first 16 hex digits of the SHA-256 of the canonical JSON.
 
-        Aberrations and a channel's width count where they are given, so that an instrument file without them keeps the id it
-        had before there were.
+        Aberrations, a channel's width and a lamp's life count where they are given, so that an instrument file without them
+        keeps the id it had before there were.
         """
         tree = msgspec.to_builtins(self)
         if not self.optics.aberrations_rad:
@@ -146,6 +148,8 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 del tree["optics"][key]
         if not self.fluidics.channel_width_um:
             del tree["fluidics"]["channel_width_um"]
+        if self.lamp.rated_life_h is None:
+            del tree["lamp"]["rated_life_h"]
         return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()[:16]
 
 

@@ -80,9 +80,9 @@ def plan_of(config: Config, calibrated: Calibrations, now: datetime | None = Non
     if schedule is not None:
         wake = schedule.next_after(moment)
         today = 0
-        while wake is not None and (len(wakes) < count or wake < moment + timedelta(days=1)) and today < 100_000:
+        while wake is not None and (len(wakes) < count or wake <= moment + timedelta(days=1)) and today < 100_000:
             wakes.append(wake)
-            today += wake < moment + timedelta(days=1)
+            today += wake <= moment + timedelta(days=1)
             wake = schedule.next_after(wake)
         a_day = min(a_day, float(today))
     notes = [f"calibration record refused: {refusal}" for refusal in calibrated.refused]

@@ -122,7 +122,7 @@ class RunningMedian:
         return median_background(list(self._frames)) if len(self._frames) >= 3 else None
 
 
-def block_means(intensity: Image, factor: int) -> Image:
+def block_means(intensity: Image | NDArray[np.uint16], factor: int) -> Image:
     """Means over factor x factor blocks."""
     height, width = (n // factor for n in intensity.shape)
     whole = intensity[: height * factor, : width * factor]

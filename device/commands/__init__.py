@@ -4,11 +4,12 @@ run          the service
 replay       the same analysis over recorded frames
 reconstruct  one reconstruction
 focus        autofocus
+arm          preflight and endurance before the box is left alone
 doctor       what is present, missing, wrong, and what mends it
 twin         render frames with known truth
 review       crops kept for a person to look at, label and take away
 models       the model store
 schema       the published schemas
 
-Shared: geometry_args (how it was recorded), hologram_input (files to normalised frames).
+Shared: check_lines (checks for a person), geometry_args (how it was recorded), hologram_input (files to normalised frames).
 """

@@ -47,22 +47,38 @@ def _optics(config: Config) -> list[Check]:
         ]
 
 
+def _trend(config: Config) -> list[Check]:
+    """How the optics went since commissioning, as the store tells."""
+    import sqlite3
+    from pathlib import Path
+
+    from device.health.trend import stored_checks
+    from device.storage.reading import store_reader
+
+    try:
+        with store_reader(Path(config.storage.folder).expanduser()) as reader:
+            return [] if reader is None else stored_checks(reader.state)
+    except sqlite3.DatabaseError:
+        return []  # the check of the store's integrity tells
+
+
 def execute(args: argparse.Namespace) -> int:
     """0 where nothing failed, else 4."""
+    from pathlib import Path
+
     import msgspec
 
     from device.app import model_store
+    from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
+    from device.storage.reading import in_use
 
     config = load_config(args.config)
-    checks = run_checks(config, model_store(config)) + ([] if args.no_optics else _optics(config))
+    busy = in_use(Path(config.storage.folder).expanduser())
+    checks = run_checks(config, model_store(config)) + ([] if args.no_optics or busy else _optics(config)) + _trend(config)
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:
-        for check in checks:
-            value = " ".join(str(v) for v in (check.value, check.unit) if v is not None)
-            print(f"{check.status:8} {check.name:18} {value}  {check.message}".rstrip())
-            if check.remedy and check.status != "ok":
-                print(f"{'':8} {'':18} -> {check.remedy}")
+        print("\n".join(check_lines(checks)))
     return 4 if any(check.status == "failed" for check in checks) else 0

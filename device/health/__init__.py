@@ -1,4 +1,9 @@
-"""Whether this box can do its work.
+"""Whether this box can do its work, and for how long.
 
-checks  what is present, missing, wrong, and the command that mends it
+checks        what is present, missing, wrong, and the command that mends it; installed: rights, store, controller, boot
+preflight     everything before a box is left alone: ranges (configuration against instrument), light (lamp and camera),
+              pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
+armed         that somebody did so: kept in the store, told as an event
+optics        today's view against the commissioning record
+trend         the optics from interval to interval against their baseline; drifts
 """

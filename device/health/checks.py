@@ -6,37 +6,57 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from device.clock import BoxClock
 from device.config import Config
 from device.errors import HolonodeError
+from device.health.clock import clock_check
+from device.health.installed import (
+    NOT_NEEDED,
+    boot_check,
+    camera_access_check,
+    controller_answer_check,
+    integrity_check,
+    reachable_check,
+    schedule_check,
+    secrets_check,
+)
 from device.inference.store import ModelStore
 from device.messaging.payloads import Check
+from device.storage.reading import in_use
 
-__all__ = ["run_checks"]
+__all__ = ["disk_check", "model_checks", "own_broker_check", "run_checks", "store_check"]
 
 _FREE_MB_WANTED = 500
 
 
 def run_checks(config: Config, store: ModelStore) -> list[Check]:
-    """All checks, in the order a person would mend them."""
+    """All checks, in the order a person would mend them; what a running service has is left to it."""
+    folder = Path(config.storage.folder).expanduser()
+    busy = in_use(folder)
     checks: list[Callable[[], Check]] = [
         _python,
         _runtime,
         *(lambda name=name: _model(store, name) for name in _models(config)),
         lambda: _instrument(config),
         lambda: _calibration(config),
-        lambda: _store(config),
-        lambda: _disk(config),
-        lambda: _broker(config),
+        lambda: store_check(config),
+        lambda: integrity_check(folder, busy=busy),
+        lambda: disk_check(config),
+        lambda: secrets_check(config),
+        lambda: _broker(config, busy=busy),
         lambda: _camera(config),
+        lambda: camera_access_check(config),
         lambda: _controller(config),
-        _clock,
+        lambda: controller_answer_check(config, busy=busy),
+        lambda: clock_check(BoxClock().quality(), wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")),
+        lambda: schedule_check(config),
+        boot_check,
     ]
-    return [_guarded(check) for check in checks]
+    return [check for check in map(_guarded, checks) if check.message != NOT_NEEDED]
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
@@ -44,6 +64,11 @@ def _guarded(check: Callable[[], Check]) -> Check:
         return check()
     except HolonodeError as error:
         return Check(name="check", status="failed", message=str(error), remedy=error.remedy or "")
+
+
+def model_checks(config: Config, store: ModelStore) -> list[Check]:
+    """Digest and golden self-test of every model that the configuration names."""
+    return [_model(store, name) for name in _models(config)]
 
 
 def _models(config: Config) -> list[str]:
@@ -116,7 +141,8 @@ def _calibration(config: Config) -> Check:
     )
 
 
-def _store(config: Config) -> Check:
+def store_check(config: Config) -> Check:
+    """Whether the store's folder can be written to."""
     folder = Path(config.storage.folder).expanduser()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(existing, os.W_OK):
@@ -130,7 +156,8 @@ def _store(config: Config) -> Check:
     return Check(name="store", status="ok", value=str(folder))
 
 
-def _disk(config: Config) -> Check:
+def disk_check(config: Config) -> Check:
+    """Free space where the store lies."""
     folder = Path(config.storage.folder).expanduser()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free_mb = shutil.disk_usage(existing).free / 2**20
@@ -145,19 +172,19 @@ def _disk(config: Config) -> Check:
     )
 
 
-def _broker(config: Config) -> Check:
-    from device.messaging.link import parse_url
+def _broker(config: Config, *, busy: bool) -> Check:
+    from device.messaging.probe import broker_check
 
-    if config.mqtt.url:
-        address = parse_url(config.mqtt.url)
-        try:
-            with socket.create_connection((address.host, address.port), timeout=3):
-                return Check(name="broker", status="ok", value=config.mqtt.url, message="answers")
-        except OSError as error:
-            return Check(
-                name="broker", status="failed", value=config.mqtt.url, message=f"no answer: {error}",
-                remedy="Check mqtt.url and that the broker runs; records wait meanwhile",
-            )  # fmt: skip
+    if not config.mqtt.url:
+        return own_broker_check()
+    if not busy:
+        return broker_check(config.mqtt, config.device.id)
+    # A second connection under its name would throw the service off.
+    return reachable_check(config.mqtt.url)
+
+
+def own_broker_check() -> Check:
+    """What the service can start where no broker is configured."""
     if shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists():
         return Check(name="broker", status="ok", value="own mosquitto on loopback")
     if importlib.util.find_spec("amqtt") is not None:
@@ -225,13 +252,3 @@ def _controller(config: Config) -> Check:
             remedy="sudo usermod -a -G dialout $USER, then log in again",
         )
     return Check(name="controller", status="ok", value=str(port))
-
-
-def _clock() -> Check:
-    synchronised = any(Path(p).exists() for p in ("/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid"))
-    if synchronised:
-        return Check(name="clock", status="ok", message="synchronised")
-    return Check(
-        name="clock", status="warning", message="not known to be synchronised; order is kept by seq all the same",
-        remedy="sudo timedatectl set-ntp true",
-    )  # fmt: skip

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
+from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -29,7 +30,7 @@ from device.messaging.payloads import Info, Status, to_payload
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
 
-__all__ = ["Address", "LinkState", "MqttLink", "parse_url"]
+__all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 WINDOW = 20
 """Rows in flight at a time: enough to hide the round trip, few enough to send again."""
@@ -113,7 +114,7 @@ class MqttLink:
         self._config, self._address, self._outbox, self._info = config, address, outbox, info
         self._topics = Topics(outbox.device_id)
         self._on_trouble, self._jitter = on_trouble, jitter
-        self._password = _password(config)
+        self._password = password_of(config)
         self._wake = threading.Event()
         self._answers: queue.SimpleQueue[tuple[int, ReasonCode]] = queue.SimpleQueue()
         self._in_flight: dict[int, int] = {}  # message id -> seq; the sender's thread alone touches it
@@ -137,7 +138,7 @@ class MqttLink:
         """Rows are waiting."""
         self._wake.set()
 
-    def publish(self, leaf: str, payload: dict[str, Any], *, retain: bool = False, qos: int = 0) -> None:
+    def publish(self, leaf: str, payload: Struct | dict[str, Any], *, retain: bool = False, qos: int = 0) -> None:
         """Publish what isn't kept: stats, health. Dropped where there is no connection."""
         if self.state is LinkState.CONNECTED:
             self._client.publish(self._topics.of(leaf), to_payload(payload), qos=qos, retain=retain)
@@ -307,7 +308,8 @@ class MqttLink:
         return msgspec.json.encode(record)
 
 
-def _password(config: MqttConfig) -> str | None:
+def password_of(config: MqttConfig) -> str | None:
+    """What the password file holds; None where there is none, InputError where it can't be read."""
     if not config.password_file:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from device.records import iso_time
 
-__all__ = ["Check", "Info", "Status", "to_payload"]
+__all__ = ["Check", "CheckStatus", "Health", "Info", "Status", "to_payload"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -26,15 +27,34 @@ class Status(Struct, frozen=True, kw_only=True):
         return cls(status=status, since=iso_time(datetime.now(UTC)), boot_id=boot_id)
 
 
+CheckStatus = Literal["ok", "not evaluated", "warning", "failed"]
+
+
 class Check(Struct, frozen=True, kw_only=True):
     """One check of `health`; the worst of all wins."""
 
     name: str
-    status: Literal["ok", "warning", "failed"]
+    status: CheckStatus
     value: float | str | None = None
     unit: str | None = None
     message: str = ""
     remedy: str = ""
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`health`, retained: the worst check wins."""
+
+    status: Literal["ok", "warning", "failed"]
+    at: str
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def of(cls, checks: Iterable[Check]) -> Health:
+        """From this moment's checks; what was not evaluated is no worse than ok."""
+        found = tuple(checks)
+        seen = {check.status for check in found}
+        worst = "failed" if "failed" in seen else "warning" if "warning" in seen else "ok"
+        return cls(status=worst, at=iso_time(datetime.now(UTC)), checks=found)
 
 
 class Info(Struct, frozen=True, kw_only=True):
@@ -49,6 +69,8 @@ class Info(Struct, frozen=True, kw_only=True):
     pipeline_id: str
     config: dict[str, Any]
     config_hash: str
+    armed: dict[str, Any] | None = None
+    """By whom, when and with what it was armed; None: not armed."""
     schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
 
 

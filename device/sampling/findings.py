@@ -7,13 +7,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis
 from device.analysis.report import Losses, Volume
 from device.frames import Hologram
 from device.records import FrameCounts
 
-__all__ = ["Findings", "LookedAt", "Mode", "Notice", "chosen"]
+__all__ = ["Backdrop", "Findings", "LookedAt", "Mode", "Notice", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,17 @@ class LookedAt:
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """The light behind an interval's particles: what the optics are judged by."""
+
+    pixels: NDArray[np.uint16] | NDArray[np.float32]
+    """[height, width], in counts of `bit_depth`."""
+    bit_depth: int
+    clean: bool
+    """Whether it shows the optics alone, no sample."""
+
+
+@dataclass(frozen=True)
 class Findings:
     """One interval."""
 
@@ -52,6 +66,7 @@ class Findings:
     suspect: bool = False
     """Whether something speaks against the counts."""
     notices: tuple[Notice, ...] = ()
+    background: Backdrop | None = None
     state: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What the next start must know, kept in the same commit as the records."""
 

@@ -20,7 +20,7 @@ from device.duct_flow import Duct, duct_of
 from device.frames import Hologram
 from device.instrument import Instrument
 from device.records import Classification, FrameCounts, Particle
-from device.sampling.findings import Findings, LookedAt, Notice, chosen
+from device.sampling.findings import Backdrop, Findings, LookedAt, Notice, chosen
 from device.sampling.flow import Burst, Flow
 from device.sampling.holograms import divided
 
@@ -117,6 +117,7 @@ class FlowMode:
             unexplained=sums.unexplained,
             suspect=bool(notices),
             notices=tuple(notices),
+            background=Backdrop(background, burst.frames[0].bit_depth, clean=True),
         )
 
     def _add(

@@ -16,7 +16,7 @@ from device.analysis.report import Losses, Volume
 from device.config import SamplingConfig
 from device.instrument import Instrument
 from device.records import FrameCounts
-from device.sampling.findings import Findings, Notice, chosen
+from device.sampling.findings import Backdrop, Findings, Notice, chosen
 from device.sampling.holograms import divided
 from device.sampling.impactor import Impactor, Sample
 from device.sampling.window import Window, window_from_state
@@ -88,6 +88,7 @@ class ImpactorMode:
             unexplained=analysis.unexplained,
             suspect=self._impactor.full and self._settings.window_change == "person",
             notices=notices,
+            background=Backdrop(sample.before.pixels, sample.before.bit_depth, clean=self.window.samples == 1),
             state={STATE_KEY: self.window.to_state()},
         )
 

@@ -16,6 +16,7 @@ from device.analysis.report import Origin
 from device.config import Config
 from device.drivers.ports import Environment
 from device.errors import HardwareError
+from device.health.armed import Armed
 from device.inference.interpreter import runtime_name
 from device.instrument import Instrument
 from device.messaging.broker import OwnBroker
@@ -30,8 +31,8 @@ __all__ = ["greet", "info_of", "stats_of"]
 log = logging.getLogger("holonode")
 
 
-def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, say: Callable[[str], None]) -> None:
-    """Who this is and where to look."""
+def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, armed: Armed | None, say: Callable[[str], None]) -> None:
+    """Who this is, where to look, and whether somebody saw to it that it lasts."""
     url = broker.url if broker else config.mqtt.url
     own = f" (its own {broker.kind}, loopback only)" if broker else ""
     address = parse_url(url)
@@ -39,11 +40,12 @@ def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, say: Callabl
     say(f"broker   {url}{own}")
     say(f"watch    mosquitto_sub -h {address.host} -p {address.port} -v -t '{Topics(config.device.id).root}/#'")
     say(f"store    {outbox.folder}")
+    say(f"armed    {armed.words() if armed else 'not armed: `holonode arm` checks that it lasts'}")
     if outbox.next_seq > 1:
         say(f"resuming after record {outbox.next_seq - 1}; {outbox.depth()} wait to be delivered")
 
 
-def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: Origin) -> Info:
+def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: Origin, armed: Armed | None) -> Info:
     """The retained `info`; what is secret is shown as set."""
     shown: dict[str, Any] = msgspec.to_builtins(config)
     for key in ("username", "password_file"):
@@ -59,6 +61,7 @@ def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: 
         pipeline_id=origin.pipeline_id,
         config=shown,
         config_hash=origin.config_hash,
+        armed=None if armed is None else msgspec.to_builtins(armed),
     )
 
 

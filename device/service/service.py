@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ from device.config import Config, config_hash
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, TransientError
+from device.health.armed import STATE_KEY as ARMED_KEY
+from device.health.armed import armed_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
 from device.messaging.link import LinkState, MqttLink, parse_url
@@ -28,6 +31,7 @@ from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
 from device.service.recorder import Recorder
 from device.service.timekeeper import Beginning, Timekeeper
+from device.service.vitals import Vitals
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -37,6 +41,8 @@ __all__ = ["LONGEST_PAUSE_S", "Service"]
 STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
+_LONG_SLEEP_S = 5.0
+"""Before such a sleep there is time to say how things are; waiting for a wake is slept in slices."""
 
 
 class _StopError(Exception):
@@ -53,6 +59,7 @@ class Service:
         self._camera: SupervisedCamera | None = None
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
+        self._pulse: Callable[[], None] = lambda: None
 
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
@@ -82,10 +89,12 @@ class Service:
                 calibrated.id,
                 labels,
             )
-            link = self._link(outbox, info_of(config, instrument, pipeline, origin))
+            armed = armed_of(outbox.get_state(ARMED_KEY))
+            link = self._link(outbox, info_of(config, instrument, pipeline, origin, armed))
             drivers = build_drivers(config, nominal)
             self._watch_camera(drivers.camera)
-            greet(config, self._broker, outbox, self._say)
+            self._vitals = Vitals(config, nominal, calibrated, outbox, drivers.environment)
+            greet(config, self._broker, outbox, armed, self._say)
             link.start()
             timekeeper.start()
             try:
@@ -133,6 +142,7 @@ class Service:
 
     def _loop(self, origin: Origin, mode: Mode, drivers: Drivers, outbox: Outbox, link: MqttLink) -> None:
         sampling, recorder = self._config.sampling, self._recorder
+        self._pulse = partial(self._tell, link, outbox, drivers)
         wakes = self._wakes(drivers, outbox)
         pause_s = 1.0
         drivers.camera.start()
@@ -145,7 +155,8 @@ class Service:
                 found = mode.take()
                 if found is None:
                     return
-                recorder.interval(origin, found, began, state)
+                notices, kept = self._vitals.look(found, outbox.clock.when(began.elapsed_ns))
+                recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
                 pause_s = 1.0
             except _StopError:
                 return
@@ -156,7 +167,7 @@ class Service:
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             link.notify()
-            self._publish_stats(link, outbox, drivers)
+            self._pulse()
             if sampling.pause_s:
                 try:
                     self._sleeper(drivers)(sampling.pause_s)
@@ -167,6 +178,8 @@ class Service:
         """The drivers' sleep, cut short when the service is to stop."""
 
         def sleep(seconds: float) -> None:
+            if seconds >= _LONG_SLEEP_S:
+                self._pulse()
             if not (self._config.twin.realtime or self._config.camera.driver != "twin"):
                 drivers.time.sleep(seconds)
             elif self._stop.wait(seconds):
@@ -189,6 +202,11 @@ class Service:
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
 
+    def _tell(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
+        """`stats` and `health`, where they are due."""
+        self._publish_stats(link, outbox, drivers)
+        self._vitals.publish(link, time.monotonic())
+
     def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
         now = time.monotonic()
         if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
@@ -201,6 +219,7 @@ class Service:
                 **stats_of(self._recorder.tally, outbox, link, drivers.environment),
                 "review": asdict(self._review.counters) if self._review else None,
                 "camera": self._camera.stats if self._camera else None,
+                "optics": self._vitals.optics.values(),
             },
         )
 

@@ -1,0 +1,127 @@
+"""How the box is: the optics' trend from every interval, and the checks of `health`."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import UTC, datetime
+from pathlib import Path
+
+from device.analysis.optical_health import background_figures, sharpness
+from device.calibration import Calibrations, commissioning_record
+from device.clock import BoxClock
+from device.config import Config, config_hash
+from device.drivers.ports import Environment
+from device.health.armed import STATE_KEY as ARMED_KEY
+from device.health.armed import armed_check, armed_of
+from device.health.checks import disk_check
+from device.health.clock import clock_check
+from device.health.endurance import LIT_KEY, lit_s_per_sample
+from device.health.surroundings import surroundings_checks
+from device.health.trend import Look, OpticsTrend
+from device.instrument import Instrument
+from device.messaging.link import LinkState, MqttLink
+from device.messaging.payloads import Check, Health
+from device.sampling.findings import Findings, Notice
+from device.storage.outbox import Outbox
+
+__all__ = ["HEALTH_EVERY_S", "Vitals"]
+
+HEALTH_EVERY_S = 300.0
+_SHARPNESS_FRAMES = 3
+"""Of an interval: what more of them tell isn't worth their time."""
+
+
+class Vitals:
+    """Takes every interval's findings, says how the box is."""
+
+    def __init__(
+        self, config: Config, nominal: Instrument, calibrated: Calibrations, outbox: Outbox, environment: Environment
+    ) -> None:
+        self._config, self._calibrated, self._outbox, self._environment = config, calibrated, outbox, environment
+        self.armed = armed_of(outbox.get_state(ARMED_KEY))
+        self._clock = BoxClock()
+        self._lit_s = float(outbox.get_state(LIT_KEY) or 0.0)
+        camera, current_ma = config.camera, config.lamp.current_ma
+        # Under another exposure the background stands at another level.
+        key = f"{nominal.id} {camera.exposure_us:g} us x{camera.gain:g} {current_ma:g} mA"
+        self.optics = OpticsTrend(outbox.get_state, key, _commissioned(config, nominal))
+        self._told = ""
+        self._due_s = 0.0
+
+    def look(self, found: Findings, at: datetime) -> tuple[list[Notice], dict[str, str]]:
+        """What an interval tells of the optics: notices, and the state to keep with its records."""
+        self._lit_s += lit_s_per_sample(self._config)
+        state = {LIT_KEY: f"{self._lit_s:.2f}"}
+        background, sensor = found.background, self._calibrated.instrument.sensor
+        if background is None or background.bit_depth != sensor.bit_depth:
+            return [], state
+        look = Look(background_figures(background.pixels, sensor), background.clean, _sharpness(found))
+        notices = self.optics.add(look, at)
+        return notices, state | self.optics.to_state()
+
+    def checks(self, link: MqttLink) -> list[Check]:
+        """Everything that can change while the service runs."""
+        simulated = self._config.camera.driver == "twin"
+        schedule = self._config.sampling.schedule.kind
+        return [
+            armed_check(self.armed, config_hash(self._config), simulated=simulated),
+            _link_check(link, self._outbox),
+            disk_check(self._config),
+            clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
+            _expiry(self._calibrated, datetime.now(UTC)),
+            *surroundings_checks(self._environment),
+            *self.optics.checks(),
+        ]
+
+    def publish(self, link: MqttLink, now_s: float) -> None:
+        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back."""
+        if link.state is not LinkState.CONNECTED:
+            return
+        drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
+        if now_s < self._due_s and drifting == self._told:
+            return
+        self._due_s, self._told = now_s + HEALTH_EVERY_S, drifting
+        link.publish("health", Health.of(self.checks(link)), retain=True, qos=1)
+
+
+def _commissioned(config: Config, nominal: Instrument) -> dict[str, float]:
+    """Figures of the `flat` record that the trend is measured from."""
+    record = commissioning_record(Path(config.calibration.folder).expanduser(), nominal)
+    level = None if record is None else record.values.get("background_level")
+    return {} if level is None else {"level": level.value}
+
+
+def _sharpness(found: Findings) -> float | None:
+    """Of the first frames that have enough particles."""
+    values: list[float] = []
+    for frame in found.frames:
+        hologram = frame.hologram
+        seen = sharpness(hologram.intensity, frame.analysis.particles, hologram.geometry, hologram.noise)
+        if seen is not None:
+            values.append(seen.value)
+        if len(values) == _SHARPNESS_FRAMES:
+            break
+    return statistics.median(values) if values else None
+
+
+def _link_check(link: MqttLink, outbox: Outbox) -> Check:
+    """Seen only by who gets it: what waits, and what was refused."""
+    waiting = outbox.depth()
+    refused = link.refused_publishes
+    return Check(
+        name="delivery", status="warning" if refused else "ok", value=float(waiting), unit="records wait",
+        message=f"{refused} publishes refused since the start" if refused else "",
+        remedy="Let this device write its topics" if refused else "",
+    )  # fmt: skip
+
+
+def _expiry(calibrated: Calibrations, now: datetime) -> Check:
+    """Records that ended while the service ran."""
+    ended = [record.procedure for record in calibrated.used if record.valid_until < now]
+    refused = list(calibrated.refused)
+    bad = bool(ended or refused)
+    return Check(
+        name="calibration", status="warning" if bad else "ok", value=calibrated.id,
+        message="; ".join(refused + [f"{name} has expired" for name in ended]) if bad else f"{len(calibrated.used)} records in force",
+        remedy="holonode-calibrate --help" if bad else "",
+    )  # fmt: skip
