@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer lock clean
+.PHONY: run test lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer bench-exports lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -68,6 +68,19 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.clock_jumps
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
+# Home Assistant's own schemas on the announcement, in an environment of its own. HOME_ASSISTANT_PYTHON: 3.11 gives 2024.3, whose
+# schemas are those of entities; 3.13 gives 2025.4, which knows device discovery.
+.PHONY: test-homeassistant
+HOME_ASSISTANT_PYTHON ?= $(PYTHON)
+HOME_ASSISTANT := build/homeassistant
+test-homeassistant: $(VENV)/.dev mosquitto
+	test -x $(HOME_ASSISTANT)/bin/python || $(HOME_ASSISTANT_PYTHON) -m venv $(HOME_ASSISTANT)
+	$(HOME_ASSISTANT)/bin/python -m pip install --quiet "homeassistant>=2024.3,<2025.5" "paho-mqtt<3"
+	HOLONODE_HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(BIN)/python -m pytest tests/integration/test_homeassistant.py
+
+bench-exports: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.exports
+
 # The cameras' contract on real ones; skips, with the reason, what isn't there. CAMERA_PYTHON: one that can import picamera2.
 # HOLONODE_TEST_INSTRUMENT names the instrument file that fits the camera, HOLONODE_TEST_DEVICE the V4L2 device.
 .PHONY: test-camera
@@ -111,6 +124,11 @@ bench-calibration: $(VENV)/.dev
 bench-sampler: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.sampler_truth
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.counting_twin --out runs/counting
+
+# an hour and a half; chambers that runs/assay holds are not simulated again
+.PHONY: bench-assay
+bench-assay: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.assay_twin --out runs/assay
 
 bench-hidef: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.hidef_quality

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ _PROCEDURES = {
     "pitch": ("pixel pitch at the object, from beads or a ruled target", "Put the bead slide or the ruled target in.", 2),
     "flow": ("volume flow, from two frames a known time apart", "Let water with a few beads run through the channel.", 2),
     "counts": ("detection efficiency, from beads of known concentration", "Let the bead suspension run through.", 20),
+    "dose": ("response of the biosensor, from assays of known doses, blanks among them", "Have the samples ready.", 1),
     "transfer": (
         "distance and aberrations, from frames of whatever there is, and a file to adapt a model with",
         "Frames need particles on them that stand apart; name recorded ones.",
@@ -95,6 +97,11 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
             "--size-class-um", type=int, nargs=2, metavar=("LOW", "HIGH"),
             help="diameters that the efficiency holds for; one record a class (default: every size)",
         )  # fmt: skip
+    if name == "dose":
+        sub.add_argument(
+            "--doses-per-ul", type=float, nargs="+", default=[], metavar="D",
+            help="one assay each, in this order, 0 for a blank; else name a CSV file with dose_per_ul and bonds_per_bead",
+        )  # fmt: skip
     if name == "transfer":
         sub.add_argument("--file", type=Path, metavar="FILE", help="transfer file to write (default: beside the record, .npz)")
         sub.add_argument(
@@ -132,6 +139,8 @@ def _execute(args: argparse.Namespace) -> int:
         )
     config = load_config(args.config)
     instrument = load_instrument(args.instrument or config.device.instrument)
+    if args.procedure == "dose":
+        return _dose(args, config, instrument)
     if not args.frames and not args.yes and sys.stdin.isatty():
         input(f"{_PROCEDURES[args.procedure][1]} Press Enter when ready: ")
     shots = _shots(args, config, instrument)
@@ -285,6 +294,38 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     write_transfer(target, replace(measured.file, instrument_id=instrument.id))
     print(f"holonode-models finetune hidef --frames {target} --version X.Y.Z --out DIR", file=sys.stderr)
     return 0
+
+
+def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> int:
+    """Fit known doses, of a table or of assays made on the spot."""
+    from calibration.assays import assay_response
+    from calibration.frames import Shots
+    from calibration.procedures.dose import measure_dose_response, read_table, responses_of
+
+    if (len(args.frames) == 1) == bool(args.doses_per_ul):
+        raise InputError(
+            "no known doses", where="dose", expected="one CSV file, or --doses-per-ul with 0 for each blank",
+            got=f"{len(args.frames)} files and {len(args.doses_per_ul)} doses",
+        )  # fmt: skip
+    digests: list[str] = []
+
+    def run(dose_per_ul: float) -> float | None:
+        if not args.yes and sys.stdin.isatty():
+            input(f"Put in a fresh chamber and the sample with {dose_per_ul:g} per uL. Press Enter when ready: ")
+        number = len(digests)
+        response, seen = assay_response(config, instrument, dose_per_ul, number, lambda text: print(text, file=sys.stderr))
+        digests.extend(seen)
+        return response
+
+    if args.frames:
+        known = read_table(args.frames[0])
+        digests.append(hashlib.sha256(args.frames[0].read_bytes()).hexdigest())
+    else:
+        known = responses_of(args.doses_per_ul, run)
+    outcome = measure_dose_response(*known, duration_s=config.sampling.assay.duration_s)
+    record, path = _written(args, config, instrument, Shots([], digests), outcome)
+    _report(args, record, path)
+    return 0 if outcome.passed else 4
 
 
 def _written(

@@ -27,6 +27,7 @@ from device.sampling.findings import Mode
 from device.storage.outbox import Outbox
 
 if TYPE_CHECKING:
+    from device.twin.aggregation import Sample
     from device.twin.world import TwinWorld
 
 __all__ = ["Drivers", "Time", "build_drivers", "build_mode", "build_pipeline", "calibrations", "model_store", "twin_world"]
@@ -158,6 +159,8 @@ def build_mode(
 
         flow = Flow(*ports, config.sampling.flow, exposure, flow_ml_min, monotonic=monotonic, sleep=sleep)
         return FlowMode(flow, pipeline, instrument, efficiency)
+    if config.sampling.mode == "assay":
+        return _assay_mode(config, calibrated, pipeline, drivers, sleep, outbox)
     from device.sampling.impactor import Impactor
     from device.sampling.impactor_mode import MARKER, STATE_KEY, ImpactorMode
 
@@ -182,6 +185,49 @@ def build_mode(
     )
 
 
+def _assay_mode(
+    config: Config,
+    calibrated: Calibrations,
+    pipeline: Pipeline,
+    drivers: Drivers,
+    sleep: Callable[[float], None],
+    outbox: Outbox,
+) -> Mode:
+    """The biosensor, with the response that was calibrated for assays of this duration."""
+    from device.analysis.dose_response import from_values
+    from device.analysis.efficiency import DetectionEfficiency
+    from device.sampling.assay import Assay
+    from device.sampling.assay_mode import STATE_KEY, AssayMode
+    from device.sampling.impactor_mode import MARKER
+
+    exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
+    flow_ml_min, settings = calibrated.instrument.fluidics.flow_ml_min, config.sampling.assay
+    if settings.fill_ml > 0 and flow_ml_min <= 0:
+        raise InputError(
+            "this instrument has no flow to fill a chamber with", where="sampling.assay.fill_ml", got=f"{settings.fill_ml:g} mL",
+            remedy="Set fill_ml = 0 where a person fills it, or give the instrument file its fluidics.flow_ml_min.",
+        )  # fmt: skip
+    assay = Assay(
+        drivers.camera, drivers.lamp, drivers.pump, settings, exposure, flow_ml_min,
+        monotonic=drivers.time.monotonic, sleep=sleep,
+    )  # fmt: skip
+    figures = calibrated.figures("dose")
+    same = math.isclose(figures.get("duration_s", (settings.duration_s, 0.0))[0], settings.duration_s, rel_tol=0.01)
+    return AssayMode(
+        assay,
+        pipeline,
+        calibrated.instrument,
+        config.sampling,
+        DetectionEfficiency.of(calibrated.figures("counts")),
+        from_values(figures) if same else None,
+        state=outbox.get_state(STATE_KEY),
+        keep=outbox.keep,
+        folder=outbox.folder,
+        fresh_chamber=drivers.advance_window if config.sampling.window_change == "automatic" else None,
+        marker=outbox.folder / MARKER,
+    )
+
+
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
     """The simulated instrument of a configuration."""
     from device.twin.environment import Environment
@@ -201,11 +247,19 @@ def twin_world(config: Config, *, seed: int | None = None, instrument: Instrumen
         truth_file=truth,
         environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
         model=config.twin.scattering,
+        sample=_sample(config) if config.sampling.mode == "assay" else None,
     )
     if not config.twin.realtime:
         simulated = SimulatedTime()
         world.monotonic, world.sleep = simulated.monotonic, simulated.sleep
     return world
+
+
+def _sample(config: Config) -> Sample:
+    """What fills the simulated chamber."""
+    from device.twin.aggregation import Sample
+
+    return Sample(analyte_per_ul=config.twin.analyte_per_ul, beads_per_ul=config.twin.beads_per_ul)
 
 
 def _supervised_camera(settings: CameraConfig, instrument: Instrument) -> Camera:
@@ -236,7 +290,23 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
 
         camera = ReplayCamera(list(config.camera.replay_inputs))
     lamp, pump, environment = _actuators(config, instrument, world)
+    _set_strobe(config, lamp)
     return Drivers(camera, lamp, pump, environment, Time(world.monotonic, world.sleep), world.advance_window)
+
+
+def _set_strobe(config: Config, lamp: Lamp) -> None:
+    """The pulse that lights each frame; InputError where it doesn't lie within the exposure."""
+    delay_us, width_us = config.lamp.strobe_delay_us, config.lamp.strobe_width_us
+    if not width_us:
+        return
+    if delay_us + width_us > config.camera.exposure_us:
+        lamp.close()
+        raise InputError(
+            "the strobe outlasts the exposure", where="lamp.strobe_width_us",
+            expected=f"delay and width of at most {config.camera.exposure_us:g} us together",
+            got=f"{delay_us:g} + {width_us:g} us", remedy="Shorten the strobe, or raise camera.exposure_us.",
+        )  # fmt: skip
+    lamp.set_strobe(delay_us, width_us)
 
 
 def _actuators(config: Config, instrument: Instrument, world: TwinWorld) -> tuple[Lamp, Pump, Environment]:

@@ -41,7 +41,7 @@ _CONTRADICTION_SIGMAS = 6.0
 ABERRATION_VALUES = (*(f"{name}_rad" for name in ABERRATIONS), "pupil_radius_per_um")
 """Values of a record that together say how the instrument is aberrated."""
 
-Procedure = Literal["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "transfer"]
+Procedure = Literal["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "dose", "transfer"]
 
 
 class Quantity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

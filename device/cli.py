@@ -21,6 +21,7 @@ _COMMANDS = {
     "doctor": "what is present, missing, wrong, and what mends it",
     "twin": "render frames with known truth",
     "review": "crops kept for a person to look at: list, label, export",
+    "export": "data out of the store: CSV, Parquet, EcoTaxa, netCDF, Darwin Core",
     "models": "the model store",
     "window": "tell the service that the impactor has a clean window",
     "schema": "the published schemas",

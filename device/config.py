@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from device.errors import InputError
 from device.tomlfile import load_toml
 
-__all__ = ["PRESET", "Config", "config_hash", "load_config"]
+__all__ = ["PRESET", "Config", "config_hash", "load_config", "public"]
 
 PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
 """What runs without a configuration: the simulated bioaerosol sampler."""
@@ -66,6 +66,10 @@ class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """twin: the simulated lamp; serial: the controller's."""
     current_ma: Annotated[float, Meta(ge=0, le=2000)] = 20.0
     """Current while exposing."""
+    strobe_width_us: Annotated[float, Meta(ge=0, le=16_000)] = 0.0
+    """Light only so long of each exposure, so that what moves stays sharp; 0: through all of it."""
+    strobe_delay_us: Annotated[float, Meta(ge=20, le=16_000)] = 20.0
+    """From the sensor's trigger to the light; with a rolling shutter, until every row is exposing."""
 
 
 class PumpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +106,10 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         }
     )
     """Particles per cubic metre of air (or per litre of liquid), by morphology."""
+    analyte_per_ul: NonNegative = 0.0
+    """Dose in the chamber, for mode = "assay"."""
+    beads_per_ul: Annotated[float, Meta(ge=0, le=2000)] = 200.0
+    """In the chamber, for mode = "assay"."""
     truth_file: str = ""
     """Where to write every simulated particle as JSON lines; empty: nowhere."""
     scattering: Literal["thin", "multislice", "lorenz-mie"] = "thin"
@@ -142,6 +150,28 @@ class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Pump on before the first frame, until the flow is steady."""
 
 
+class AssayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A chamber of beads, looked at while they clump, for mode = "assay"."""
+
+    duration_s: Annotated[float, Meta(ge=1, le=86_400)] = 1200.0
+    """From the first look to the last, which tells the dose."""
+    look_every_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
+    """From one look to the next; each is an interval of its own."""
+    bead_um: Annotated[float, Meta(gt=0, le=100)] = 10.0
+    """Diameter of a bead: two whose middles lie farther apart only lie side by side."""
+    fill_ml: Annotated[float, Meta(ge=0, le=100)] = 0.05
+    """Pumped to bring the sample in; 0: a person fills the chamber before the start."""
+    settle_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    """Between pump off and the first look: the beads come down."""
+    background: Literal["empty", "smooth"] = "empty"
+    """empty: frames of the chamber before it is filled, for beads that sit still have no median over time; smooth: each frame's
+    own even light, where the chamber is never seen empty."""
+    empty_frames: Annotated[int, Meta(ge=1, le=100)] = 8
+    """Of the empty chamber, averaged."""
+    longest_gap_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    """Without power: a running assay that was interrupted for longer is given up."""
+
+
 class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When samples begin."""
 
@@ -164,8 +194,9 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
-    mode: Literal["impactor", "flow"] = "impactor"
-    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel."""
+    mode: Literal["impactor", "flow", "assay"] = "impactor"
+    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel; assay: a chamber
+    of beads that clump by the dose of what they are made for."""
     sample_volume_l: Positive = 13.0
     """Air per interval."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
@@ -181,6 +212,7 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
     flow: FlowConfig = FlowConfig()
+    assay: AssayConfig = AssayConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
 
@@ -224,6 +256,28 @@ class ReviewConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Share of all detections kept whatever the classifier says; their labels tell its accuracy in the field."""
 
 
+class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the box stands, as exports tell it."""
+
+    name: str = ""
+    """E.g. "Roof of the institute"."""
+    operator: str = ""
+    """Who runs the box: a person or an institution."""
+    latitude_degrees: Annotated[float, Meta(ge=-90, le=90)] | None = None
+    """North positive, WGS 84; left out: that of sampling.schedule."""
+    longitude_degrees: Annotated[float, Meta(ge=-180, le=180)] | None = None
+    """East positive, WGS 84; left out: that of sampling.schedule."""
+    altitude_m: Annotated[float, Meta(ge=-500, le=9000)] | None = None
+    """Above sea level."""
+
+
+class ExportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What exports need to know: `holonode export`."""
+
+    taxa: dict[str, str] = {}
+    """Scientific name by label, beside those that are known: alder = "Alnus"."""
+
+
 class CalibrationConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the instrument's calibration records lie."""
 
@@ -250,6 +304,17 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep-alive; the broker says 'offline' after one and a half of these."""
 
 
+class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether Home Assistant is told of this box (MQTT device discovery, Home Assistant 2024.12 or newer)."""
+
+    enabled: bool = False
+    """True: announced on the broker of [mqtt]; switched off again, the announcement is taken back."""
+    prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "homeassistant"
+    """Home Assistant's discovery prefix."""
+    expire_after_s: Annotated[int, Meta(ge=60, le=604_800)] = 3600
+    """A figure older than this is shown as unavailable; at least twice the time from one sample to the next."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -264,8 +329,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     analysis: AnalysisConfig = AnalysisConfig()
     storage: StorageConfig = StorageConfig()
     review: ReviewConfig = ReviewConfig()
+    site: SiteConfig = SiteConfig()
+    export: ExportConfig = ExportConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:
@@ -279,6 +347,15 @@ def load_config(path: str | Path | None = None) -> Config:
         presets = " | ".join(sorted(preset.stem for preset in PRESET.parent.glob("*.toml")))
         raise InputError("there is no such configuration", where=path, expected=f"a file, or a preset by name: {presets}")
     return load_toml(file, Config)
+
+
+def public(config: Config) -> dict[str, Any]:
+    """The configuration as others may see it: what is secret is shown as set."""
+    shown: dict[str, Any] = msgspec.to_builtins(config)
+    for key in ("username", "password_file"):
+        if shown["mqtt"][key]:
+            shown["mqtt"][key] = "(set)"
+    return shown
 
 
 def config_hash(config: Config) -> str:

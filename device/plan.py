@@ -12,6 +12,7 @@ from device.calibration import Calibrations
 from device.config import Config
 from device.duct_flow import duct_of
 from device.instrument import Instrument
+from device.sampling.assay_mode import look_times_s
 from device.sampling.flow_mode import view_of
 from device.sampling.schedule import schedule_of, zone_of
 
@@ -73,7 +74,7 @@ class Plan:
 def plan_of(config: Config, calibrated: Calibrations, now: datetime | None = None, count: int = 5) -> Plan:
     """The plan of a configuration; InputError where it can't be carried out."""
     instrument, sampling = calibrated.instrument, config.sampling
-    steps, volume, unit, duration_s = (_flow if sampling.mode == "flow" else _impactor)(config, instrument)
+    steps, volume, unit, duration_s = _SAMPLES[sampling.mode](config, instrument)
     schedule, zone = schedule_of(sampling.schedule), zone_of(sampling.schedule).key
     wakes, moment = list[datetime](), now or datetime.now(UTC)
     a_day = 86400 / (duration_s + sampling.pause_s)
@@ -89,6 +90,12 @@ def plan_of(config: Config, calibrated: Calibrations, now: datetime | None = Non
     if not calibrated.figures("counts"):
         notes.append(
             "no detection efficiency was measured (`holonode-calibrate counts`): concentrations take every particle as seen"
+        )
+    if sampling.mode == "assay" and not calibrated.figures("dose"):
+        notes.append("no response was calibrated (`holonode-calibrate dose`): clumping is published, a dose isn't")
+    if sampling.mode == "assay" and not config.analysis.refine_iterations:
+        notes.append(
+            "analysis.refine_iterations = 0: beads that touch are told from those side by side by refined fields alone"
         )
     rows = a_day * (_PARTICLES * _DETECTION_BYTES + _INTERVAL_BYTES)
     most = _KEPT_ROWS * _DETECTION_BYTES + config.review.budget_mb * 2**20
@@ -120,9 +127,12 @@ def _flow(config: Config, instrument: Instrument) -> tuple[list[str], float, str
     swept_ml = duct.swept_ml(moved_ml, view.length_um, view.across_um)
     share = swept_ml / max(duct.swept_ml(moved_ml, math.inf, view.across_um), 1e-12)
     gapless = duct.fastest() * duct.mean_travel_um(moved_ml) <= view.length_um
+    lit_us = config.lamp.strobe_width_us or config.camera.exposure_us
+    blur_px = duct.fastest() * duct.mean_travel_um(flow_ml_min / 60 * lit_us * 1e-6) / instrument.geometry.object_pitch_um
     steps = [
         f"pump at {flow_ml_min:g} mL/min, {flow.flush_s:g} s to flush",
         f"{flow.frames_per_interval} frames, {flow.frame_interval_s:g} s apart, light {flow.light}, {config.camera.exposure_us:g} us",
+        f"lit for {lit_us:g} us of each: the fastest particles move {blur_px:.2g} px meanwhile",
         f"each shows {swept_ml * 1000:.3g} uL that is new: "
         + ("nothing passes unseen" if gapless else f"{1 - share:.0%} of what flows passes between frames"),
     ]
@@ -130,3 +140,22 @@ def _flow(config: Config, instrument: Instrument) -> tuple[list[str], float, str
     flushed_ml = duct.swept_ml(flow_ml_min / 60 * flow.flush_s, view.length_um, view.across_um)
     volume_ml = flushed_ml + (flow.frames_per_interval - 1) * swept_ml
     return steps, volume_ml, "mL", flow.flush_s + (flow.frames_per_interval - 1) * flow.frame_interval_s
+
+
+def _assay(config: Config, instrument: Instrument) -> tuple[list[str], float, str, float]:
+    assay, fluidics, sensor = config.sampling.assay, instrument.fluidics, instrument.sensor
+    looks = look_times_s(assay.duration_s, assay.look_every_s)
+    filled_s = assay.fill_ml / fluidics.flow_ml_min * 60 if assay.fill_ml and fluidics.flow_ml_min else 0.0
+    steps = [
+        "a fresh chamber, put in by " + ("the instrument" if config.sampling.window_change == "automatic" else "a person"),
+        f"{assay.empty_frames} frames of it empty" if assay.background == "empty" else "no frame of it empty",
+        f"{assay.fill_ml:g} mL at {fluidics.flow_ml_min:g} mL/min ({filled_s:.0f} s)" if filled_s else "a person fills it",
+        f"{len(looks)} looks over {assay.duration_s / 60:g} min, an interval each; the last tells the dose",
+        f"goes on after a power loss of up to {assay.longest_gap_s / 60:g} min",
+    ]
+    area_um2 = sensor.width_px * sensor.height_px * instrument.geometry.object_pitch_um**2
+    volume_ml = area_um2 * fluidics.channel_height_um * 1e-12
+    return steps, volume_ml, "mL", filled_s + assay.settle_s + assay.duration_s
+
+
+_SAMPLES = {"impactor": _impactor, "flow": _flow, "assay": _assay}

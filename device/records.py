@@ -18,11 +18,13 @@ from device.errors import InputError
 from device.frames import Clock
 
 __all__ = [
+    "Aggregation",
     "Classification",
     "Concentration",
     "Consistency",
     "Count",
     "Detection",
+    "DoseEstimate",
     "Efficiency",
     "Event",
     "FrameCounts",
@@ -190,6 +192,45 @@ class Efficiency(Struct, frozen=True):
     """One standard deviation."""
 
 
+class Aggregation(Struct, frozen=True, kw_only=True):
+    """How far beads have clumped at one look of an assay; uncertainties are one standard deviation."""
+
+    elapsed_s: float
+    """Since the assay's first look."""
+    beads: float
+    """Expected number."""
+    clusters: float
+    """Single beads count as clusters of one."""
+    debris: int
+    """Particles that are no beads."""
+    share_clustered: float
+    """Of the beads that are not single."""
+    share_clustered_uncertainty: float
+    mean_size: float
+    """Beads over clusters."""
+    mean_size_uncertainty: float
+    weighted_mean_size: float
+    """Size of the cluster that a bead is in, mean over beads."""
+    bonds_per_bead: float | None = None
+    """The assay's response so far; None where there is too little to tell it."""
+    bonds_per_bead_uncertainty: float | None = None
+
+
+class DoseEstimate(Struct, frozen=True, kw_only=True):
+    """What an assay found, with its 95 % interval."""
+
+    value: float | None
+    """None where only a limit can be told."""
+    low: float
+    """0 where no dose at all would explain what was seen."""
+    high: float | None
+    """None where there is no upper limit."""
+    unit: Literal["uL^-1"] = "uL^-1"
+    kind: Literal["measured", "below the limit of detection", "above the range"]
+    limit_of_detection: float | None = None
+    """Of a single assay, as calibrated."""
+
+
 class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was looked at and what was seen over a span of time: `holonode.interval/1`."""
 
@@ -208,6 +249,10 @@ class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concentration: dict[str, Concentration]
     detection_efficiency: dict[str, Efficiency] = {}
     """By label, as the concentrations are corrected for it; empty where it was not measured."""
+    aggregation: Aggregation | None = None
+    """Of an assay's look."""
+    dose: DoseEstimate | None = None
+    """Of an assay's last look, where its response was calibrated."""
     calibration_id: str | None
     config_hash: str
     pipeline_id: str

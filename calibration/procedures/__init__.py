@@ -7,6 +7,7 @@ beads        spheres of known size: their places in three dimensions; distance, 
 ruling       pitch from a ruled target
 flow         volume flow from what moved between two frames
 counts       detection efficiency from a suspension of known concentration
+dose         response of the biosensor to known doses
 transfer     distance and pseudo-truth from plain frames: what a model is adapted with
 aberrations  the pupil's phase from the same frames
 """

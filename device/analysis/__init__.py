@@ -10,6 +10,7 @@ measure      masks -> Particle: place, size, shape, phase
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees
 count        exact Poisson intervals, concentrations
+aggregation  clusters of beads, their statistics, their growth; dose_response: from growth to dose, with its interval
 pipeline     the stages strung together, with their provenance
 obstruction  is something too large in the way
 report       analyses to records

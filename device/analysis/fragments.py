@@ -6,6 +6,7 @@ thin suspension two particles hardly ever lie that close, and the few that do ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from device.analysis.segment import Segment
 from device.optics.geometry import Geometry
 from device.records import Particle
 
-__all__ = ["GAP_PX", "reunited"]
+__all__ = ["GAP_PX", "reunited", "touching"]
 
 GAP_PX = 4.0
 """Pieces nearer than this are of one particle."""
@@ -33,7 +34,7 @@ def reunited(analysis: FrameAnalysis, geometry: Geometry, gap_px: float = GAP_PX
     particles, result = analysis.particles, analysis.reconstruction
     if result is None or len(particles) < 2:
         return analysis
-    groups = _groups(particles, gap_px)
+    groups = touching(particles, gap_px)
     if len(groups) == len(particles):
         return analysis
     largest = [max(group, key=lambda k: particles[k].esd_um) for group in groups]
@@ -49,7 +50,7 @@ def reunited(analysis: FrameAnalysis, geometry: Geometry, gap_px: float = GAP_PX
     )
 
 
-def _groups(particles: tuple[Particle, ...], gap_px: float) -> list[list[int]]:
+def touching(particles: Sequence[Particle], gap_px: float) -> list[list[int]]:
     """Indices of particles, joined where any of their pixels are near."""
     places = [np.argwhere(p.mask) + np.array([p.bbox_px[1], p.bbox_px[0]]) for p in particles]
     trees = [KDTree(place) for place in places]

@@ -17,10 +17,12 @@ from device.records import (
     QARTOD_FAIL,
     QARTOD_PASS,
     QARTOD_SUSPECT,
+    Aggregation,
     ClockRecord,
     Concentration,
     Count,
     Detection,
+    DoseEstimate,
     Efficiency,
     FrameCounts,
     Interval,
@@ -132,6 +134,8 @@ def interval_record(
     dead_time_s: float = 0.0,
     unexplained: int = 0,
     suspect: bool = False,
+    aggregation: Aggregation | None = None,
+    dose: DoseEstimate | None = None,
 ) -> Interval:
     """What was looked at and what was seen; zeros included.
 
@@ -163,6 +167,8 @@ def interval_record(
         counts=counts,
         concentration=concentrations,
         detection_efficiency=efficiencies,
+        aggregation=aggregation,
+        dose=dose,
         calibration_id=origin.calibration_id,
         config_hash=origin.config_hash,
         pipeline_id=origin.pipeline_id,

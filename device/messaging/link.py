@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import MqttConfig
 from device.errors import InputError
+from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, Status, to_payload
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
@@ -105,6 +106,7 @@ class MqttLink:
         info: Info,
         *,
         on_trouble: Callable[[str, str], None],
+        discovery: Discovery | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`on_trouble(code, message)` hears of refusals, once a cause."""
@@ -113,6 +115,7 @@ class MqttLink:
         self.published = 0
         self._config, self._address, self._outbox, self._info = config, address, outbox, info
         self._topics = Topics(outbox.device_id)
+        self._discovery = discovery or Discovery({}, "")
         self._on_trouble, self._jitter = on_trouble, jitter
         self._password = password_of(config)
         self._wake = threading.Event()
@@ -177,6 +180,8 @@ class MqttLink:
         client.on_connect_fail = self._unreachable
         client.on_disconnect = self._disconnected
         client.on_publish = self._acknowledged
+        if self._discovery.birth_topic:
+            client.message_callback_add(self._discovery.birth_topic, self._home_assistant_said)
         return client
 
     def _open(self) -> None:
@@ -201,8 +206,20 @@ class MqttLink:
         self._told.discard("broker_lost")
         client.publish(self._topics.of("status"), to_payload(Status.now("online", self._outbox.boot_id)), qos=1, retain=True)
         client.publish(self._topics.of("info"), to_payload(self._info), qos=1, retain=True)
+        if self._discovery.birth_topic:
+            client.subscribe(self._discovery.birth_topic, qos=1)
+        self._announce(client)
         self._move(LinkState.CONNECTED)
         self._wake.set()
+
+    def _announce(self, client: paho.Client) -> None:
+        """What Home Assistant is told."""
+        for topic, payload in self._discovery.messages.items():
+            client.publish(topic, payload, qos=1, retain=True)
+
+    def _home_assistant_said(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
+        if message.payload == b"online":
+            self._announce(client)
 
     def _unreachable(self, _client: paho.Client, _user: Any) -> None:
         self._move(LinkState.LOST)

@@ -14,7 +14,7 @@ from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis
 from device.analysis.report import Losses, Volume
 from device.frames import Hologram
-from device.records import FrameCounts
+from device.records import Aggregation, DoseEstimate, FrameCounts
 
 __all__ = ["Backdrop", "Findings", "LookedAt", "Mode", "Notice", "chosen"]
 
@@ -67,12 +67,19 @@ class Findings:
     """Whether something speaks against the counts."""
     notices: tuple[Notice, ...] = ()
     background: Backdrop | None = None
+    aggregation: Aggregation | None = None
+    dose: DoseEstimate | None = None
     state: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What the next start must know, kept in the same commit as the records."""
 
 
 class Mode(Protocol):
     """A way of sampling."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the next interval goes on with what an earlier one began, and must not wait for a schedule or a pause."""
+        ...
 
     def take(self) -> Findings | None:
         """One interval; None where a recorded camera has no more frames. HardwareError where something failed."""

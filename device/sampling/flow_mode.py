@@ -76,6 +76,8 @@ class _Sums:
 class FlowMode:
     """Bursts, analysed."""
 
+    under_way = False
+
     def __init__(self, flow: Flow, pipeline: Pipeline, instrument: Instrument, efficiency: DetectionEfficiency | None) -> None:
         self._flow, self._pipeline, self._instrument, self._efficiency = flow, pipeline, instrument, efficiency
         self._duct = duct_of(instrument)

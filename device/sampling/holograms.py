@@ -13,8 +13,9 @@ from device.instrument import Instrument
 __all__ = ["divided"]
 
 
-def divided(instrument: Instrument, frame: RawFrame, background: NDArray[np.float32]) -> Hologram:
-    """A frame over its background float32 [height, width] in counts; HardwareError where it is dark or can't be divided."""
+def divided(instrument: Instrument, frame: RawFrame, background: NDArray[np.float32] | None) -> Hologram:
+    """A frame over its background float32 [height, width] in counts (None: its own smooth light); HardwareError where it is dark
+    or can't be divided."""
     sensor = instrument.sensor
     # A recorded frame has its own depth and no pedestal that is known.
     same = frame.bit_depth == sensor.bit_depth

@@ -12,10 +12,9 @@ from enum import Enum
 
 from device.config import SamplingConfig
 from device.drivers.ports import Camera, Lamp, Pump
-from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
 from device.sampling.lit_frame import lit_frame
-from device.sampling.steps import all_off, moved
+from device.sampling.steps import all_off, moved, pumped_ml
 
 __all__ = ["Impactor", "Phase", "Sample"]
 
@@ -126,20 +125,9 @@ class Impactor:
 
     def _pump_air(self) -> tuple[float, float]:
         """(volume moved in mL, seconds it took)."""
-        at_start_ml, started_s = self._pump.volume_ml(), self._monotonic()
-        running = self._pump.set_flow(self._flow_ml_min)
-        if not running.acknowledged:
-            raise HardwareError("the pump didn't confirm that it runs", remedy="Check the controller's cable and supply.")
-        self._sleep(self._settings.sample_volume_l * 1000 / self._flow_ml_min * 60)
-        held = self._pump.state
-        if not (held.acknowledged and held.flow_ml_min == running.flow_ml_min):
-            raise HardwareError(
-                "the pump didn't run through the sample", expected=f"{running.flow_ml_min:g} mL/min, acknowledged",
-                got=f"{held.flow_ml_min:g} mL/min, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
-                remedy="The sample was not used. Check the controller's cable and supply.",
-            )  # fmt: skip
-        self._pump.set_flow(0.0)
-        return self._pump.volume_ml() - at_start_ml, self._monotonic() - started_s
+        started_s = self._monotonic()
+        moved_ml = pumped_ml(self._pump, self._flow_ml_min, self._settings.sample_volume_l * 1000, self._sleep)
+        return moved_ml, self._monotonic() - started_s
 
     def _frame(self) -> RawFrame | None:
         return lit_frame(self._camera, self._lamp, self._exposure)

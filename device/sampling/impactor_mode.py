@@ -34,6 +34,8 @@ _FILLING = 0.8
 class ImpactorMode:
     """Samples, analysed; what lies on the window is kept in the store and found there again after a power loss."""
 
+    under_way = False
+
     def __init__(
         self,
         impactor: Impactor,

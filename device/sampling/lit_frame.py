@@ -30,10 +30,14 @@ def captured(camera: Camera, lamp: Lamp, exposure: Exposure, lit: LampState) -> 
     """A frame under a light that stays on."""
     frame = camera.capture(exposure, lit)
     held = lamp.state
-    if frame is not None and not (lit.is_on and held.is_on and held.current_ma == lit.current_ma):
+    if frame is not None and not (lit.is_on and held.is_on and _light_of(held) == _light_of(lit)):
         raise HardwareError(
             "the lamp's state during the frame isn't known", expected=f"{lit.current_ma:g} mA, acknowledged",
             got=f"{held.current_ma:g} mA, {'acknowledged' if held.acknowledged else 'not acknowledged'}",
             remedy="The frame was not used. Check the lamp controller's cable and supply.",
         )  # fmt: skip
     return frame
+
+
+def _light_of(state: LampState) -> tuple[float, float, float]:
+    return state.current_ma, state.strobe_delay_us, state.strobe_width_us

@@ -13,7 +13,7 @@ import numpy as np
 from device import __version__
 from device.analysis.pipeline import Pipeline
 from device.analysis.report import Origin
-from device.config import Config
+from device.config import Config, public
 from device.drivers.ports import Environment
 from device.errors import HardwareError
 from device.health.armed import Armed
@@ -47,10 +47,6 @@ def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, armed: Armed
 
 def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: Origin, armed: Armed | None) -> Info:
     """The retained `info`; what is secret is shown as set."""
-    shown: dict[str, Any] = msgspec.to_builtins(config)
-    for key in ("username", "password_file"):
-        if shown["mqtt"][key]:
-            shown["mqtt"][key] = "(set)"
     return Info(
         device_id=origin.device_id,
         software={"holonode": __version__, "runtime": runtime_name(), "numpy": np.__version__},
@@ -59,7 +55,7 @@ def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: 
         calibration_id=origin.calibration_id,
         models=msgspec.to_builtins(pipeline.models),
         pipeline_id=origin.pipeline_id,
-        config=shown,
+        config=public(config),
         config_hash=origin.config_hash,
         armed=None if armed is None else msgspec.to_builtins(armed),
     )

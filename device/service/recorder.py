@@ -68,6 +68,8 @@ class Recorder:
                 dead_time_s=found.dead_time_s,
                 unexplained=found.unexplained,
                 suspect=found.suspect,
+                aggregation=found.aggregation,
+                dose=found.dose,
             )
             return [*detections, interval]
 

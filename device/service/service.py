@@ -22,6 +22,7 @@ from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
+from device.messaging.homeassistant import Discovery, discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.sampling.findings import Mode
@@ -90,7 +91,14 @@ class Service:
                 labels,
             )
             armed = armed_of(outbox.get_state(ARMED_KEY))
-            link = self._link(outbox, info_of(config, instrument, pipeline, origin, armed))
+            found = discovery(
+                config.homeassistant,
+                outbox,
+                labels=labels,
+                unit="m^-3" if config.sampling.mode == "impactor" else "mL^-1",
+                model=instrument.name,
+            )
+            link = self._link(outbox, info_of(config, instrument, pipeline, origin, armed), found)
             drivers = build_drivers(config, nominal)
             self._watch_camera(drivers.camera)
             self._vitals = Vitals(config, nominal, calibrated, outbox, drivers.environment)
@@ -115,7 +123,7 @@ class Service:
     def _asked_to_stop(self, _number: int, _frame: object) -> None:
         self._stop.set()
 
-    def _link(self, outbox: Outbox, info: Info) -> MqttLink:
+    def _link(self, outbox: Outbox, info: Info, found: Discovery) -> MqttLink:
         mqtt = self._config.mqtt
         if not mqtt.url:
             self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
@@ -127,7 +135,7 @@ class Service:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble)
+        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, discovery=found)
 
     def _watch_camera(self, camera: Camera) -> None:
         """Tell what happens to a real camera."""
@@ -150,12 +158,12 @@ class Service:
             if sampling.max_intervals and recorder.tally.intervals >= sampling.max_intervals:
                 return
             try:
-                state = {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
+                state = {} if wakes is None or mode.under_way else {WAKE_STATE_KEY: wakes.wait().isoformat()}
                 began = Beginning.at(outbox.clock)
                 found = mode.take()
                 if found is None:
                     return
-                notices, kept = self._vitals.look(found, outbox.clock.when(began.elapsed_ns))
+                notices, kept = self._vitals.look(found, outbox.clock.now())
                 recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
                 pause_s = 1.0
             except _StopError:
@@ -168,7 +176,7 @@ class Service:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             link.notify()
             self._pulse()
-            if sampling.pause_s:
+            if sampling.pause_s and not mode.under_way:
                 try:
                     self._sleeper(drivers)(sampling.pause_s)
                 except _StopError:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from device.analysis.optical_health import background_figures, sharpness
 from device.calibration import Calibrations, commissioning_record
-from device.clock import BoxClock
 from device.config import Config, config_hash
 from device.drivers.ports import Environment
 from device.health.armed import STATE_KEY as ARMED_KEY
@@ -39,7 +38,7 @@ class Vitals:
     ) -> None:
         self._config, self._calibrated, self._outbox, self._environment = config, calibrated, outbox, environment
         self.armed = armed_of(outbox.get_state(ARMED_KEY))
-        self._clock = BoxClock()
+        self._clock = outbox.clock
         self._lit_s = float(outbox.get_state(LIT_KEY) or 0.0)
         camera, current_ma = config.camera, config.lamp.current_ma
         # Under another exposure the background stands at another level.
@@ -68,7 +67,7 @@ class Vitals:
             _link_check(link, self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
-            _expiry(self._calibrated, datetime.now(UTC)),
+            _expiry(self._calibrated, self._clock.now()),
             *surroundings_checks(self._environment),
             *self.optics.checks(),
         ]

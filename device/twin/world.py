@@ -1,7 +1,8 @@
 """The simulated instrument: what lamp, pump and camera act on.
 
 Particles arrive with what the pump moves (Poisson, at the concentrations set). In a sampler of air they settle on the window at
-their own depths and stay there until it is advanced; in a flow cytometer the water carries them through the field of view.
+their own depths and stay there until it is advanced; in a flow cytometer the water carries them through the field of view; in an
+assay's chamber beads clump.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from device.frames import Exposure, LampState
 from device.instrument import Instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
+from device.twin.aggregation import Sample
+from device.twin.chamber import Chamber
 from device.twin.channel import Channel
 from device.twin.environment import Environment
 from device.twin.forward import Model, scattered_wave
@@ -66,6 +69,8 @@ class TwinWorld:
     """Heat, fouling, wear; `change` moves it while the instrument runs."""
     model: Model = "thin"
     """How particles scatter."""
+    sample: Sample | None = None
+    """Beads and dose in the chamber of an assay; None where the instrument is none."""
     deposits: list[Particle] = field(default_factory=list)
     """What lies on the window."""
     frames_taken: int = 0
@@ -83,6 +88,9 @@ class TwinWorld:
         self._other_lamp: Callable[[], LampState] | None = None
         self._other_volume_ml: Callable[[], float] | None = None
         self._channel: Channel | None = None
+        self._chamber: Chamber | None = None
+        self._chambers = 0
+        self._rocked_until_s = 0.0
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -119,7 +127,10 @@ class TwinWorld:
             self._carry(moved_ml)
 
     def _carry(self, moved_ml: float) -> None:
-        """What a volume brings: onto the window, or through the channel, which the first of it fills."""
+        """What a volume brings: onto the window, through the channel, which the first of it fills, or into the chamber."""
+        if self.sample is not None:
+            self._fill(self.sample)
+            return
         if self.instrument.fluidics.kind != "flow":
             self._land(moved_ml * 1e-6 * self.instrument.fluidics.collection_fraction)
             return
@@ -130,6 +141,39 @@ class TwinWorld:
             rng = np.random.default_rng([self.seed, 2])
             self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng)
         self._channel.advance(moved_ml)
+
+    def _fill(self, sample: Sample) -> None:
+        """A sample in the chamber; what comes after the first of it is like it."""
+        if self._chamber is not None:
+            return
+        optics, pitch_um = self.instrument.optics, self.instrument.sensor.pitch_um
+        self._chambers += 1
+        self._rocked_until_s = self.monotonic()
+        self._chamber = Chamber(
+            sample,
+            (self._shape[0] * pitch_um, self._shape[1] * pitch_um),
+            self.instrument.fluidics.channel_height_um,
+            optics.distance_um,
+            pitch_um,
+            np.random.default_rng([self.seed, 3, self._chambers]),
+            {label: value * 1e-6 for label, value in self.concentration_per_m3.items()},
+        )
+
+    def _clumping(self) -> NDArray[np.complex64] | float:
+        """The wave of the chamber's beads at this moment; their truth is written for this frame."""
+        if self._chamber is None:
+            return 0.0
+        now_s = self.monotonic()
+        self._chamber.advance(now_s - self._rocked_until_s)
+        self._rocked_until_s = now_s
+        if self.truth_file is not None:
+            with self.truth_file.open("a", encoding="utf-8") as lines:
+                for beads, x_um, y_um in self._chamber.in_field():
+                    truth = {"frame": self.frames_taken - 1, "label": "clump", "beads": beads, "x_um": x_um, "y_um": y_um}
+                    lines.write(json.dumps(truth) + "\n")
+        wave = self._scattered(self._chamber.bodies(self.model))
+        # Only spheres have an exact wave.
+        return wave if self.model != "lorenz-mie" else wave + self._scattered(self._chamber.debris(), "multislice")
 
     def _flowing(self) -> NDArray[np.complex64] | float:
         """The wave of what is in the channel at this moment; its truth is written for this frame."""
@@ -172,11 +216,11 @@ class TwinWorld:
                 for particle in particles:
                     lines.write(json.dumps({"frame": self.frames_taken, **particle.truth()}) + "\n")
 
-    def _scattered(self, particles: list[Particle]) -> NDArray[np.complex64]:
+    def _scattered(self, particles: list[Particle], model: Model | None = None) -> NDArray[np.complex64]:
         drift_um = self.environment.distance_drift_um
         moved = [replace(p, z_um=p.z_um + drift_um) for p in particles] if drift_um else particles
         if self.instrument.fluidics.kind != "flow":
-            return scattered_wave(self._shape, self.instrument.sensor.pitch_um, moved, self._light, self.model)
+            return scattered_wave(self._shape, self.instrument.sensor.pitch_um, moved, self._light, model or self.model)
         # In water a bubble or a bead is far from thin: spheres by their exact wave, whatever the others are drawn with.
         spheres = [p for p in moved if p.label in SPHERES]
         others = [p for p in moved if p.label not in SPHERES]
@@ -211,7 +255,8 @@ class TwinWorld:
         self._other_volume_ml = volume_ml
 
     def advance_window(self) -> None:
-        """A clean window under the impactor."""
+        """A clean window under the impactor; a fresh, empty chamber."""
+        self._chamber = None
         self.deposits.clear()
         self._wave[:] = 0
 
@@ -226,7 +271,7 @@ class TwinWorld:
         self._account()
         self.frames_taken += 1
         around = self._surroundings()
-        intensity = (np.abs(1 + self._wave + self._flowing()) ** 2).astype(np.float32) * self._shade
+        intensity = (np.abs(1 + self._wave + self._flowing() + self._clumping()) ** 2).astype(np.float32) * self._shade
         lamp = self._other_lamp() if self._other_lamp else self.lamp
         intensity = around.moved(intensity, self.instrument.sensor.pitch_um, lamp.lit_us(exposure.exposure_us))
         self.strobes += int(lamp.is_on and lamp.strobe_width_us > 0)

@@ -1,0 +1,35 @@
+"""Data out of the store, in formats that others read.
+
+snapshot.py      a copy of a store that may be in use
+source.py        the common reader: records of a period, interval by interval, and a survey of them
+tables.py        records as tables: columns with type, unit and meaning
+bundle.py        the folder that is written: all or nothing, read back, with checksums
+taxa.py          what labels are called in biology
+steady_file.py   a file that HDF5 can fill on a full disk
+csv_files.py, parquet_files.py, ecotaxa.py, netcdf.py, darwincore.py   one format each
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from device.storage.exports.bundle import Bundle
+from device.storage.exports.source import Source
+
+__all__ = ["FORMATS", "writer"]
+
+_MODULES = {
+    "csv": "csv_files",
+    "parquet": "parquet_files",
+    "ecotaxa": "ecotaxa",
+    "netcdf": "netcdf",
+    "darwincore": "darwincore",
+}
+FORMATS = tuple(_MODULES)
+
+
+def writer(name: str) -> Callable[[Source, Bundle], None]:
+    """`write(source, bundle)` of a format; its libraries are imported here and not before."""
+    write: Callable[[Source, Bundle], None] = importlib.import_module(f"{__name__}.{_MODULES[name]}").write
+    return write

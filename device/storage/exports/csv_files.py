@@ -1,0 +1,47 @@
+"""CSV: RFC 4180, UTF-8, one file a kind of record; names end in their unit, columns.csv says what each means."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from device.storage.exports.bundle import Bundle
+from device.storage.exports.source import Source
+from device.storage.exports.tables import Table, tables
+
+__all__ = ["write"]
+
+
+def write(source: Source, bundle: Bundle) -> None:
+    """detections.csv, intervals.csv, events.csv and columns.csv."""
+    found = tables(source)
+    for table in found:
+        columns = table.flat()
+        rows = ([_cell(column.get(row)) for column in columns] for row in table.rows())
+        _write(bundle, f"{table.name}.csv", [column.name for column in columns], rows, table.length)
+    meanings = [row for table in found for row in _meanings(table)]
+    _write(bundle, "columns.csv", ["file", "column", "kind", "unit", "meaning"], meanings, len(meanings))
+
+
+def _meanings(table: Table) -> list[list[str]]:
+    return [[f"{table.name}.csv", column.name, column.kind, column.unit, column.text] for column in table.flat()]
+
+
+def _cell(value: Any) -> Any:
+    # csv writes None as nothing and numbers with as many digits as they have.
+    return ("true" if value else "false") if isinstance(value, bool) else value
+
+
+def _write(bundle: Bundle, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], length: int) -> None:
+    with bundle.begin(name).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    bundle.end(name, length, _count)
+
+
+def _count(path: Path) -> int:
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.reader(file)) - 1
