@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,7 @@ class Service:
 
     config: Path
     _process: subprocess.Popen[bytes] | None = None
+    _output: Path | None = None
 
     @classmethod
     def configured(cls, folder: Path, url: str, **changes: object) -> Service:
@@ -59,14 +62,23 @@ class Service:
 
     def start(self, program: Sequence[str] = ("-m", "device"), **variables: str) -> None:
         command = [sys.executable, *program, "run", "--config", str(self.config)]
-        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), **variables)
-        # Into a file: a pipe that nobody reads fills up, and the service waits.
-        with self._output.open("wb") as output:
+        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", PYTHONPATH=str(ROOT), **variables)
+        with tempfile.NamedTemporaryFile(dir=self.config.parent, prefix="said-", delete=False) as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+        self._output = Path(output.name)
 
     @property
-    def _output(self) -> Path:
-        return self.config.with_suffix(".log")
+    def said(self) -> str:
+        """What it has printed so far."""
+        return "" if self._output is None else self._output.read_text()
+
+    def until_said(self, text: str, timeout_s: float = 60) -> None:
+        """Return once it has printed this."""
+        until = time.monotonic() + timeout_s
+        while text not in self.said:
+            assert self.is_running, self.said
+            assert time.monotonic() < until, self.said
+            time.sleep(0.1)
 
     @property
     def is_running(self) -> bool:
@@ -85,7 +97,7 @@ class Service:
             self._process.send_signal(number)
         status = self._process.wait(timeout_s)
         self._process = None
-        return status, self._output.read_text()
+        return status, self.said
 
     def run(self, timeout_s: float = 60) -> tuple[int, str]:
         self.start()

@@ -90,6 +90,8 @@ class Stats(Struct, frozen=True, kw_only=True):
     clock: dict[str, Any]
     publishes_refused: int
     published: int
+    delivery: dict[str, Any]
+    """What became of records on their way, since the start."""
     last_analysis_s: float
     last_detection_at: str | None
     environment: dict[str, float | None] | None

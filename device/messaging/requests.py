@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -12,27 +12,33 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from device.messaging.commands import Message, command_of
+from device.messaging.commands import MOST_BYTES, Message, command_of
 from device.messaging.topics import Topics
 
-__all__ = ["answer_properties", "hear_requests", "subscribe_requests"]
+__all__ = ["EVERY", "Hand", "answer_properties", "hear_requests", "subscribe"]
+
+EVERY = "request/#"
+"""Every command, known or not."""
+
+Hand = Callable[[Message], None]
+"""Takes a request as it came in, in paho's thread; must not wait."""
 
 
-def subscribe_requests(client: paho.Client, topics: Topics) -> None:
-    """To every command, known or not; by MQTT 5 a retained one says so even to who is there already."""
+def subscribe(client: paho.Client, topics: Sequence[str]) -> None:
+    """At QoS 1; by MQTT 5 a retained message says so even to who is there already."""
     if client.protocol == MQTTProtocolVersion.MQTTv5:
-        client.subscribe(topics.of("request/#"), options=SubscribeOptions(qos=1, retainAsPublished=True))
+        client.subscribe([(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics])
     else:
-        client.subscribe(topics.of("request/#"), qos=1)
+        client.subscribe([(topic, 1) for topic in topics])
 
 
-def hear_requests(client: paho.Client, topics: Topics, hand: Callable[[Message], None]) -> None:
+def hear_requests(client: paho.Client, topics: Topics, hand: Hand) -> None:
     """Hand over every message of `request/#`."""
 
     def heard(_client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         hand(_message(topics, message))
 
-    client.message_callback_add(topics.of("request/#"), heard)
+    client.message_callback_add(topics.of(EVERY), heard)
 
 
 def _message(topics: Topics, message: paho.MQTTMessage) -> Message:
@@ -40,7 +46,7 @@ def _message(topics: Topics, message: paho.MQTTMessage) -> Message:
     expiry_s = getattr(properties, "MessageExpiryInterval", None)
     return Message(
         command=command_of(topics, message.topic),
-        payload=bytes(message.payload),
+        payload=bytes(message.payload[: MOST_BYTES + 1]),  # enough to be refused for its length
         retained=bool(message.retain),
         response_topic=str(getattr(properties, "ResponseTopic", "")),
         correlation=getattr(properties, "CorrelationData", None),

@@ -231,7 +231,10 @@ class Service:
         )
         info = self._info(work, calibrated, outbox)
         on_request = self._requested if takes_commands else None
-        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, discovery=found, on_request=on_request)
+        return MqttLink(
+            mqtt, parse_url(mqtt.url), outbox, info,
+            on_trouble=trouble, delivery=self._config.delivery, discovery=found, on_request=on_request,
+        )  # fmt: skip
 
     def _watch_camera(self, camera: Camera) -> None:
         """Tell what happens to a real camera."""
