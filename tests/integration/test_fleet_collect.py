@@ -40,16 +40,23 @@ def started(database: str, running: Broker) -> Iterator[Callable[..., CollectorP
     def start(name: str = "one", address: str = database, **options: int) -> CollectorProcess:
         collector = CollectorProcess(address, running.url, name, **options)
         made.append(collector)
-        log = running.folder / "log"
-        seen = log.read_text().count(f"as holonode-collector-{name} ")
+        seen = connections(running, name)
         collector.start()
-        eventually(lambda: log.read_text().count(f"as holonode-collector-{name} ") > seen)
-        time.sleep(0.2)  # the subscription follows the connection
+        await_subscription(running, name, seen)
         return collector
 
     yield start
     for collector in made:
         collector.kill()
+
+
+def connections(running: Broker, name: str) -> int:
+    return (running.folder / "log").read_text().count(f"as holonode-collector-{name} ")
+
+
+def await_subscription(running: Broker, name: str, before: int) -> None:
+    eventually(lambda: connections(running, name) > before)
+    time.sleep(0.2)  # the subscription follows the connection
 
 
 def eventually(holds: Callable[[], object], timeout_s: float = 20) -> None:
@@ -116,7 +123,7 @@ def test_what_is_not_committed_stays_with_the_broker(
         cluster.start()
     collector = started()
     eventually(lambda: len(kept(database)) == 50)
-    assert "PostgreSQL" in told or "broker" not in told
+    assert "Records wait at the broker." in told
 
 
 def test_a_collector_outlives_both_the_broker_and_the_database(
@@ -130,6 +137,8 @@ def test_a_collector_outlives_both_the_broker_and_the_database(
     time.sleep(0.3)
     cluster.start()
     running.start()
+    # mosquitto 2.0 forgets shared subscriptions when it ends: what comes before the collector is back has no subscriber.
+    await_subscription(running, "one", 1)
     publish(running, [event(2)])
     eventually(lambda: kept(database) == [1, 2], 40)
     status, _, told = collector.finish()
