@@ -295,7 +295,11 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     password_file: str = ""
     """File holding the password."""
     ca_file: str = ""
-    """Certificate authority for mqtts."""
+    """Certificate authority for mqtts; empty: the system's."""
+    cert_file: str = ""
+    """This device's certificate for mqtts, with those that lead to the authority; empty: none."""
+    key_file: str = ""
+    """Its private key, readable by the service's user alone."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     """auto: MQTT 5, falling back to 3.1.1 where the broker lacks it."""
     own_broker_port: Port = 0
@@ -313,6 +317,20 @@ class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Home Assistant's discovery prefix."""
     expire_after_s: Annotated[int, Meta(ge=60, le=604_800)] = 3600
     """A figure older than this is shown as unavailable; at least twice the time from one sample to the next."""
+
+
+class DeliveryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a record counts as delivered, and how fast records go out."""
+
+    confirm: Literal["broker", "collector"] = "broker"
+    """broker: when the broker acknowledges it; collector: when a collector says on `ack` that it has committed it. A broker
+    acknowledges what a full queue, a crash or the lack of a subscriber then loses."""
+    window: Annotated[int, Meta(ge=1, le=1000)] = 20
+    """Records in flight at a time: enough to hide the round trip, few enough to send again."""
+    history_per_s: Annotated[float, Meta(ge=1, le=100_000)] = 200.0
+    """Records a second of those that waited through an outage; live ones go first."""
+    retry_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """A record that nobody confirms within this is sent again, and ever later while nobody confirms any."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -334,6 +352,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:

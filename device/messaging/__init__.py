@@ -2,7 +2,8 @@
 
 topics    where everything goes
 payloads  status, info, health
-link      the MQTT client: rows out in order, done only when the broker says so
+link      rows out, a collector's word in: connection (the client, kept up) and sender (which row goes next)
+address   the broker's address, and what the device shows it
 broker    the service's own broker on loopback, where none is configured
 embedded  a pure-Python broker for demonstrations, in a process of its own
 """

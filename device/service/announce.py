@@ -75,6 +75,7 @@ def stats_of(tally: Tally, outbox: Outbox, link: MqttLink, environment: Environm
         "clock": asdict(outbox.clock.quality()),
         "publishes_refused": link.refused_publishes,
         "published": link.published,
+        "delivery": link.stats(),
         "last_analysis_s": round(tally.analysis_s, 3),
         "last_detection_at": tally.last_detection,
         "environment": _surroundings(environment),

@@ -135,7 +135,9 @@ class Service:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        return MqttLink(mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, discovery=found)
+        return MqttLink(
+            mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, delivery=self._config.delivery, discovery=found
+        )
 
     def _watch_camera(self, camera: Camera) -> None:
         """Tell what happens to a real camera."""

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -114,11 +114,13 @@ class Outbox:
         """Commits refused since the last that went through."""
         self.counters = Counters()
         self.clock = clock or BoxClock()
-        self._resend_after_s, self._monotonic = resend_after_s, monotonic
+        self.resend_after_s = resend_after_s
+        self._monotonic = monotonic
         self._room = Room(folder, min_free_bytes, givers)
         self._lock = threading.RLock()
         self._done: set[int] = set()  # delivered, not yet written
         self._published: dict[int, float] = {}  # seq -> when
+        self._aside: dict[int, float] = {}  # seq -> until when
         self._settled_since_prune = True
         self._lock_file = claim(folder)
         try:
@@ -255,8 +257,9 @@ class Outbox:
         query = """SELECT seq, kind, body, boot FROM waiting CROSS JOIN records USING (seq)
             WHERE seq > ? AND seq < ? ORDER BY seq"""
         with self._lock:
-            due = self._monotonic() - self._resend_after_s
-            out = self._done.union(seq for seq, at in self._published.items() if at > due)
+            now = self._monotonic()
+            out = self._done.union(seq for seq, at in self._published.items() if at > now - self.resend_after_s)
+            out.update(seq for seq, until in self._aside.items() if until > now)
             try:
                 found = (row for row in self._database.execute(query, (after_seq, before_seq)) if row[0] not in out)
                 return [Row(*row, historical=row[0] < self.live_from) for row in islice(found, limit)]
@@ -272,19 +275,35 @@ class Outbox:
             self._published.update(dict.fromkeys(seqs, now))
             self._published_to = max(self._published_to, *seqs, 0)
 
+    def published_besides(self, seqs: Iterable[int]) -> list[int]:
+        """Rows out for confirmation other than these."""
+        with self._lock:
+            return list(self._published.keys() - set(seqs))
+
     def unpublished(self, seqs: Sequence[int] | None = None) -> None:
         """These (default: all that are out) were lost on the way: pending at once."""
         with self._lock:
             for seq in list(self._published) if seqs is None else seqs:
                 self._published.pop(seq, None)
 
+    def set_aside(self, seq: int, for_s: float) -> None:
+        """Nobody takes this row: it waits, and isn't pending for so long or until a restart."""
+        with self._lock:
+            self._published.pop(seq, None)
+            self._aside[seq] = self._monotonic() + for_s
+
+    @property
+    def aside(self) -> int:
+        """Rows that wait set aside."""
+        return len(self._aside)
+
     @property
     def unconfirmed(self) -> int:
         """Rows that are out for confirmation."""
         return len(self._published)
 
-    def confirmed_to(self, spool_id: str, seq: int) -> int:
-        """A collector has committed everything up to `seq`; returns how many rows that settled.
+    def confirmed_to(self, spool_id: str, seq: int, first: int = 1) -> int:
+        """A collector has committed everything from `first` up to `seq`; returns how many rows that settled.
 
         Another spool's word is ignored. A seq beyond what was ever published is refused and counted, and a row that this
         run has not published stays: it is sent, and confirmed again.
@@ -295,7 +314,7 @@ class Outbox:
             if seq > self._published_to:
                 self.counters.acks_refused += 1
                 return 0
-            settled = [number for number in self._published if number <= seq]
+            settled = [number for number in self._published if first <= number <= seq]
             self.delivered(settled)
             return len(settled)
 
@@ -304,6 +323,7 @@ class Outbox:
         with self._lock:
             for seq in seqs:
                 self._published.pop(seq, None)
+                self._aside.pop(seq, None)
                 if seq not in self._done and self._waits(seq):
                     self._done.add(seq)
                     self._waiting -= 1
