@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from deploy.fleet.intake import KINDS, read
-from deploy.fleet.store import Mark, Store, Written
+from deploy.fleet.store import Store, Written
 from device.errors import InputError, TransientError
 from device.messaging.payloads import to_payload
 from device.messaging.topics import ROOT, Topics
@@ -38,6 +38,8 @@ _LINGER_S = 0.02
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TAKEN_OVER = 142
+_SHORT_S, _SHORT_ONES = 5.0, 3
+"""Connections in a row that were cut short: what a second collector of the same name looks like (mosquitto doesn't say)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class _Connection:
 
     number: int = 0
     stands: bool = False
+    since: float = 0.0
     messages: list[paho.MQTTMessage] = field(default_factory=list)
 
 
@@ -94,6 +97,7 @@ class Collector:
         self._refused: InputError | None = None
         self._troubles: set[str] = set()
         self._stopping = False
+        self._cut_short = 0
         self._client = self._new_client()
 
     def stop(self) -> None:
@@ -164,7 +168,7 @@ class Collector:
             self._trouble("broker", f"The broker at {self._settings.url} refuses the connection: {reason}; trying on.")
             return
         self._over("broker", "Connected to the broker.")
-        self._line = _Connection(self._line.number + 1, stands=True)
+        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic())
         client.subscribe([(f"$share/{_GROUP}/{ROOT}/+/{kind}", 1) for kind in KINDS])
 
     def _subscribed(self, _client: paho.Client, _user: Any, _mid: int, reasons: list[ReasonCode], _props: Any = None) -> None:
@@ -177,7 +181,13 @@ class Collector:
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         # The broker sends again what it has no answer to; an answer on the next connection could be for another message.
+        short = self._line.stands and time.monotonic() - self._line.since < _SHORT_S
+        self._cut_short = self._cut_short + 1 if short else 0
         self._line = _Connection(self._line.number)
+        if self._cut_short >= _SHORT_ONES:
+            self._trouble(
+                "name", f"The broker cuts connections short: does another collector have the name {self._settings.name}?"
+            )
         if reason.value == _TAKEN_OVER:
             self._refused = InputError(
                 "another collector has this name", where=self._settings.url, got=self._settings.name,
@@ -217,7 +227,8 @@ class Collector:
         self._over("database", "PostgreSQL takes records again.")
         self.totals.add(written)
         for mark in written.marks:
-            self._confirm(mark)
+            told = {"spool_id": mark.spool_id, "seq": mark.seq, "first": mark.first}
+            self._client.publish(Topics(mark.device_id).of("ack"), to_payload(told), qos=1)
         for message in batch:
             # Of a connection that has ended, the broker sends these again: they are in the database, and known by their key.
             if self._line is not line:
@@ -231,11 +242,6 @@ class Collector:
             if not self._serve(min(left_s, 0.2)) or self._line is not line:
                 return False
         return not self._stopping
-
-    def _confirm(self, mark: Mark) -> None:
-        if mark.seq > 0:
-            told = {"spool_id": mark.spool_id, "seq": mark.seq}
-            self._client.publish(Topics(mark.device_id).of("ack"), to_payload(told), qos=1)
 
     def _trouble(self, cause: str, message: str) -> None:
         if cause not in self._troubles:

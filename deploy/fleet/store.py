@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -69,11 +69,12 @@ _PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalEr
 
 @dataclass(frozen=True)
 class Mark:
-    """Every record of a spool up to `seq` is committed."""
+    """Every record of a spool from `first` up to `seq` is committed."""
 
     device_id: str
     spool_id: str
     seq: int
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -191,4 +192,20 @@ def _advance(connection: Connection, seen: Sequence[tuple[Key, datetime]]) -> tu
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute(_TOUCH, (devices, spools, [key.seq for key, _ in seen], [at for _, at in seen]))
-        return tuple(Mark(*row) for row in cursor.execute(_ADVANCE, (devices, spools)).fetchall())
+        whole = [Mark(*row) for row in cursor.execute(_ADVANCE, (devices, spools)).fetchall()]
+    return (*(mark for mark in whole if mark.seq), *_beyond(whole, [key for key, _ in seen]))
+
+
+def _beyond(whole: Sequence[Mark], keys: Iterable[Key]) -> list[Mark]:
+    """Runs of a batch behind a gap, which may never be filled: the box was there before this database, say."""
+    to = {(mark.device_id, mark.spool_id): mark.seq for mark in whole}
+    runs: list[Mark] = []
+    for device_id, spool_id, seq in sorted({(key.device_id, key.spool_id, key.seq) for key in keys}):
+        if seq <= to[device_id, spool_id]:
+            continue
+        last = runs[-1] if runs else None
+        if last is not None and (last.device_id, last.spool_id, last.seq + 1) == (device_id, spool_id, seq):
+            runs[-1] = replace(last, seq=seq)
+        else:
+            runs.append(Mark(device_id, spool_id, seq, first=seq))
+    return runs
