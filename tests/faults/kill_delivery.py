@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ import msgspec
 from deploy.fleet.database import connect
 from deploy.fleet.schema import migrate
 from device.config import DeliveryConfig, MqttConfig
+from device.identifiers import random_ulid
 from device.messaging.link import MqttLink, parse_url
 from device.messaging.payloads import Info
+from device.records import Event, iso_time
 from device.storage.outbox import Outbox
 from tests.brokers import Broker
 from tests.collectors import CollectorProcess
 from tests.postgres import Cluster, rows
 from tests.services import ROOT, Service
-from tests.unit.test_outbox import events
 
 RETRY_S = 2
 """After which a box sends again what nobody confirmed."""
@@ -78,26 +80,38 @@ class Producer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.faults.kill_delivery", "--produce", str(self.store), "--url", self.url]
-        self._process = subprocess.Popen(command, cwd=ROOT)
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+
+    def await_work(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline()
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.communicate(timeout=20)
             self._process = None
 
 
 def produce(store: Path, url: str) -> None:
-    """Commit events until killed."""
+    """Commit events until killed; says so when it begins."""
     with _linked(store, "producer", url) as (outbox, link):
+
+        def build(first: int) -> list[Event]:
+            since = iso_time(datetime.now(UTC))
+            return [
+                Event(
+                    device_id="producer", spool_id=outbox.spool_id, seq=seq, id=random_ulid(), code="test", severity="info",
+                    message="m", since=since,
+                )
+                for seq in range(first, first + _TOGETHER)
+            ]  # fmt: skip
+
+        print("at work", flush=True)
         while True:
             if outbox.depth() < _MOST_WAITING:
-                build = events(_TOGETHER)
-                outbox.commit(
-                    lambda first: [
-                        msgspec.structs.replace(e, device_id="producer", spool_id=outbox.spool_id) for e in build(first)
-                    ]
-                )
+                outbox.commit(build)
                 link.notify()
             time.sleep(0.01)
 
@@ -183,8 +197,9 @@ class World:
         self._start_service()
 
     def _kill_producer(self) -> None:
-        # It starts in about half a second.
-        time.sleep(self.rng.uniform(0.3, 1.3))
+        if self.rng.random() < 0.8:
+            self.producer.await_work()
+        time.sleep(self.rng.uniform(0.0, 0.6))
         self.producer.kill()
         self.producer.start()
 
