@@ -1,6 +1,7 @@
 """From hologram to counts; pure functions on values, no drivers, no network, no disk.
 
 background   raw frame -> Hologram, with or without a background
+median       pixel by pixel, of a few frames
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres

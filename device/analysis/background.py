@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.median import median_of
 from device.errors import InputError
 
 __all__ = ["Normalised", "RunningMedian", "median_background", "normalise", "smooth_light"]
@@ -98,9 +99,11 @@ def median_background(frames: list[Image]) -> Image:
     """Pixel-wise median of frames after each is brought to the same level; float32 [height, width]."""
     if len({f.shape for f in frames}) != 1:
         raise InputError("frames of several shapes share no background", got=sorted({f.shape for f in frames}))
-    level = float(np.median([np.median(f) for f in frames]))
-    scaled = [f * np.float32(level / max(float(np.median(f)), 1e-6)) for f in frames]
-    return np.median(np.stack(scaled), axis=0).astype(np.float32)
+    # A grid of pixels tells a frame's level as well as all of them.
+    step = max(1, min(frames[0].shape) // 256)
+    levels = [max(float(np.median(f[::step, ::step])), 1e-6) for f in frames]
+    level = float(np.median(levels))
+    return median_of([f * np.float32(level / own) for f, own in zip(frames, levels, strict=True)])
 
 
 @dataclass

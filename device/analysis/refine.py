@@ -130,13 +130,14 @@ def refine(
 
 def _iterate(amplitude: Real, patches: Sequence[Patch], iterations: int, settings: RefineSettings) -> None:
     """All particles together: their fringes overlap."""
+    sparse = sum(patch.side**2 for patch in patches) < amplitude.size
     for _ in range(iterations):
         wave = together(amplitude.shape, patches)
-        difference = missing_wave(amplitude, wave)
+        difference = None if sparse else missing_wave(amplitude, wave)
         for patch in patches:
             there, here = overlap(amplitude.shape, patch)
             seen = np.zeros((patch.side, patch.side), np.complex64)
-            seen[here] = difference[there]
+            seen[here] = missing_wave(amplitude[there], wave[there]) if difference is None else difference[there]
             patch.improve(seen, settings)
 
 

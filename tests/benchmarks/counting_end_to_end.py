@@ -18,7 +18,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,7 @@ from device.config import Config, PumpConfig, config_hash, load_config
 from device.instrument import Instrument, load_instrument
 from device.records import Interval, from_json
 from device.service.recorder import Recorder
+from device.service.timekeeper import Beginning
 from device.storage.outbox import Outbox
 from device.twin.world import TwinWorld
 from tests.benchmarks.counting_twin import AIR_PER_M3, FLOW_PER_ML, Row, picture
@@ -154,7 +155,7 @@ def instrument_of(bench: Bench) -> Instrument:
 
 
 @contextmanager
-def wired(config: Config, bench: Bench, firmware: Firmware, instrument: Instrument, scale: float) -> Iterator[Drivers]:
+def wired(config: Config, bench: Bench, firmware: Firmware, instrument: Instrument, scale: float) -> Generator[Drivers]:
     """The drivers over a world that moves as the controller's pins say."""
     world = twin_world(config, instrument=instrument)
     plumbing = Plumbing(bench, firmware, world, scale)
@@ -186,10 +187,10 @@ def one_run(
         with wired(config, bench, firmware, instrument, scale) as drivers:
             mode = build_mode(config, calibrated, pipeline, drivers, drivers.time.sleep, outbox)
             for _ in range(bench.intervals):
-                began_s, started = time.monotonic(), datetime.now(UTC)
+                began_s, began = time.monotonic(), Beginning.at(outbox.clock)
                 found = mode.take()
                 assert found is not None
-                recorder.interval(origin, found, started, {})
+                recorder.interval(origin, found, began, {})
                 times_s.append(time.monotonic() - began_s)
         records = [from_json(row.body, Interval) for row in outbox.pending(100_000) if row.kind == "intervals"]
         outbox.close()

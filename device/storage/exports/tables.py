@@ -165,6 +165,25 @@ def _by_label(table: str, field: str) -> Callable[[LabelCount], Any]:
     return get
 
 
+def _assay() -> list[Column]:
+    """Of an assay's looks; empty for other ways of sampling."""
+    clumps, dose = ("interval", "aggregation"), ("interval", "dose")
+    return [
+        _plain("real", "assay_elapsed_s", "Since the assay's first look", *clumps, "elapsed_s"),
+        _plain("real", "mean_cluster_size", "Beads over clusters", *clumps, "mean_size"),
+        _plain("real", "mean_cluster_size_uncertainty", "Standard uncertainty", *clumps, "mean_size_uncertainty"),
+        _plain("real", "bonds_per_bead", "The assay's response so far", *clumps, "bonds_per_bead"),
+        _plain("real", "bonds_per_bead_uncertainty", "Standard uncertainty", *clumps, "bonds_per_bead_uncertainty"),
+        _plain(
+            "real", "dose", "Analyte that the beads bind, in dose_unit; empty where only a limit can be told", *dose, "value"
+        ),
+        _plain("real", "dose_low", "Lower end of its 95 % interval", *dose, "low"),
+        _plain("real", "dose_high", "Upper end; empty where there is none", *dose, "high"),
+        _plain("text", "dose_unit", "uL^-1", *dose, "unit"),
+        _plain("text", "dose_kind", "measured, below the limit of detection, or above the range", *dose, "kind"),
+    ]
+
+
 def _interval_columns() -> list[Column]:
     volume = "that was looked at, {}"
     return [
@@ -201,6 +220,7 @@ def _interval_columns() -> list[Column]:
         Column(
             "detection_efficiency_uncertainty", "real", _by_label("detection_efficiency", "uncertainty"), "Standard uncertainty"
         ),
+        *_assay(),
         *_quality("interval"),
     ]
 
