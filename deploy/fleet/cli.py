@@ -44,9 +44,13 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
         help="mqtt://host:port or mqtts://host:port (default: HOLONODE_FLEET_MQTT)",
     )  # fmt: skip
     sub.add_argument("--name", default=host, help=f"of this collector, kept through restarts, unique (default {host})")
-    sub.add_argument("--username", default=environment("HOLONODE_FLEET_USERNAME", ""), help="at the broker")
-    sub.add_argument("--password-file", metavar="FILE", default=environment("HOLONODE_FLEET_PASSWORD_FILE", ""))
-    sub.add_argument("--ca-file", metavar="FILE", default=environment("HOLONODE_FLEET_CA_FILE", ""), help="authority for mqtts")
+    for option, metavar, text in (
+        ("username", "NAME", "at the broker"),
+        ("password-file", "FILE", "that holds the password at the broker"),
+        ("ca-file", "FILE", "authority of the broker's certificate (mqtts); the system's where none is named"),
+    ):
+        name = f"HOLONODE_FLEET_{option.replace('-', '_').upper()}"
+        sub.add_argument(f"--{option}", metavar=metavar, default=environment(name, ""), help=f"{text} (default: {name})")
     sub.add_argument("--batch", type=int, default=500, metavar="N", help="most messages in one commit (default 500)")
 
 

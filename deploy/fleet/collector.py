@@ -126,7 +126,7 @@ class Collector:
         if self._settings.username:
             client.username_pw_set(self._settings.username, _password(self._settings.password_file))
         if tls:
-            client.tls_set(ca_certs=self._settings.ca_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+            _encrypt(client, self._settings.ca_file)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_subscribe, client.on_message = self._subscribed, self._arrived
         lasting = Properties(PacketTypes.CONNECT)
@@ -259,8 +259,8 @@ def _address(url: str) -> tuple[str, int, bool]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise InputError("not a broker's URL", where="--mqtt", expected=expected, got=url) from error
+    except ValueError:
+        raise InputError("not a broker's URL", where="--mqtt", expected=expected, remedy="Look at its port.") from None
     if parts.username or parts.password:
         raise InputError(
             "a broker's URL must not hold credentials", where="--mqtt", remedy="Use --username and --password-file."
@@ -269,6 +269,16 @@ def _address(url: str) -> tuple[str, int, bool]:
         raise InputError("not a broker's URL", where="--mqtt", expected=expected, got=url)
     tls = parts.scheme == "mqtts"
     return parts.hostname, port or (8883 if tls else 1883), tls
+
+
+def _encrypt(client: paho.Client, ca_file: str) -> None:
+    """Only to a broker whose certificate names its host and comes from the authority."""
+    try:
+        client.tls_set(ca_certs=ca_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+    except OSError as error:
+        raise InputError(
+            "the broker's authority can't be read", where="--ca-file", expected="a certificate in PEM", got=error.strerror
+        ) from error
 
 
 def _password(path: str) -> str | None:

@@ -37,10 +37,11 @@ def connect(database: str) -> Connection:
 def _parts(database: str) -> dict[str, Any]:
     try:
         parts: dict[str, Any] = conninfo.conninfo_to_dict(database)
-    except psycopg.ProgrammingError as error:
+    except psycopg.ProgrammingError:
         raise InputError(
-            "not an address of PostgreSQL", where="--database", expected="postgresql://user@host/name", got=str(error).strip()
-        ) from error
+            "not an address of PostgreSQL", where="--database", expected="postgresql://user@host/name",
+            remedy="It isn't shown here, for it may hold a password.",
+        ) from None  # fmt: skip
     if parts.get("password"):
         raise InputError(
             "a database's address must not hold a password", where="--database",

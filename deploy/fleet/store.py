@@ -66,6 +66,12 @@ WHERE (s.device_id, s.spool_id) = (t.device_id, t.spool_id) RETURNING s.device_i
 _PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """Lost connections, full disks, deadlocks, a server that is a standby at the moment."""
 
+_UNFIT = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+"""What a record can be that PostgreSQL doesn't hold: a zero character, a number out of range, nested too deep."""
+
+_LONGEST_TOPIC, _LONGEST_REASON = 500, 1000
+"""Characters kept of a rejected message's; the topic is part of a key, which PostgreSQL limits to 2,700 bytes."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -126,8 +132,8 @@ def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Wri
     rejections = [item for item in taken if isinstance(item, Rejection)]
     try:
         fresh = _write(connection, arrivals, rejections)
-    except psycopg.DataError:
-        # One of them holds what PostgreSQL can't (a zero character, say): find it.
+    except _UNFIT:
+        # One of them is what PostgreSQL can't hold: find it.
         fresh, unfit = _sift(connection, arrivals)
         rejections += unfit
         _write(connection, [], rejections)
@@ -159,10 +165,16 @@ def _write(connection: Connection, arrivals: Sequence[Arrival], rejections: Sequ
             if fresh < len(arrivals) and any(arrival.synchronised for arrival in arrivals):
                 cursor.execute(_CORRECT, columns)
         for one in rejections:
-            cursor.execute(_REJECT, (one.topic, hashlib.sha256(one.payload).digest(), one.reason, one.payload))
+            topic, reason = _plain(one.topic, _LONGEST_TOPIC), _plain(one.reason, _LONGEST_REASON)
+            cursor.execute(_REJECT, (topic, hashlib.sha256(one.payload).digest(), reason, one.payload))
             if one.key is not None:
                 cursor.execute(_COUNT_IN, (one.key.device_id, one.key.spool_id, one.key.seq))
     return fresh
+
+
+def _plain(text: str, most: int) -> str:
+    """What any database and terminal can hold of a text that came from anywhere."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:most])
 
 
 def _columns(arrivals: Sequence[Arrival]) -> tuple[list[object], ...]:
@@ -177,7 +189,7 @@ def _sift(connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, lis
     for arrival in arrivals:
         try:
             fresh += _write(connection, [arrival], [])
-        except psycopg.DataError as error:
+        except _UNFIT as error:
             topic = Topics(arrival.key.device_id).of(arrival.kind)
             unfit.append(
                 Rejection(topic, arrival.body.encode(), f"PostgreSQL: {error.diag.message_primary or error}", arrival.key)

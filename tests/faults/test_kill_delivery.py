@@ -9,5 +9,5 @@ from tests.postgres import Cluster
 
 
 def test_nothing_a_box_committed_is_lost_or_doubled_in_postgresql(tmp_path: Path, cluster: Cluster) -> None:
-    outcome = campaign({"service": 0, "producer": 4, "broker": 1, "collector": 2}, tmp_path, cluster, seed=3)
+    (outcome,) = campaign({"service": 0, "producer": 4, "broker": 1, "collector": 2}, tmp_path, cluster, seed=3)
     assert outcome.sound, str(outcome)

@@ -165,12 +165,16 @@ def test_two_of_a_name_are_told(database: str, running: Broker, started: Callabl
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [("http://127.0.0.1", "not a broker's URL"), ("mqtt://a:b@127.0.0.1", "credentials"), ("", "no broker named")],
-)
+    [
+        ("http://127.0.0.1", "not a broker's URL"), ("mqtt://a:secret@127.0.0.1", "credentials"), ("", "no broker named"),
+        ("mqtt://a:secret@127.0.0.1:x", "not a broker's URL"), ("mqtt://a:secret@[127/", "not a broker's URL"),
+    ],
+)  # fmt: skip
 def test_a_wrong_broker_is_told(database: str, url: str, said: str) -> None:
     collector = CollectorProcess(database, url)
     collector.start()
     status, _, told = collector.finish(None)
     assert status == 2
     assert said in told
+    assert "secret" not in told
     assert "Traceback" not in told

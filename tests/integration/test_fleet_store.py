@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import psycopg
@@ -169,6 +169,22 @@ def test_what_postgresql_cannot_hold_is_put_aside_and_the_rest_goes_on(database:
     assert rows(database, "SELECT sum(times), count(*) FROM rejected") == [(3, 2)]
 
 
+@pytest.mark.parametrize(
+    "poison",
+    [
+        event(2, severity="pu\0ce"),
+        Rejection("holonode/v1/" + "\U0001f4a3" * 15_000 + "/events", b"", "no topic of records"),
+        Rejection("holonode/v1/a\0b/events", b"\0", "\ud800\0" * 5000),
+        replace(cast("Arrival", event(2)), body='{"a":' * 20_000 + "1" + "}" * 20_000),
+        replace(cast("Arrival", event(2)), body='{"a": 1e400000}'),
+    ],
+)
+def test_nothing_that_comes_is_tried_for_ever(database: str, store: Store, poison: Arrival | Rejection) -> None:
+    written = store.commit([event(1), poison, event(3)])
+    assert (written.records, written.rejected) == (2, 1)
+    assert rows(database, "SELECT count(*) FROM rejected WHERE length(payload) > 0 OR reason <> ''") == [(1,)]
+
+
 def test_a_collector_may_add_and_correct_but_not_delete_or_read_what_is_not_its_own(cluster: Cluster, database: str) -> None:
     name = database.rsplit("/", 1)[-1]
     with connect(database) as connection:
@@ -177,9 +193,12 @@ def test_a_collector_may_add_and_correct_but_not_delete_or_read_what_is_not_its_
         )
     address = cluster.address(name, "worker")
     with contextlib.closing(Store(address)) as working:
-        assert working.commit([event(1), event(2, severity="puce")]).records == 1
+        first = cast("Arrival", event(1))
+        assert working.commit([first, event(2, severity="puce"), event(2, severity="puce")]).records == 1
+        assert working.commit([replace(first, at=first.at.replace(year=2027), synchronised=True)]).again == 1
+    assert rows(database, "SELECT extract(year FROM at)::integer FROM records") == [(2027,)]
     with connect(address) as connection:
-        for forbidden in ("DELETE FROM records", "TRUNCATE received", "DROP TABLE spools", "UPDATE records SET seq = 1",
+        for forbidden in ("DELETE FROM records", "UPDATE received SET seq = 9", "UPDATE rejected SET payload = ''", "TRUNCATE received", "DROP TABLE spools", "UPDATE records SET seq = 1",
                           "DELETE FROM rejected", "INSERT INTO migrations VALUES (99, '', '')"):  # fmt: skip
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden.encode())
@@ -193,6 +212,7 @@ def test_a_collector_may_add_and_correct_but_not_delete_or_read_what_is_not_its_
         ("", 2, "HOLONODE_FLEET_DATABASE"),
         ("nonsense", 2, "not an address"),
         ("postgresql://a:secret@127.0.0.1/x", 2, "must not hold a password"),
+        ("postgresql://a:secret@[127/x", 2, "not an address"),
         ("postgresql://a@127.0.0.1:1/x", 1, "can't be reached"),
     ],
 )

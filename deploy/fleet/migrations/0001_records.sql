@@ -47,12 +47,14 @@ CREATE TABLE rejected (
     PRIMARY KEY (topic, sha256)
 );
 
--- The end of the unbroken run that starts at `known`; costs one look at the index for each step forward.
+-- The end of the unbroken run that starts at `known`, a million numbers further at the most (a gap that is filled late must not
+-- cost more than a statement may take); one look at the index for each step forward.
 CREATE FUNCTION contiguous_to(device text, spool text, known bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
     WITH RECURSIVE walk (seq) AS (
         SELECT known
         UNION ALL
         SELECT r.seq FROM walk JOIN received r ON r.device_id = device AND r.spool_id = spool AND r.seq = walk.seq + 1
+        WHERE walk.seq < known + 1000000
     )
     SELECT max(seq) FROM walk
 $$;
