@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,8 @@ class Service:
     """A configured service that can be started, stopped and killed."""
 
     config: Path
-    _process: subprocess.Popen[str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _output: Path | None = None
 
     @classmethod
     def configured(cls, folder: Path, url: str, **changes: object) -> Service:
@@ -59,10 +62,23 @@ class Service:
 
     def start(self, program: Sequence[str] = ("-m", "device"), **variables: str) -> None:
         command = [sys.executable, *program, "run", "--config", str(self.config)]
-        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT), **variables)
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
-        )
+        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1", PYTHONPATH=str(ROOT), **variables)
+        with tempfile.NamedTemporaryFile(dir=self.config.parent, prefix="said-", delete=False) as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
+        self._output = Path(output.name)
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return "" if self._output is None else self._output.read_text()
+
+    def until_said(self, text: str, timeout_s: float = 60) -> None:
+        """Return once it has printed this."""
+        until = time.monotonic() + timeout_s
+        while text not in self.said:
+            assert self.is_running, self.said
+            assert time.monotonic() < until, self.said
+            time.sleep(0.1)
 
     @property
     def is_running(self) -> bool:
@@ -71,7 +87,7 @@ class Service:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.communicate(timeout=20)
+        self._process.wait(20)
         self._process = None
 
     def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 60) -> tuple[int, str]:
@@ -79,10 +95,9 @@ class Service:
         assert self._process is not None
         if number is not None:
             self._process.send_signal(number)
-        output, _ = self._process.communicate(timeout=timeout_s)
-        status = self._process.returncode
+        status = self._process.wait(timeout_s)
         self._process = None
-        return status, output
+        return status, self.said
 
     def run(self, timeout_s: float = 60) -> tuple[int, str]:
         self.start()

@@ -44,11 +44,12 @@ class Verdict:
     """Neither committed by the collector nor waiting in the outbox."""
     waiting: int
     told: str
-    """Code of the first event that told of it; empty: none."""
+    """Codes of the events that told of it, in order; empty: none."""
     told_after_s: float
+    """Until the first."""
 
     def __str__(self) -> str:
-        told = f"'{self.told}' told after {self.told_after_s:.1f} s" if self.told else "NOTHING TOLD"
+        told = f"told after {self.told_after_s:.1f} s ({self.told})" if self.told else "NOTHING TOLD"
         return f"{self.case}: {self.rows} rows, {self.forgotten} forgotten, {self.waiting} still wait; {told}"
 
     @property
@@ -96,7 +97,7 @@ class Box:
 
 
 class Collector:
-    """Commits what comes, and says so: everything up to the last without a gap since `first`."""
+    """Commits what comes, and says so: of the run without a gap in which the record lies, the first and the last."""
 
     def __init__(self, port: int) -> None:
         self.rows: set[int] = set()
@@ -112,11 +113,13 @@ class Collector:
     def _received(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         record = json.loads(message.payload)
         self.rows.add(record["seq"])
-        last = 0
+        first = last = record["seq"]
+        while first - 1 in self.rows:
+            first -= 1
         while last + 1 in self.rows:
             last += 1
-        if last:
-            client.publish("holonode/v1/box/ack", json.dumps({"spool_id": record["spool_id"], "seq": last}), qos=1)
+        word = {"spool_id": record["spool_id"], "first": first, "seq": last}
+        client.publish("holonode/v1/box/ack", json.dumps(word), qos=1)
 
     def close(self) -> None:
         """Gone, with its session kept."""
@@ -200,9 +203,12 @@ def _case(
             collector.rows |= before.rows if before is not None else set()
         assert collector is not None
         _until(lambda: box.outbox.depth() <= most_waiting, 90)
-        waiting = {row.seq for row in _all_waiting(box.outbox)}
+        depth = box.outbox.depth()
+        box.close()
+        waiting = _waiting(folder)
+        codes = ", ".join(dict.fromkeys(code for _, code in box.troubles))
         forgotten = set(range(1, len(sizes) + 1)) - collector.rows - waiting
-        return Verdict(name, len(sizes), len(forgotten), box.outbox.depth(), told[1], told[0] - began)
+        return Verdict(name, len(sizes), len(forgotten), depth, codes, told[0] - began)
     finally:
         box.close()
         if collector is not None:
@@ -210,13 +216,11 @@ def _case(
         broker.stop()
 
 
-def _all_waiting(outbox: Outbox) -> list[Any]:
-    """Those set aside as well: what the next run of the service finds."""
-    device_id, folder = outbox.device_id, outbox.folder
-    outbox.close()
-    again = Outbox(folder, device_id)
+def _waiting(folder: Path) -> set[int]:
+    """What the next run of the service finds: those set aside as well."""
+    again = Outbox(folder / "store", "box")
     try:
-        return list(again.pending(10_000))
+        return {row.seq for row in again.pending(10_000)}
     finally:
         again.close()
 

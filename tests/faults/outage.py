@@ -7,6 +7,7 @@ subscriber in a process of its own; the days are simulated by committing as fast
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import sys
@@ -104,7 +105,7 @@ def _judge(
         waiting=waiting,
         lost=waiting + len(committed) - len(set(seqs)),
         doubled=len(seqs) - len(set(seqs)),
-        disordered=sum(later < earlier for earlier, later in zip(history, history[1:], strict=False)),
+        disordered=sum(later < earlier for earlier, later in itertools.pairwise(history)),
         unmarked=sum(late != (seq <= waiting) or stamp != _stamp(seq) for seq, _, late, stamp in heard),
         grown_mb=grown_mb,
         drained_per_s=waiting / drained_s,
