@@ -19,12 +19,14 @@ class CollectorProcess:
     url: str
     name: str = "one"
     batch: int = 500
+    more: tuple[str, ...] = ()
+    """Arguments."""
     _process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         command = [
             sys.executable, "-m", "deploy.fleet.cli", "collect", "--database", self.database, "--mqtt", self.url,
-            "--name", self.name, "--batch", str(self.batch), "--json",
+            "--name", self.name, "--batch", str(self.batch), "--json", *self.more,
         ]  # fmt: skip
         self._process = subprocess.Popen(
             command,

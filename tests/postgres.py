@@ -10,6 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -99,7 +100,7 @@ class Cluster:
         assert done.returncode == 0, done.stderr
 
 
-def _user() -> dict[str, str]:
+def _user() -> dict[str, Any]:
     return {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
 
 
