@@ -37,15 +37,15 @@ class Cluster:
     port: int = field(default_factory=free_port)
     fsync: bool = False
     """Off, what is committed survives processes that are killed, which is what tests do, but no power cut."""
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[Any] | None = None
 
     @classmethod
-    def made(cls, **options: bool) -> Cluster:
+    def made(cls, *, fsync: bool = False) -> Cluster:
         """An empty one in a folder that its user may enter."""
         folder = Path(tempfile.mkdtemp(prefix="holonode-postgres-"))
         if os.getuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-        cluster = cls(folder, **options)
+        cluster = cls(folder, fsync=fsync)
         cluster._run("initdb", "--pgdata", str(folder / "data"), "--username", OWNER, "--auth", "trust", "--encoding", "UTF8",
                      "--no-sync", "--locale", "C")  # fmt: skip
         return cluster
@@ -60,12 +60,12 @@ class Cluster:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_user())
+            process = self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_user())
         for _ in range(600):
             try:
                 psycopg.connect(self.address("postgres"), connect_timeout=1).close()
             except psycopg.OperationalError:
-                if self._process.poll() is not None:
+                if process.poll() is not None:
                     break
                 time.sleep(0.05)
             else:

@@ -106,7 +106,7 @@ def _collect(args: argparse.Namespace) -> int:
     )  # fmt: skip
     collector = Collector(settings, Store(args.database), tell=lambda text: print(text, file=sys.stderr, flush=True))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: collector.stop())
+        signal.signal(number, lambda _number, _frame: collector.stop())
     collector.run()
     totals = collector.totals
     if args.json:

@@ -213,7 +213,7 @@ class Collector:
         """Commit what has come, say so, acknowledge; while the database is away, wait with it."""
         line = self._line
         batch, line.messages = line.messages, []
-        taken = [read(message.topic, message.payload) for message in batch]
+        taken = [read(message.topic, bytes(message.payload)) for message in batch]
         pause_s = _FIRST_PAUSE_S
         while True:
             try:

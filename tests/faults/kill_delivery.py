@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,14 +119,16 @@ def produce(store: Path, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _linked(store: Path, device_id: str, url: str) -> Iterator[tuple[Outbox, MqttLink]]:
+def _linked(store: Path, device_id: str, url: str) -> Generator[tuple[Outbox, MqttLink]]:
     info = Info(
         device_id=device_id, software={}, instrument={}, instrument_id="i", calibration_id=None, models={}, pipeline_id="p",
         config={}, config_hash="c",
     )  # fmt: skip
     outbox = Outbox(store, device_id)
     delivery = DeliveryConfig(confirm="collector", retry_s=RETRY_S, history_per_s=5000)
-    link = MqttLink(MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_trouble=lambda *_: None)
+    link = MqttLink(
+        MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_trouble=lambda _code, _message: None
+    )
     link.start()
     try:
         yield outbox, link

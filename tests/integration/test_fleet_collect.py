@@ -37,8 +37,8 @@ def started(database: str, running: Broker) -> Iterator[Callable[..., CollectorP
     """Start a collector, and wait until it is subscribed."""
     made: list[CollectorProcess] = []
 
-    def start(name: str = "one", address: str = database, **options: int) -> CollectorProcess:
-        collector = CollectorProcess(address, running.url, name, **options)
+    def start(name: str = "one", address: str = database, batch: int = 500) -> CollectorProcess:
+        collector = CollectorProcess(address, running.url, name, batch)
         made.append(collector)
         seen = connections(running, name)
         collector.start()

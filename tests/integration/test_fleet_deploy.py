@@ -17,7 +17,7 @@ import pytest
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from deploy.fleet.cli import _parser
+from deploy.fleet import cli
 from deploy.fleet.database import connect
 from deploy.fleet.schema import migrate
 from tests.brokers import Broker
@@ -173,7 +173,7 @@ def test_the_units_are_sound_and_confined(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_compose_file_names_what_is_there_and_holds_no_secret() -> None:
+def test_the_compose_file_names_what_is_there_and_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     compose: dict[str, Any] = yaml.safe_load((FLEET / "compose.yaml").read_text())
     known = set(re.findall(r"HOLONODE_FLEET_\w+", (FLEET / "cli.py").read_text())) | {
         f"HOLONODE_FLEET_{name}" for name in ("USERNAME", "PASSWORD_FILE", "CA_FILE")
@@ -189,7 +189,8 @@ def test_the_compose_file_names_what_is_there_and_holds_no_secret() -> None:
             named = source in compose["volumes"] or source.startswith("./secrets/")
             assert named or (FLEET / source).is_file(), source
         if "build" in service:
-            _parser().parse_args(service["command"])
+            assert cli.main([*service["command"], "--database", ""]) == 2
+            assert "no database named" in capsys.readouterr().err
             assert (FLEET / service["build"]["context"] / "pyproject.toml").is_file()
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     hosts = [service.get("hostname") for name, service in compose["services"].items() if name.startswith("collector")]
