@@ -41,6 +41,9 @@ from tests.services import ROOT, Service
 RETRY_S = 2
 """After which a box sends again what nobody confirmed."""
 
+_FIRST_INTERVAL = " particles ("
+"""What the service prints of an interval that is committed."""
+
 _TOGETHER, _MOST_WAITING = 5, 500
 
 
@@ -159,7 +162,6 @@ class World:
     service: Service | None = None
     producer: Producer = field(init=False)
     collectors: list[CollectorProcess] = field(default_factory=list)
-    _service_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.database = self.cluster.new_database()
@@ -187,12 +189,13 @@ class World:
     def _start_service(self) -> None:
         assert self.service is not None
         self.service.start()
-        # Start-up takes about two seconds: some kills hit it, most hit commits and publishes.
-        self._service_until = time.monotonic() + self.rng.uniform(1.0, 4.0)
 
     def _kill_service(self) -> None:
         assert self.service is not None
-        time.sleep(max(self._service_until - time.monotonic(), 0))
+        # Some kills hit the start-up, most hit commits and publishes.
+        if self.rng.random() < 0.75:
+            self.service.until_said(_FIRST_INTERVAL)
+        time.sleep(self.rng.uniform(0.0, 1.0))
         self.service.kill()
         self._start_service()
 
