@@ -191,9 +191,13 @@ def count(url: str, records: int) -> None:
             print(time.time(), flush=True)
             client.disconnect()
 
-    client.on_message = arrived
-    client.on_connect = lambda c, *_: c.subscribe("$share/collectors/holonode/v1/+/detections", qos=1)
-    client.on_subscribe = lambda *_: print("counting", flush=True)
+    def standing(client: paho.Client, *_: object) -> None:
+        client.subscribe("$share/collectors/holonode/v1/+/detections", qos=1)
+
+    def subscribed(*_: object) -> None:
+        print("counting", flush=True)
+
+    client.on_connect, client.on_subscribe, client.on_message = standing, subscribed, arrived
     host, port = url.removeprefix("mqtt://").split(":")
     client.connect(host, int(port))
     client.loop_forever()
