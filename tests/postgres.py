@@ -37,6 +37,8 @@ class Cluster:
     port: int = field(default_factory=free_port)
     fsync: bool = False
     """Off, what is committed survives processes that are killed, which is what tests do, but no power cut."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Beside the tests' own."""
     _process: subprocess.Popen[Any] | None = None
 
     @classmethod
@@ -54,7 +56,7 @@ class Cluster:
         settings = {
             "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder, "max_connections": 60,
             "shared_buffers": "32MB", "logging_collector": "off",
-            "fsync": "on" if self.fsync else "off",
+            "fsync": "on" if self.fsync else "off", **self.settings,
         }  # fmt: skip
         command = [str(_program("postgres")), "-D", str(self.folder / "data")]
         for name, value in settings.items():

@@ -41,7 +41,11 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
     environment = os.environ.get
     sub.add_argument(
         "--mqtt", metavar="URL", default=environment("HOLONODE_FLEET_MQTT", ""),
-        help="mqtt://host:port or mqtts://host:port (default: HOLONODE_FLEET_MQTT)",
+        help="mqtt://host:port or mqtts://host:port; of a cluster several, with commas (default: HOLONODE_FLEET_MQTT)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--protocol", choices=("5", "3.1.1"), default=environment("HOLONODE_FLEET_PROTOCOL", "5"),
+        help="of MQTT; with 3.1.1 collectors don't share, each takes every record (default 5, or HOLONODE_FLEET_PROTOCOL)",
     )  # fmt: skip
     sub.add_argument("--name", default=host, help=f"of this collector, kept through restarts, unique (default {host})")
     for option, metavar, text in (
@@ -101,7 +105,7 @@ def _collect(args: argparse.Namespace) -> int:
     if not 1 <= args.batch <= 10_000:
         raise InputError("a batch of this size can't be", where="--batch", expected="1 to 10000", got=args.batch)
     settings = Settings(
-        url=args.mqtt, name=args.name, username=args.username, password_file=args.password_file, ca_file=args.ca_file,
+        urls=tuple(args.mqtt.split(",")), protocol=args.protocol, name=args.name, username=args.username, password_file=args.password_file, ca_file=args.ca_file,
         batch=args.batch,
     )  # fmt: skip
     collector = Collector(settings, Store(args.database), tell=lambda text: print(text, file=sys.stderr, flush=True))

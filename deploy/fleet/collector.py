@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
@@ -46,8 +46,10 @@ _SHORT_S, _SHORT_ONES = 5.0, 3
 class Settings:
     """Where from, and as whom."""
 
-    url: str
-    """mqtt://host:port or mqtts://host:port."""
+    urls: tuple[str, ...]
+    """mqtt://host:port or mqtts://host:port; of a cluster several, the next one where one doesn't answer."""
+    protocol: Literal["5", "3.1.1"] = "5"
+    """3.1.1 has no shared subscriptions: each collector takes every record."""
     name: str
     """Of this collector: one session at the broker, the same after every start, another for each collector."""
     username: str = ""
@@ -98,6 +100,8 @@ class Collector:
         self._troubles: set[str] = set()
         self._stopping = False
         self._cut_short = 0
+        self._addresses = [_address(url) for url in settings.urls]
+        self._attempts = 0
         self._client = self._new_client()
 
     def stop(self) -> None:
@@ -118,34 +122,52 @@ class Collector:
     # -- the line ---------------------------------------------------------------------------------------------------------
 
     def _new_client(self) -> paho.Client:
-        host, port, tls = _address(self._settings.url)
+        modern = self._settings.protocol == "5"
         client = paho.Client(
             CallbackAPIVersion.VERSION2, f"holonode-collector-{self._settings.name}", manual_ack=True,
-            protocol=MQTTProtocolVersion.MQTTv5,
+            clean_session=None if modern else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
         )  # fmt: skip
         if self._settings.username:
             client.username_pw_set(self._settings.username, _password(self._settings.password_file))
-        if tls:
+        if len({tls for *_, tls in self._addresses}) != 1:
+            raise InputError(
+                "either all brokers are called with TLS or none", where="--mqtt", got=", ".join(self._settings.urls)
+            )
+        if self._addresses[0][2]:
             _encrypt(client, self._settings.ca_file)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_subscribe, client.on_message = self._subscribed, self._arrived
-        lasting = Properties(PacketTypes.CONNECT)
-        lasting.SessionExpiryInterval = _SESSION_S
-        lasting.ReceiveMaximum = self._settings.batch
-        client.connect_async(host, port, keepalive=60, clean_start=False, properties=lasting)
         return client
+
+    def _dial(self) -> None:
+        """Connect to the next address."""
+        host, port, _ = self._addresses[self._attempts % len(self._addresses)]
+        self._attempts += 1
+        if self._settings.protocol == "5":
+            lasting = Properties(PacketTypes.CONNECT)
+            lasting.SessionExpiryInterval = _SESSION_S
+            lasting.ReceiveMaximum = self._settings.batch
+            self._client.connect_async(host, port, keepalive=60, clean_start=False, properties=lasting)
+        else:
+            self._client.connect_async(host, port, keepalive=60)
+        self._client.reconnect()
+
+    @property
+    def _where(self) -> str:
+        return self._settings.urls[(self._attempts - 1) % len(self._addresses)]
 
     def _call(self) -> None:
         """Connect; tried until it works."""
         pause_s = _FIRST_PAUSE_S
         while not self._stopping and not self._line.stands:
             try:
-                self._client.reconnect()
+                self._dial()
                 until = time.monotonic() + 10
                 while not self._line.stands and not self._stopping and time.monotonic() < until and self._serve(0.5):
                     pass
             except OSError as error:
-                self._trouble("broker", f"No broker at {self._settings.url} ({error}); trying on.")
+                self._trouble("broker", f"No broker at {self._where} ({error}); trying on.")
             if not self._line.stands:
                 self._rest(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -165,18 +187,22 @@ class Collector:
 
     def _connected(self, client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         if reason.is_failure:
-            self._trouble("broker", f"The broker at {self._settings.url} refuses the connection: {reason}; trying on.")
+            self._trouble("broker", f"The broker at {self._where} refuses the connection: {reason}; trying on.")
             return
         self._over("broker", "Connected to the broker.")
         self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic())
-        client.subscribe([(f"$share/{_GROUP}/{ROOT}/+/{kind}", 1) for kind in KINDS])
+        client.subscribe([(f"{self._share}{ROOT}/+/{kind}", 1) for kind in KINDS])
+
+    @property
+    def _share(self) -> str:
+        return f"$share/{_GROUP}/" if self._settings.protocol == "5" else ""
 
     def _subscribed(self, _client: paho.Client, _user: Any, _mid: int, reasons: list[ReasonCode], _props: Any = None) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             self._refused = InputError(
-                "the broker refuses the subscription", where=self._settings.url, expected=f"$share/{_GROUP}/{ROOT}/+/detections",
-                got=refused[0], remedy="Does its access list let this user read, and does it know shared subscriptions (MQTT 5)?",
+                "the broker refuses the subscription", where=self._where, expected=f"{self._share}{ROOT}/+/detections",
+                got=refused[0], remedy="Does its access list let this user read? One without shared subscriptions: --protocol 3.1.1.",
             )  # fmt: skip
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
@@ -190,7 +216,7 @@ class Collector:
             )
         if reason.value == _TAKEN_OVER:
             self._refused = InputError(
-                "another collector has this name", where=self._settings.url, got=self._settings.name,
+                "another collector has this name", where=self._where, got=self._settings.name,
                 remedy="Give each collector a --name of its own.",
             )  # fmt: skip
         elif not self._stopping:

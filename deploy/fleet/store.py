@@ -22,8 +22,9 @@ from device.messaging.topics import Topics
 
 __all__ = ["Mark", "Store", "Written"]
 
+# Binary (%b): as text, each quote of a record would be escaped, one by one, in Python.
 _INPUT = """input AS (
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::boolean[], %s::text[])
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::timestamptz[], %b::boolean[], %b::text[])
     AS i (device_id, spool_id, seq, kind, at, synchronised, record)
 )"""
 

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.fleet.database import connect
 from deploy.fleet.schema import migrate
-from tests.brokers import Broker, Subscriber, broker
+from tests.brokers import Broker, Subscriber, broker, free_port
 from tests.collectors import CollectorProcess
 from tests.postgres import Cluster, rows
 
@@ -163,11 +163,33 @@ def test_two_of_a_name_are_told(database: str, running: Broker, started: Callabl
     assert "does another collector have the name twin?" in told
 
 
+def test_a_broker_without_shared_subscriptions_is_collected_from_and_of_several_the_one_that_answers(
+    database: str, running: Broker
+) -> None:
+    urls = f"mqtt://127.0.0.1:{free_port()},{running.url}"
+    collectors = [CollectorProcess(database, urls, name, more=("--protocol", "3.1.1")) for name in ("one", "two")]
+    for collector in collectors:
+        collector.start()
+    for collector in collectors:
+        await_subscription(running, collector.name, 0)
+    publish(running, [event(seq) for seq in range(1, 31)])
+    eventually(lambda: kept(database) == list(range(1, 31)))
+    # A session of 3.1.1 is kept as well: what comes meanwhile waits.
+    first = msgspec.json.decode(collectors[0].finish()[1])
+    second = msgspec.json.decode(collectors[1].finish()[1])
+    publish(running, [event(31)])
+    collectors[1].start()
+    eventually(lambda: kept(database)[-1] == 31)
+    assert collectors[1].finish()[0] == 0
+    assert first["records"] + second["records"] == 30
+    assert first["again"] + second["again"] >= 30
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         ("http://127.0.0.1", "not a broker's URL"), ("mqtt://a:secret@127.0.0.1", "credentials"), ("", "no broker named"),
-        ("mqtt://a:secret@127.0.0.1:x", "not a broker's URL"), ("mqtt://a:secret@[127/", "not a broker's URL"),
+        ("mqtt://127.0.0.1,mqtts://127.0.0.1", "with TLS or none"), ("mqtt://a:secret@127.0.0.1:x", "not a broker's URL"), ("mqtt://a:secret@[127/", "not a broker's URL"),
     ],
 )  # fmt: skip
 def test_a_wrong_broker_is_told(database: str, url: str, said: str) -> None:

@@ -118,6 +118,13 @@ def test_the_mark_stops_at_a_gap_and_jumps_when_it_is_filled(database: str, stor
     assert (spool.committed_to, spool.highest, spool.missing, spool.gaps) == (6, 9, 2, (Gap(7, 8),))
 
 
+def test_a_gap_before_very_many_costs_no_batch_more_than_its_share(database: str, store: Store) -> None:
+    with connect(database) as connection:
+        connection.execute("INSERT INTO received SELECT 'box', 's', seq, now(), true FROM generate_series(2, 25000) seq")
+    marks = [store.commit([event(1)]).marks[0].seq for _ in range(4)]
+    assert marks == [10_000, 20_000, 25_000, 25_000]
+
+
 def test_several_collectors_agree_on_the_mark(database: str) -> None:
     """Whoever commits last has seen what all committed."""
     rng = random.Random(5)

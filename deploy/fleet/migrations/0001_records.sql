@@ -47,16 +47,14 @@ CREATE TABLE rejected (
     PRIMARY KEY (topic, sha256)
 );
 
--- The end of the unbroken run that starts at `known`, a million numbers further at the most (a gap that is filled late must not
--- cost more than a statement may take); one look at the index for each step forward.
+-- The end of the unbroken run that starts at `known`: as long as nothing is missing, the numbers above it are known + 1, known + 2,
+-- ... Ten thousand at a time, for there may be any number of them behind a gap; what is left over is found the next time.
 CREATE FUNCTION contiguous_to(device text, spool text, known bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    WITH RECURSIVE walk (seq) AS (
-        SELECT known
-        UNION ALL
-        SELECT r.seq FROM walk JOIN received r ON r.device_id = device AND r.spool_id = spool AND r.seq = walk.seq + 1
-        WHERE walk.seq < known + 1000000
-    )
-    SELECT max(seq) FROM walk
+    SELECT coalesce(max(seq), known) FROM (
+        SELECT seq, known + row_number() OVER (ORDER BY seq) AS expected FROM (
+            SELECT seq FROM received WHERE device_id = device AND spool_id = spool AND seq > known ORDER BY seq LIMIT 10000
+        ) above
+    ) numbered WHERE seq = expected
 $$;
 
 CREATE VIEW detections AS
