@@ -34,6 +34,11 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 mosquitto:
 	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh deploy/install-mosquitto.sh
 
+# The fleet's tests talk to a real PostgreSQL.
+.PHONY: postgresql
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || sh deploy/install-postgresql.sh
+
 # The controller's firmware, and its microcontroller simulated for the tests.
 firmware:
 	@command -v avr-gcc >/dev/null && test -e /usr/include/simavr/sim_avr.h && test -e /usr/include/libelf.h || sh deploy/install-avr.sh
@@ -50,7 +55,7 @@ lint: $(VENV)/.dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: lint mosquitto firmware faketime
+test: lint mosquitto postgresql firmware faketime
 	$(BIN)/python -m pytest -m "not campaign and not training"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes
