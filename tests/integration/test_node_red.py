@@ -120,10 +120,8 @@ def node_red(folder: Path, flow: str) -> Iterator[str]:
 
 
 def test_node_red_shows_a_real_box_and_its_button_stops_it(tmp_path: Path) -> None:
-    with broker(tmp_path / "broker") as running:
+    with broker(tmp_path / "broker") as running, Service.configured(tmp_path, running.url).started() as service:
         flow = FLOW.read_text().replace(DEVICE, "test-box").replace('"1883"', f'"{running.port}"')
-        service = Service.configured(tmp_path, running.url)
-        service.start()
         caller = Caller(running.port)
         caller.ready()
         with node_red(tmp_path / "node-red", flow) as address:
