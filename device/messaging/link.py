@@ -9,6 +9,7 @@ sender      which row goes out next, and what becomes of it
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -30,6 +31,10 @@ from device.storage.outbox import Outbox
 __all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 log = logging.getLogger("holonode")
+
+_STEADY_S = 30.0
+"""A connection that stands for so long is sound again; until then its next loss is the same trouble, told already."""
+_OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
 
 
 class MqttLink:
@@ -54,6 +59,7 @@ class MqttLink:
         self._told: set[str] = set()
         self._stopping = False
         self._faults = 0
+        self._up_at = math.inf
         self._connection = Connection(
             config,
             address,
@@ -133,6 +139,8 @@ class MqttLink:
 
     def _turn(self) -> None:
         self._hear()
+        if time.monotonic() - self._up_at > _STEADY_S:
+            self._told -= _OF_THE_CONNECTION
         if self._connection.tend():
             self._sender.renewed()
         if self._sender.wants_renewal:
@@ -154,10 +162,10 @@ class MqttLink:
             self._sender.answered(answers)
             answers = []
             if isinstance(note, Up):
-                self._told.discard("broker_lost")
-                self._told.discard("broker_untrusted")
+                self._up_at = time.monotonic()
                 self._sender.up(note)
             elif isinstance(note, Lost):
+                self._up_at = math.inf
                 self._sender.lost()
             else:
                 self._sender.acked(note.payload, retained=note.retained)
