@@ -2,7 +2,7 @@
 
 The wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once.
 
-connection  the client, kept up
+connection  the client, kept up; address, certificates and client say how it is set up
 sender      which row goes out next, and what becomes of it
 """
 
@@ -70,6 +70,7 @@ class MqttLink:
             listen=["ack"] if settings.confirm == "collector" else [],
             wake=self._wake.set,
             tell=self._tell,
+            untell=self._told.discard,
             jitter=jitter,
         )
         self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._told.discard, jitter=jitter)
