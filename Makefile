@@ -32,7 +32,7 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 # The tests talk to a real broker.
 .PHONY: mosquitto
 mosquitto:
-	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh deploy/install-mosquitto.sh
+	@command -v openssl >/dev/null && { command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; } || sh deploy/install-mosquitto.sh
 
 # The fleet's tests talk to a real PostgreSQL.
 .PHONY: postgresql
@@ -63,6 +63,8 @@ test-faults: $(VENV)/.dev mosquitto firmware
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
+	$(BIN)/python -m tests.faults.lying_broker
+	$(BIN)/python -m tests.faults.tls_matrix
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store

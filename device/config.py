@@ -297,7 +297,8 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca_file: str = ""
     """Certificate authority for mqtts; empty: the system's."""
     cert_file: str = ""
-    """This device's certificate for mqtts, with those that lead to the authority; empty: none."""
+    """This device's certificate for mqtts, with those that lead to the authority; its common name is device.id; empty: none.
+    A file that is replaced is taken up without a restart."""
     key_file: str = ""
     """Its private key, readable by the service's user alone."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"

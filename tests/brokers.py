@@ -43,12 +43,8 @@ class Broker:
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [
-            f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {self.folder}/", "user root",
-            "max_queued_messages 0", "autosave_interval 1", *self.extra,
-        ]  # fmt: skip
         settings = self.folder / "mosquitto.conf"
-        settings.write_text("\n".join(lines) + "\n")
+        settings.write_text("\n".join(self.lines()) + "\n")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([MOSQUITTO, "-c", str(settings)], stdout=log, stderr=log)
         until = time.monotonic() + 10
@@ -58,6 +54,13 @@ class Broker:
                     return
             time.sleep(0.02)
         raise AssertionError((self.folder / "log").read_text())
+
+    def lines(self) -> list[str]:
+        """Its configuration."""
+        return [
+            f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {self.folder}/", "user root",
+            "max_queued_messages 0", "autosave_interval 1", *self.extra,
+        ]  # fmt: skip
 
     def stop(self, *, kill: bool = False) -> None:
         if self._process is not None:

@@ -69,7 +69,7 @@ def discovery(
     before, topic = outbox.get_state(STATE_KEY) or "", ""
     messages: dict[str, bytes] = {}
     if config.enabled:
-        topic = f"{config.prefix}/device/{_unique(outbox.device_id)}/config"
+        topic = f"{config.prefix}/device/holonode/{outbox.device_id}/config"
         found = components(outbox.device_id, config.expire_after_s, labels, unit, buttons or {})
         messages[topic] = msgspec.json.encode(_payload(outbox.device_id, model, found))
         if before != topic:

@@ -2,13 +2,14 @@
 
 The wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once.
 
-connection  the client, kept up
+connection  the client, kept up; address, certificates and client say how it is set up
 sender      which row goes out next, and what becomes of it
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -31,6 +32,10 @@ from device.storage.outbox import Outbox
 __all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 log = logging.getLogger("holonode")
+
+_STEADY_S = 30.0
+"""A connection that stands for so long is sound again; until then its next loss is the same trouble, told already."""
+_OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
 
 
 class MqttLink:
@@ -56,6 +61,7 @@ class MqttLink:
         self._told: set[str] = set()
         self._stopping = False
         self._faults = 0
+        self._up_at = math.inf
         self._connection = Connection(
             config,
             address,
@@ -67,6 +73,7 @@ class MqttLink:
             hand=on_request,
             wake=self._wake.set,
             tell=self._tell,
+            untell=self._told.discard,
             jitter=jitter,
         )
         self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._told.discard, jitter=jitter)
@@ -146,6 +153,8 @@ class MqttLink:
 
     def _turn(self) -> None:
         self._hear()
+        if time.monotonic() - self._up_at > _STEADY_S:
+            self._told -= _OF_THE_CONNECTION
         if self._connection.tend():
             self._sender.renewed()
         if self._sender.wants_renewal:
@@ -167,10 +176,10 @@ class MqttLink:
             self._sender.answered(answers)
             answers = []
             if isinstance(note, Up):
-                self._told.discard("broker_lost")
-                self._told.discard("broker_untrusted")
+                self._up_at = time.monotonic()
                 self._sender.up(note)
             elif isinstance(note, Lost):
+                self._up_at = math.inf
                 self._sender.lost()
             else:
                 self._sender.acked(note.payload, retained=note.retained)
