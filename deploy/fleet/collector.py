@@ -36,6 +36,9 @@ _SESSION_S = 7 * 86_400
 _LINGER_S = 0.02
 """How long a batch that isn't full waits for more."""
 
+_QUIET_S = 5.0
+"""Without a message, after which a collector that leaves has all that waited for it."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TAKEN_OVER = 142
 _SHORT_S, _SHORT_ONES = 5.0, 3
@@ -55,6 +58,8 @@ class Settings:
     username: str = ""
     password_file: str = ""
     ca_file: str = ""
+    leave: bool = False
+    """Take what waits in this collector's session and give the session up; others get its share from then on."""
     batch: int = 500
     """Messages in one commit, and the most that are on their way to this collector."""
 
@@ -83,6 +88,8 @@ class _Connection:
     number: int = 0
     stands: bool = False
     since: float = 0.0
+    heard: float = 0.0
+    """When it began or the last message came."""
     messages: list[paho.MQTTMessage] = field(default_factory=list)
 
 
@@ -116,8 +123,18 @@ class Collector:
                 self._call()
             elif self._line.messages and self._gather():
                 self._settle()
+            elif self._settings.leave and time.monotonic() - self._line.heard > _QUIET_S:
+                self._forget()
+                break
         self._client.disconnect()
         self._store.close()
+
+    def _forget(self) -> None:
+        """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
+        if self._settings.protocol == "5":
+            ended = Properties(PacketTypes.DISCONNECT)
+            ended.SessionExpiryInterval = 0
+            self._client.disconnect(properties=ended)
 
     # -- the line ---------------------------------------------------------------------------------------------------------
 
@@ -190,8 +207,12 @@ class Collector:
             self._trouble("broker", f"The broker at {self._where} refuses the connection: {reason}; trying on.")
             return
         self._over("broker", "Connected to the broker.")
-        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic())
-        client.subscribe([(f"{self._share}{ROOT}/+/{kind}", 1) for kind in KINDS])
+        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic(), heard=time.monotonic())
+        topics = [f"{self._share}{ROOT}/+/{kind}" for kind in KINDS]
+        if self._settings.leave:
+            client.unsubscribe(topics)
+        else:
+            client.subscribe([(topic, 1) for topic in topics])
 
     @property
     def _share(self) -> str:
@@ -224,6 +245,7 @@ class Collector:
 
     def _arrived(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         self._line.messages.append(message)
+        self._line.heard = time.monotonic()
 
     # -- batches ----------------------------------------------------------------------------------------------------------
 

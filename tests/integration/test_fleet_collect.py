@@ -156,6 +156,24 @@ def test_collectors_share_the_work(database: str, running: Broker, started: Call
     assert min(shares) > 0
 
 
+def test_one_that_is_away_keeps_its_share_until_it_leaves(
+    database: str, running: Broker, started: Callable[..., CollectorProcess]
+) -> None:
+    staying, going = started("staying"), started("going")
+    going.finish()
+    publish(running, [event(seq) for seq in range(1, 21)])
+    eventually(lambda: len(kept(database)) == 10)
+    time.sleep(0.5)
+    assert len(kept(database)) == 10
+    leaving = CollectorProcess(database, running.url, "going", more=("--leave",))
+    leaving.start()
+    status, output, _ = leaving.finish(None)
+    assert (status, msgspec.json.decode(output)["records"]) == (0, 10)
+    publish(running, [event(seq) for seq in range(21, 41)])
+    eventually(lambda: len(kept(database)) == 40)
+    assert msgspec.json.decode(staying.finish()[1])["records"] == 30
+
+
 def test_two_of_a_name_are_told(database: str, running: Broker, started: Callable[..., CollectorProcess]) -> None:
     first, second = started("twin"), started("twin")
     eventually(lambda: connections(running, "twin") > 12)
