@@ -73,6 +73,21 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.clock_jumps
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
+# Boxes, broker and collectors killed 1,400 times; an hour and a half on two cores
+.PHONY: test-delivery
+test-delivery: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.faults.kill_delivery --service-kills 1000 --producer-kills 200 --broker-kills 100 --collector-kills 100
+
+# Clustered brokers, their nodes killed; a quarter of an hour
+.PHONY: test-cluster cluster-brokers
+cluster-brokers:
+	@command -v nats-server >/dev/null && test -x /usr/lib/rabbitmq/bin/rabbitmq-server || sh deploy/install-cluster-brokers.sh
+
+test-cluster: $(VENV)/.dev postgresql cluster-brokers
+	for broker in nats rabbitmq; do for confirm in collector broker; do \
+	  $(BIN)/python -m tests.faults.broker_cluster $$broker --confirm $$confirm || exit 1; \
+	done; done
+
 # Home Assistant's own schemas on the announcement, in an environment of its own. HOME_ASSISTANT_PYTHON: 3.11 gives 2024.3, whose
 # schemas are those of entities; 3.13 gives 2025.4, which knows device discovery.
 .PHONY: test-homeassistant
@@ -82,6 +97,11 @@ test-homeassistant: $(VENV)/.dev mosquitto
 	test -x $(HOME_ASSISTANT)/bin/python || $(HOME_ASSISTANT_PYTHON) -m venv $(HOME_ASSISTANT)
 	$(HOME_ASSISTANT)/bin/python -m pip install --quiet "homeassistant>=2024.3,<2025.5" "paho-mqtt<3"
 	HOLONODE_HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(BIN)/python -m pytest tests/integration/test_homeassistant.py
+
+# A thousand boxes into one collector and into four; ten minutes
+.PHONY: bench-fleet
+bench-fleet: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.benchmarks.fleet_load
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports
