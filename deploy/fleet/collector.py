@@ -117,6 +117,7 @@ class Collector:
 
     def run(self) -> None:
         """InputError where broker or database refuse for good; outages are waited for."""
+        self._look_at_database()
         self._call()
         while not self._stopping:
             if not self._serve(1.0 if not self._line.messages else 0.0):
@@ -128,6 +129,13 @@ class Collector:
                 break
         self._client.disconnect()
         self._store.close()
+
+    def _look_at_database(self) -> None:
+        """What is wrong with it is said before the first record comes."""
+        try:
+            self._store.open()
+        except TransientError as error:
+            self._trouble("database", f"{error} Records wait at the broker.")
 
     def _forget(self) -> None:
         """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
@@ -225,6 +233,8 @@ class Collector:
                 "the broker refuses the subscription", where=self._where, expected=f"{self._share}{ROOT}/+/detections",
                 got=refused[0], remedy="Does its access list let this user read? One without shared subscriptions: --protocol 3.1.1.",
             )  # fmt: skip
+        elif self._line.number == 1:
+            self._tell(f"Collects from {self._where} as {self._settings.name}.")
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         # The broker sends again what it has no answer to; an answer on the next connection could be for another message.

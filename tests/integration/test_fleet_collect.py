@@ -203,6 +203,21 @@ def test_a_broker_without_shared_subscriptions_is_collected_from_and_of_several_
     assert first["again"] + second["again"] >= 30
 
 
+def test_what_is_wrong_with_the_database_is_said_before_a_record_comes(cluster: Cluster, running: Broker) -> None:
+    empty = CollectorProcess(cluster.new_database(), running.url)
+    empty.start()
+    status, _, told = empty.finish(None)
+    assert status == 2
+    assert "holonode-fleet migrate" in told
+    away = CollectorProcess(f"postgresql://keeper@127.0.0.1:{free_port()}/fleet", running.url, "away")
+    away.start()
+    await_subscription(running, "away", 0)
+    status, _, told = away.finish()
+    assert status == 0
+    assert "can't be reached" in told
+    assert f"Collects from {running.url} as away." in told
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -36,6 +36,14 @@ FLEET = ROOT / "deploy" / "fleet"
 USERS = ("collector", "box-1", "box-2")
 
 
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    address = cluster.new_database()
+    with connect(address) as connection:
+        migrate(connection)
+    return address
+
+
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.made(tmp_path_factory.mktemp("certificates") / "authority")
@@ -129,11 +137,8 @@ def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[
 
 
 def test_collectors_work_over_tls_with_a_password_file(
-    cluster: Cluster, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
+    database: str, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
 ) -> None:
-    database = cluster.new_database()
-    with connect(database) as connection:
-        migrate(connection)
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
         more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.certificate)),
@@ -152,10 +157,10 @@ def test_collectors_work_over_tls_with_a_password_file(
         collector.kill()
 
 
-def test_a_broker_of_another_authority_gets_no_password(cluster: Cluster, strict: Broker, tmp_path: Path) -> None:
+def test_a_broker_of_another_authority_gets_no_password(database: str, strict: Broker, tmp_path: Path) -> None:
     other = Authority.made(tmp_path / "other")
     collector = CollectorProcess(
-        cluster.new_database(), f"mqtts://127.0.0.1:{strict.port}",
+        database, f"mqtts://127.0.0.1:{strict.port}",
         more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.certificate)),
     )  # fmt: skip
     collector.start()
@@ -202,10 +207,7 @@ def test_the_compose_file_names_what_is_there_and_holds_no_secret(capsys: pytest
     assert len(set(hosts)) == len(hosts) > 1
 
 
-def test_the_queries_of_the_readme_find_what_a_box_recorded(cluster: Cluster, tmp_path: Path) -> None:
-    database = cluster.new_database()
-    with connect(database) as connection:
-        migrate(connection)
+def test_the_queries_of_the_readme_find_what_a_box_recorded(database: str, tmp_path: Path) -> None:
     stores.filled(tmp_path, crops=False)
     outbox = Outbox(tmp_path / "store", "box-1")
     records = [read(f"holonode/v1/box-1/{row.kind}", row.body) for row in outbox.pending(1000)]
