@@ -34,6 +34,11 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 mosquitto:
 	@command -v openssl >/dev/null && { command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; } || sh deploy/install-mosquitto.sh
 
+# The fleet's tests talk to a real PostgreSQL.
+.PHONY: postgresql
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || sh deploy/install-postgresql.sh
+
 # The controller's firmware, and its microcontroller simulated for the tests.
 firmware:
 	@command -v avr-gcc >/dev/null && test -e /usr/include/simavr/sim_avr.h && test -e /usr/include/libelf.h || sh deploy/install-avr.sh
@@ -50,7 +55,7 @@ lint: $(VENV)/.dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-test: lint mosquitto firmware faketime
+test: lint mosquitto postgresql firmware faketime
 	$(BIN)/python -m pytest -m "not campaign and not training"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes
@@ -79,6 +84,15 @@ test-homeassistant: $(VENV)/.dev mosquitto
 	test -x $(HOME_ASSISTANT)/bin/python || $(HOME_ASSISTANT_PYTHON) -m venv $(HOME_ASSISTANT)
 	$(HOME_ASSISTANT)/bin/python -m pip install --quiet "homeassistant>=2024.3,<2025.5" "paho-mqtt<3"
 	HOLONODE_HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(BIN)/python -m pytest tests/integration/test_homeassistant.py
+
+# The MQTT contract by AsyncAPI's own parser, the example flow by Node-RED; both live in a folder of their own. Two minutes
+.PHONY: test-javascript
+JAVASCRIPT := build/javascript
+test-javascript: $(VENV)/.dev mosquitto
+	test -d $(JAVASCRIPT)/node_modules || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts \
+		@asyncapi/parser@3.6.3 node-red@4.1.15 @flowfuse/node-red-dashboard@1.31.0
+	HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/integration/test_contract.py \
+		tests/integration/test_node_red.py
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

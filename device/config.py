@@ -309,6 +309,16 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep-alive; the broker says 'offline' after one and a half of these."""
 
 
+class CommandsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commands over MQTT."""
+
+    enabled: bool | None = None
+    """Left out: only from a broker on this machine or over TLS; a broker that anybody on the network can write to commands no
+    pump."""
+    max_age_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
+    """A request that says it was issued longer ago, or as far ahead, is ignored and counted."""
+
+
 class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether Home Assistant is told of this box (MQTT device discovery, Home Assistant 2024.12 or newer)."""
 
@@ -352,6 +362,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export: ExportConfig = ExportConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
+    commands: CommandsConfig = CommandsConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     delivery: DeliveryConfig = DeliveryConfig()
 

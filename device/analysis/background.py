@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from device.analysis.median import median_of
 from device.errors import InputError
 
-__all__ = ["Normalised", "RunningMedian", "median_background", "normalise", "smooth_light"]
+__all__ = ["Normalised", "RunningMedian", "appeared", "median_background", "normalise", "smooth_light"]
 
 Image = NDArray[np.float32]
 
@@ -38,6 +38,42 @@ def normalise(
     illumination, which no fringe can follow); `dark_counts` the pedestal of both; `white_counts` the saturation level.
     InputError where shapes differ, pixels aren't finite, or nothing is left above the pedestal.
     """
+    frame = _above_pedestal(pixels, dark_counts)
+    level = float(frame.mean())
+    if background is None:
+        divided = frame / smooth_light(frame)
+        divided /= np.float32(divided.mean())
+    else:
+        _same_shape(frame, background)
+        below = np.maximum(background.astype(np.float32) - np.float32(dark_counts), np.float32(1e-3 * level))
+        divided = np.divide(frame, below, out=below)
+        divided /= np.float32(np.median(divided[:: max(1, divided.shape[0] // 256)]))
+    np.clip(divided, 0, 50, out=divided)
+    return _finished(divided, pixels, white_counts)
+
+
+def appeared(pixels: Image, before: Image, *, dark_counts: float = 0.0, white_counts: float | None = None) -> Normalised:
+    """The hologram of what came between two frames, where much lies already that stays.
+
+    Parameters and errors as for `normalise`. The field of what came, b, adds to that of what lay there, 1 + a. A ratio of the
+    frames holds b / (1 + a): it is wrong by the whole of a, and grows without bound in the shadows of a, where particles are seen
+    then that aren't there. The difference of the amplitudes is b's real part turned by the phase of 1 + a alone.
+    """
+    frame = _above_pedestal(pixels, dark_counts)
+    _same_shape(frame, before)
+    lay = np.maximum(_above_pedestal(before, dark_counts), np.float32(0))
+    step = max(1, frame.shape[0] // 256)
+    rows, least = lay[::step], np.float32(1e-3 * float(lay.mean()))
+    gain = float(np.median(frame[::step] / np.maximum(rows, least)))
+    amplitude = np.sqrt(np.maximum(frame, np.float32(0)) / np.float32(max(gain, 1e-6)))
+    amplitude -= np.sqrt(lay)
+    amplitude /= np.sqrt(smooth_light(lay))
+    amplitude += np.float32(1)
+    intensity = np.square(np.clip(amplitude, 0, 7, out=amplitude), out=amplitude)
+    return _finished(intensity, pixels, white_counts)
+
+
+def _above_pedestal(pixels: Image, dark_counts: float) -> Image:
     frame = pixels.astype(np.float32) - np.float32(dark_counts)
     level = float(frame.mean())
     # One pass over the pixels: whatever isn't finite spoils the mean.
@@ -48,19 +84,18 @@ def normalise(
             "the frame is dark or constant", expected="light above the pedestal", got=f"a mean of {level:.3g} counts",
             remedy="Is the lamp on, and the exposure long enough?",
         )  # fmt: skip
-    if background is None:
-        divided = frame / smooth_light(frame)
-        divided /= np.float32(divided.mean())
-    else:
-        if background.shape != frame.shape:
-            raise InputError("the background has another shape", expected=frame.shape, got=background.shape)
-        below = np.maximum(background.astype(np.float32) - np.float32(dark_counts), np.float32(1e-3 * level))
-        divided = np.divide(frame, below, out=below)
-        divided /= np.float32(np.median(divided[:: max(1, divided.shape[0] // 256)]))
-    np.clip(divided, 0, 50, out=divided)
-    divided.setflags(write=False)
+    return frame
+
+
+def _same_shape(frame: Image, background: Image) -> None:
+    if background.shape != frame.shape:
+        raise InputError("the background has another shape", expected=frame.shape, got=background.shape)
+
+
+def _finished(intensity: Image, pixels: Image, white_counts: float | None) -> Normalised:
+    intensity.setflags(write=False)
     saturated = float((pixels >= white_counts).mean()) if white_counts is not None else 0.0
-    return Normalised(divided, noise_level(divided), saturated)
+    return Normalised(intensity, noise_level(intensity), saturated)
 
 
 def noise_level(intensity: Image) -> float:

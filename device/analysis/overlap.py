@@ -31,11 +31,14 @@ class Overlap:
     crowded: bool = False
     """True where the correction is beyond what the count can bear: the factor is then a lower bound."""
 
-    def behind(self, hidden_share: float) -> Overlap:
-        """With a share of the particles hidden behind what lay there before."""
-        seen = 1 - hidden_share
-        spread = math.hypot(self.relative_uncertainty, _OWN_UNCERTAINTY * hidden_share)
-        return Overlap(self.factor / seen, spread, self.crowded)
+    def among(self, covered_share: float) -> Overlap:
+        """With a share of the particles on what lay there before them.
+
+        They aren't lost: pollen and spores pass most light and shift its phase, and both are seen on top of each other. What
+        an opaque one hides is in the uncertainty.
+        """
+        spread = math.hypot(self.relative_uncertainty, _OWN_UNCERTAINTY * covered_share)
+        return Overlap(self.factor, spread, self.crowded)
 
 
 def clumps(particles: float, disc_share: float) -> float:

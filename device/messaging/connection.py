@@ -30,6 +30,7 @@ from device.messaging.certificates import Certificates, certificates_of
 from device.messaging.client import UNSUPPORTED_PROTOCOL, new_client
 from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, Status, to_payload
+from device.messaging.requests import EVERY, Hand, answer_properties, hear_requests, subscribe
 from device.messaging.topics import Topics
 from device.records import iso_time
 
@@ -38,8 +39,9 @@ __all__ = ["Answer", "Connection", "LinkState", "Lost", "Message", "Note", "Up"]
 _SWITCH_AFTER = 2
 """Failures to connect after which the other protocol version is tried."""
 
-_NOT_RECORDS = 4
-"""Of what a broker takes unacknowledged, left to `status`, `info`, `health` and discovery; beyond its maximum it hangs up."""
+_NOT_RECORDS = 8
+"""Of what a broker takes unacknowledged, left to `status`, `info`, `health`, discovery and answers; beyond its maximum it hangs
+up."""
 
 _LOOK_AT_FILES_S = 2.0
 _RENEW_BEFORE = timedelta(days=30)
@@ -120,23 +122,27 @@ class Connection:
         window: int,
         discovery: Discovery,
         listen: Sequence[str],
+        hand: Hand | None = None,
         wake: Callable[[], None],
         tell: Callable[[str, str], None],
         untell: Callable[[str], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`listen`: leaves to subscribe to; `wake` is called for every note; `tell(code, message)` hears of troubles,
-        once until `untell(code)`."""
+        """`listen`: leaves to subscribe to; `hand` hears of commands, None: none are taken; `wake` is called for every note;
+        `tell(code, message)` hears of troubles, once until `untell(code)`.
+        """
         self.state = LinkState.STARTING
         self.notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
         self.flooded = 0
         """Messages dropped: too many at once, or too large."""
-        self._info = info
+        self.info = info
+        """Told on every connection."""
         self._config, self._address, self._boot_id, self._window = config, address, boot_id, window
-        self._discovery = discovery
+        self._discovery, self._hand = discovery, hand
         self._wake, self._tell, self._untell, self._jitter = wake, tell, untell, jitter
         self._topics = Topics(info.device_id)
-        self._listen = [self._topics.of(leaf) for leaf in listen] + [discovery.birth_topic] * bool(discovery.birth_topic)
+        leaves = [*listen, EVERY] if hand else listen
+        self._listen = [self._topics.of(leaf) for leaf in leaves] + [discovery.birth_topic] * bool(discovery.birth_topic)
         self._password = password_of(config)
         self._certificates = certificates_of(config, info.device_id, tls=address.tls)
         self._looked_at_s = time.monotonic()
@@ -161,6 +167,11 @@ class Connection:
     def publish(self, leaf: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> int:
         """Hand a message to the client; returns its id."""
         return self._client.publish(self._topics.of(leaf), payload, qos, retain).mid
+
+    def answer(self, topic: str, payload: bytes, *, qos: int, correlation: bytes | None, content: str) -> None:
+        """Publish to a full topic what somebody asked for."""
+        properties = answer_properties(correlation, content) if self._version == MQTTProtocolVersion.MQTTv5 else None
+        self._client.publish(topic, payload, qos, properties=properties)
 
     def tend(self) -> bool:
         """Look after it now and then; whether it was made anew, so that nothing is in flight any more."""
@@ -241,6 +252,8 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_subscribe = self._subscribed
         client.on_message = self._received
+        if self._hand is not None:
+            hear_requests(client, self._topics, self._hand)
         return client
 
     def _move(self, state: LinkState) -> None:
@@ -264,9 +277,9 @@ class Connection:
         most_in_flight = getattr(props, "ReceiveMaximum", self._window + _NOT_RECORDS) - _NOT_RECORDS
         status = Status.now("online", self._boot_id)
         client.publish(self._topics.of("status"), to_payload(status), qos=1, retain=True)
-        client.publish(self._topics.of("info"), to_payload(self._info), qos=1, retain=True)
+        client.publish(self._topics.of("info"), to_payload(self.info), qos=1, retain=True)
         if self._listen:
-            client.subscribe([(topic, 1) for topic in self._listen])
+            subscribe(client, self._listen)
         self._announce(client)
         self._move(LinkState.CONNECTED)
         self._note(Up(max(min(self._window, most_in_flight), 1), getattr(props, "MaximumPacketSize", None)))

@@ -25,6 +25,7 @@ from device.messaging.address import Address, parse_url, password_of
 from device.messaging.connection import Answer, Connection, LinkState, Lost, Up
 from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, to_payload
+from device.messaging.requests import Hand
 from device.messaging.sender import Sender
 from device.storage.outbox import Outbox
 
@@ -50,9 +51,10 @@ class MqttLink:
         on_trouble: Callable[[str, str], None],
         delivery: DeliveryConfig | None = None,
         discovery: Discovery | None = None,
+        on_request: Hand | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`on_trouble(code, message)` hears of refusals, once a cause."""
+        """`on_trouble(code, message)` hears of refusals, once a cause; `on_request` of commands, in paho's thread."""
         settings = delivery or DeliveryConfig()
         self._on_trouble = on_trouble
         self._wake = threading.Event()
@@ -68,6 +70,7 @@ class MqttLink:
             window=settings.window,
             discovery=discovery or Discovery({}, ""),
             listen=["ack"] if settings.confirm == "collector" else [],
+            hand=on_request,
             wake=self._wake.set,
             tell=self._tell,
             untell=self._told.discard,
@@ -108,6 +111,16 @@ class MqttLink:
         """Publish what isn't kept: stats, health. Dropped where there is no connection."""
         if self.state is LinkState.CONNECTED:
             self._connection.publish(leaf, to_payload(payload), qos=qos, retain=retain)
+
+    def send(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None, content: str = "") -> None:
+        """Publish what somebody asked for, to a full topic. Dropped where there is no connection."""
+        if self.state is LinkState.CONNECTED:
+            self._connection.answer(topic, payload, qos=qos, correlation=correlation, content=content)
+
+    def tell(self, info: Info) -> None:
+        """`info`, at once and on every connection from here on."""
+        self._connection.info = info
+        self.publish("info", info, retain=True, qos=1)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Let what waits go out for a while, say `stopped`, disconnect."""

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from device.analysis.background import normalise
+from device.analysis.background import Normalised, appeared, normalise
 from device.errors import HardwareError, InputError
 from device.frames import Hologram, RawFrame
 from device.instrument import Instrument
 
-__all__ = ["divided"]
+__all__ = ["difference", "divided"]
 
 
 def divided(instrument: Instrument, frame: RawFrame, background: NDArray[np.float32] | None) -> Hologram:
     """A frame over its background float32 [height, width] in counts (None: its own smooth light); HardwareError where it is dark
     or can't be divided."""
+    return _hologram(instrument, frame, lambda pixels, levels: normalise(pixels, background, **levels))
+
+
+def difference(instrument: Instrument, frame: RawFrame, before: RawFrame) -> Hologram:
+    """What came since `before`, among what lay there; HardwareError where a frame is dark or their shapes differ."""
+    lay = before.pixels.astype(np.float32)
+    return _hologram(instrument, frame, lambda pixels, levels: appeared(pixels, lay, **levels))
+
+
+def _hologram(
+    instrument: Instrument, frame: RawFrame, made: Callable[[NDArray[np.float32], dict[str, float]], Normalised]
+) -> Hologram:
     sensor = instrument.sensor
     # A recorded frame has its own depth and no pedestal that is known.
     same = frame.bit_depth == sensor.bit_depth
+    levels = {"dark_counts": sensor.dark_level_counts if same else 0.0, "white_counts": float(2**frame.bit_depth - 1)}
     try:
-        ready = normalise(
-            frame.pixels.astype(np.float32),
-            background,
-            dark_counts=sensor.dark_level_counts if same else 0.0,
-            white_counts=float(2**frame.bit_depth - 1),
-        )
+        ready = made(frame.pixels.astype(np.float32), levels)
     except InputError as error:
         # A lamp that died is no reason to stop: the box tells of it and tries again.
         raise HardwareError(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap, overlap_of
@@ -17,9 +16,9 @@ from device.config import SamplingConfig
 from device.instrument import Instrument
 from device.records import FrameCounts
 from device.sampling.findings import Backdrop, Findings, Notice, chosen
-from device.sampling.holograms import divided
+from device.sampling.holograms import difference
 from device.sampling.impactor import Impactor, Sample
-from device.sampling.window import Window, window_from_state
+from device.sampling.window import BLUR_UM, Window, window_from_state
 
 __all__ = ["MARKER", "STATE_KEY", "ImpactorMode"]
 
@@ -28,7 +27,7 @@ MARKER = "window-changed"
 """File in the store folder by which a person says that there is a clean window."""
 
 _FILLING = 0.8
-"""From this share of what may be hidden on a person is told."""
+"""From this share of what may be covered on a person is told."""
 
 
 class ImpactorMode:
@@ -72,7 +71,7 @@ class ImpactorMode:
             self._marker.unlink()
 
     def _found(self, sample: Sample) -> Findings:
-        hologram = divided(self._instrument, sample.after, sample.before.pixels.astype(np.float32))
+        hologram = difference(self._instrument, sample.after, sample.before)
         analysis = self._pipeline.analyse(hologram)
         fluidics = self._instrument.fluidics
         volume_m3 = sample.volume_ml * 1e-6 * fluidics.collection_fraction
@@ -103,26 +102,26 @@ class ImpactorMode:
         """Particles that fell on each other, or on what lay there before them."""
         sizes_um = [p.esd_um for p in analysis.particles]
         if not sizes_um:
-            return Overlap().behind(self.window.hidden_share(self._field_um2))
-        separation_um = math.sqrt(sum(d * d for d in sizes_um) / len(sizes_um))
-        hidden = self.window.hidden_share(self._field_um2, sum(sizes_um) / len(sizes_um))
-        return overlap_of(float(len(sizes_um)), separation_um, self._field_um2).behind(hidden)
+            return Overlap().among(self.window.covered_share(self._field_um2))
+        separation_um = math.sqrt(sum(d * d for d in sizes_um) / len(sizes_um)) + BLUR_UM
+        covered = self.window.covered_share(self._field_um2, sum(sizes_um) / len(sizes_um))
+        return overlap_of(float(len(sizes_um)), separation_um, self._field_um2).among(covered)
 
     def _is_full(self) -> bool:
         up = self.window.samples >= self._settings.window_intervals
-        return up or self.window.hidden_share(self._field_um2) > self._settings.window_most_hidden
+        return up or self.window.covered_share(self._field_um2) > self._settings.window_most_hidden
 
     def _notices(self) -> tuple[Notice, ...]:
         """What a person is told of the window, once each."""
-        hidden, most = self.window.hidden_share(self._field_um2), self._settings.window_most_hidden
-        told = "full" if self._impactor.full else "filling" if hidden > _FILLING * most else ""
+        covered, most = self.window.covered_share(self._field_um2), self._settings.window_most_hidden
+        told = "full" if self._impactor.full else "filling" if covered > _FILLING * most else ""
         if self._settings.window_change == "automatic" or told in ("", self.window.told):
             return ()
         self.window = msgspec.structs.replace(self.window, told=told)
-        on_it = f"{self.window.particles:.0f} particles of {self.window.samples} samples lie on the window, {hidden:.0%} of what lands is hidden"
+        on_it = f"{self.window.particles:.0f} particles of {self.window.samples} samples lie on the window, {covered:.0%} of what lands falls on them"
         if told == "full":
             message = f"change the window: {on_it}. Put in a clean one, then run `holonode window changed`"
-            return (Notice("window_full", "alarm", message, hidden, "of what lands"),)
+            return (Notice("window_full", "alarm", message, covered, "of what lands"),)
         left = self.window.samples_left(self._field_um2, most)
         message = f"the window is filling: {on_it}; it is full in about {max(left, 1):.0f} samples"
         return (Notice("window_filling", "warning", message, left, "samples"),)

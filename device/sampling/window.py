@@ -1,4 +1,4 @@
-"""The impactor's window: what lies on it, how much of what lands next that hides, and when it is to be changed."""
+"""The impactor's window: what lies on it, how much of what lands next falls on that, and when it is to be changed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-__all__ = ["Window", "window_from_state"]
+__all__ = ["BLUR_UM", "Window", "window_from_state"]
 
-_MARGIN_UM = 2.0
-"""Added to the contact distance: the blur of a reconstruction joins what nearly touches."""
+BLUR_UM = 2.0
+"""Added to the distance of contact: the blur of a reconstruction joins what nearly touches."""
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -55,25 +55,25 @@ class Window(Struct, frozen=True, kw_only=True):
             under_way=False,
         )
 
-    def hidden_share(self, field_um2: float, diameter_um: float | None = None) -> float:
+    def covered_share(self, field_um2: float, diameter_um: float | None = None) -> float:
         """Share of the particles landing next, of one diameter (default: as those that lie there), that meet another one.
 
-        A particle is lost where its centre falls within half the sum of the diameters of one that lies there; places are
+        A particle meets one where its centre falls within half the sum of the diameters of one that lies there; places are
         random, so that those areas overlap as well: 1 - exp(-their sum over the field).
         """
         if self.particles <= 0:
             return 0.0
-        own_um = (self.diameters_um / self.particles if diameter_um is None else diameter_um) + _MARGIN_UM
+        own_um = (self.diameters_um / self.particles if diameter_um is None else diameter_um) + BLUR_UM
         areas_um2 = math.pi / 4 * (self.squares_um2 + 2 * own_um * self.diameters_um + self.particles * own_um**2)
         return 1 - math.exp(-areas_um2 / field_um2)
 
-    def samples_left(self, field_um2: float, most_hidden: float) -> float:
-        """Samples like those before until more than `most_hidden` is hidden; infinite where nothing landed yet."""
-        hidden = self.hidden_share(field_um2)
-        if not 0 < hidden < 1 or self.samples == 0:
-            return math.inf if hidden == 0 else 0.0
+    def samples_left(self, field_um2: float, most_covered: float) -> float:
+        """Samples like those before until more than `most_covered` is covered; infinite where nothing landed yet."""
+        covered = self.covered_share(field_um2)
+        if not 0 < covered < 1 or self.samples == 0:
+            return math.inf if covered == 0 else 0.0
         # Areas add up: the logarithm of what is free falls by the same step for every sample.
-        return max(self.samples * (math.log1p(-most_hidden) / math.log1p(-hidden) - 1), 0.0)
+        return max(self.samples * (math.log1p(-most_covered) / math.log1p(-covered) - 1), 0.0)
 
     def to_state(self) -> str:
         """As it is kept in the store."""

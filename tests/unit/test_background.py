@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device.analysis.background import RunningMedian, median_background, noise_level, normalise
+from device.analysis.background import RunningMedian, appeared, median_background, noise_level, normalise
 from device.errors import InputError
 
 SHAPE = (128, 160)
@@ -40,6 +40,31 @@ def test_without_a_background_the_light_goes_and_the_fringes_stay() -> None:
     assert np.corrcoef(result.intensity.ravel(), _fringes().ravel())[0, 1] > 0.98
     corners = [result.intensity[:16, :16], result.intensity[-16:, -16:]]
     assert all(abs(float(corner.mean()) - 1) < 0.05 for corner in corners)
+
+
+def test_what_came_is_told_from_what_lay_there_even_in_its_shadow() -> None:
+    """In phase with the light, fields add as amplitudes do: the difference is exact, a ratio is ten times too strong."""
+    light, shadow = np.full(SHAPE, 500, np.float32), np.ones(SHAPE, np.float32)
+    shadow[50:70, 60:80] = 0.1
+    came = 0.5 * (np.sqrt(_fringes()) - 1)
+    before, after = light * shadow**2, light * np.maximum(shadow + came, 0) ** 2
+    seen = (shadow + came) > 0
+    result = appeared(1.2 * after + 64, before + 64, dark_counts=64)
+    np.testing.assert_allclose(result.intensity[seen], (1 + came[seen]) ** 2, atol=0.01)
+    ratio = normalise(after + 64, before + 64, dark_counts=64)
+    assert np.abs(ratio.intensity - (1 + came) ** 2).max() > 1
+
+
+def test_on_a_clean_window_the_difference_is_the_ratio() -> None:
+    light = _uneven_light()
+    pair = light * _fringes(), light
+    np.testing.assert_allclose(appeared(*pair).intensity, normalise(*pair).intensity, atol=0.02)
+
+
+@pytest.mark.parametrize("before", [np.ones((64, 64), np.float32), np.full(SHAPE, np.nan, np.float32)])
+def test_a_difference_to_no_such_frame_is_refused(before: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        appeared(_uneven_light(), before)
 
 
 def test_the_intensity_is_read_only() -> None:

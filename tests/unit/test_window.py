@@ -1,4 +1,4 @@
-"""The impactor's window: what it hides, when it is full, and that power loss doesn't make it forget."""
+"""The impactor's window: what it is covered with, when it is full, and that power loss doesn't make it forget."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from device.sampling.window import Window, window_from_state
 FIELD_UM2 = 500.0**2
 
 
-def test_a_clean_window_hides_nothing() -> None:
-    assert Window().hidden_share(FIELD_UM2) == 0
+def test_a_clean_window_is_free() -> None:
+    assert Window().covered_share(FIELD_UM2) == 0
     assert Window().samples_left(FIELD_UM2, 0.2) == np.inf
 
 
-def test_what_lies_there_hides_as_much_as_random_places_say() -> None:
+def test_what_lies_there_covers_as_much_as_random_places_say() -> None:
     rng, margin_um = np.random.default_rng(1), 2.0
     sizes = rng.uniform(10, 30, 60)
-    hidden = []
+    covered = []
     for _ in range(40):
         lying = rng.uniform(0, 500, (len(sizes), 2))
         landing = rng.uniform(0, 500, (400, 2))
         distances = cKDTree(lying, boxsize=500).sparse_distance_matrix(cKDTree(landing, boxsize=500), 60.0).toarray()
         # The sparse matrix holds 0 for what is farther than it was asked for.
         met = (distances > 0) & (distances < (sizes[:, None] + 20 + margin_um) / 2)
-        hidden.append(met.any(axis=0).mean())
+        covered.append(met.any(axis=0).mean())
     window = Window().with_sample(sizes.tolist())
-    assert window.hidden_share(FIELD_UM2, 20.0) == pytest.approx(np.mean(hidden), rel=0.03)
+    assert window.covered_share(FIELD_UM2, 20.0) == pytest.approx(np.mean(covered), rel=0.03)
 
 
 def test_samples_alike_fill_the_window_when_it_was_forecast() -> None:
@@ -39,7 +39,7 @@ def test_samples_alike_fill_the_window_when_it_was_forecast() -> None:
     for _ in range(3):
         window = window.with_sample(sizes)
     left = window.samples_left(FIELD_UM2, 0.4)
-    while window.hidden_share(FIELD_UM2) <= 0.4:
+    while window.covered_share(FIELD_UM2) <= 0.4:
         window = window.with_sample(sizes)
     assert window.samples == int(np.ceil(3 + left))
 
@@ -58,9 +58,9 @@ def test_a_sample_that_power_loss_cut_short_is_taken_to_have_landed() -> None:
     assert not cut.under_way
 
 
-def test_what_is_hidden_is_counted_in_and_makes_the_result_less_certain() -> None:
-    overlap = Overlap(1.1, 0.01).behind(0.2)
-    assert overlap.factor == pytest.approx(1.1 / 0.8)
+def test_what_lies_there_makes_the_result_less_certain() -> None:
+    overlap = Overlap(1.1, 0.01).among(0.2)
+    assert overlap.factor == 1.1
     assert overlap.relative_uncertainty > 0.04
 
 

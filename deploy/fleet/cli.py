@@ -1,0 +1,164 @@
+"""`holonode-fleet`: records of many boxes into PostgreSQL."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from device import __version__
+from device.errors import HolonodeError, InputError
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="holonode-fleet", description="Records of many boxes, from a broker into PostgreSQL.")
+    parser.add_argument("--version", action="version", version=f"holonode {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in {
+        "collect": "take records from the broker into the database; run as many as it takes",
+        "migrate": "make or update the tables, as the owner of the database",
+        "status": "devices, their last records, what is missing",
+    }.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.add_argument(
+            "--database", metavar="ADDRESS", default=os.environ.get("HOLONODE_FLEET_DATABASE", ""),
+            help="postgresql://user@host/name, without a password (default: HOLONODE_FLEET_DATABASE)",
+        )  # fmt: skip
+        sub.add_argument("--json", action="store_true", help="print as JSON")
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        if name == "collect":
+            _add_broker(sub)
+    return parser
+
+
+def _add_broker(sub: argparse.ArgumentParser) -> None:
+    host = socket.gethostname()
+    environment = os.environ.get
+    sub.add_argument(
+        "--mqtt", metavar="URL", default=environment("HOLONODE_FLEET_MQTT", ""),
+        help="mqtt://host:port or mqtts://host:port; of a cluster several, with commas (default: HOLONODE_FLEET_MQTT)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--protocol", choices=("5", "3.1.1"), default=environment("HOLONODE_FLEET_PROTOCOL", "5"),
+        help="of MQTT; with 3.1.1 collectors don't share, each takes every record (default 5, or HOLONODE_FLEET_PROTOCOL)",
+    )  # fmt: skip
+    sub.add_argument("--name", default=host, help=f"of this collector, kept through restarts, unique (default {host})")
+    for option, metavar, text in (
+        ("username", "NAME", "at the broker"),
+        ("password-file", "FILE", "that holds the password at the broker"),
+        ("ca-file", "FILE", "authority of the broker's certificate (mqtts); the system's where none is named"),
+    ):
+        name = f"HOLONODE_FLEET_{option.replace('-', '_').upper()}"
+        sub.add_argument(f"--{option}", metavar=metavar, default=environment(name, ""), help=f"{text} (default: {name})")
+    sub.add_argument("--batch", type=int, default=500, metavar="N", help="most messages in one commit (default 500)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
+    args = _parser().parse_args(arguments)
+    try:
+        _need_database(args)
+        return {"collect": _collect, "migrate": _migrate, "status": _status}[args.command](args)
+    except HolonodeError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"holonode-fleet {args.command}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # the edge of the program: one line for a person, the rest on request
+        if args.debug:
+            traceback.print_exc()
+        what = f"unexpected {type(error).__name__}: {error}. Run with --debug for details."
+        print(f"holonode-fleet {args.command}: {what}", file=sys.stderr)
+        return 1
+
+
+def _need_database(args: argparse.Namespace) -> None:
+    if not args.database:
+        raise InputError(
+            "no database named", where="--database", expected="postgresql://user@host/name",
+            remedy="Name it there or in HOLONODE_FLEET_DATABASE.",
+        )  # fmt: skip
+    try:
+        import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise InputError("psycopg is not installed", got=str(error), remedy="pip install 'holonode[fleet]'") from error
+
+
+def _collect(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from deploy.fleet.collector import Collector, Settings
+    from deploy.fleet.store import Store
+
+    if not args.mqtt:
+        raise InputError("no broker named", where="--mqtt", expected="mqtt://host:port or mqtts://host:port")
+    if not 1 <= args.batch <= 10_000:
+        raise InputError("a batch of this size can't be", where="--batch", expected="1 to 10000", got=args.batch)
+    settings = Settings(
+        urls=tuple(args.mqtt.split(",")), protocol=args.protocol, name=args.name, username=args.username, password_file=args.password_file, ca_file=args.ca_file,
+        batch=args.batch,
+    )  # fmt: skip
+    collector = Collector(settings, Store(args.database), tell=lambda text: print(text, file=sys.stderr, flush=True))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: collector.stop())
+    collector.run()
+    totals = collector.totals
+    if args.json:
+        print(msgspec.json.encode(totals).decode())
+    else:
+        print(
+            f"{totals.records} records, {totals.again} that had come before, {totals.rejected} rejected, {totals.batches} batches"
+        )
+    return 0
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import migrate
+
+    with connect(args.database) as connection:
+        applied = [step.name for step in migrate(connection)]
+    if args.json:
+        print(msgspec.json.encode({"applied": applied}).decode())
+    else:
+        print("\n".join(applied) if applied else "The tables are up to date.")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import check
+    from deploy.fleet.status import look
+
+    with connect(args.database) as connection:
+        check(connection)
+        fleet = look(connection)
+    if args.json:
+        print(msgspec.json.encode(fleet).decode())
+        return 0
+    for spool in fleet.spools:
+        gaps = ", ".join(f"{gap.first}-{gap.last}" for gap in spool.gaps)
+        missing = f"{spool.missing} missing ({gaps})" if spool.missing else "whole"
+        print(
+            f"{spool.device_id}  {spool.spool_id}  to {spool.committed_to} of {spool.highest}, {missing}; last record {spool.last_at}, came {spool.silent_s:.0f} s ago"
+        )
+    print(f"{len({spool.device_id for spool in fleet.spools})} devices, {fleet.rejected} messages rejected")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""From a shared subscription into PostgreSQL: a message is acknowledged only after the commit that holds it.
+
+One thread: it reads a batch, commits it, says how far each spool is whole, acknowledges, and reads on. What is not
+acknowledged stays with the broker, in this collector's session, and comes again.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from deploy.fleet.intake import KINDS, read
+from deploy.fleet.store import Store, Written
+from device.errors import InputError, TransientError
+from device.messaging.payloads import to_payload
+from device.messaging.topics import ROOT, Topics
+
+__all__ = ["Collector", "Settings", "Totals"]
+
+_GROUP = "collectors"
+_SESSION_S = 7 * 86_400
+"""How long the broker keeps what waits for a collector that is away."""
+
+_LINGER_S = 0.02
+"""How long a batch that isn't full waits for more."""
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_TAKEN_OVER = 142
+_SHORT_S, _SHORT_ONES = 5.0, 3
+"""Connections in a row that were cut short: what a second collector of the same name looks like (mosquitto doesn't say)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where from, and as whom."""
+
+    urls: tuple[str, ...]
+    """mqtt://host:port or mqtts://host:port; of a cluster several, the next one where one doesn't answer."""
+    protocol: Literal["5", "3.1.1"] = "5"
+    """3.1.1 has no shared subscriptions: each collector takes every record."""
+    name: str
+    """Of this collector: one session at the broker, the same after every start, another for each collector."""
+    username: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    batch: int = 500
+    """Messages in one commit, and the most that are on their way to this collector."""
+
+
+@dataclass
+class Totals:
+    """Since the start."""
+
+    records: int = 0
+    again: int = 0
+    rejected: int = 0
+    batches: int = 0
+
+    def add(self, written: Written) -> None:
+        """A batch more."""
+        self.records += written.records
+        self.again += written.again
+        self.rejected += written.rejected
+        self.batches += 1
+
+
+@dataclass
+class _Connection:
+    """What came over the connection that stands, and is not acknowledged."""
+
+    number: int = 0
+    stands: bool = False
+    since: float = 0.0
+    messages: list[paho.MQTTMessage] = field(default_factory=list)
+
+
+class Collector:
+    """Runs until `stop`."""
+
+    def __init__(
+        self, settings: Settings, store: Store, *, tell: Callable[[str], None], jitter: Callable[[], float] = random.random
+    ) -> None:
+        """`tell` hears what a person should know, once a cause."""
+        self.totals = Totals()
+        self._settings, self._store, self._tell, self._jitter = settings, store, tell, jitter
+        self._line = _Connection()
+        self._refused: InputError | None = None
+        self._troubles: set[str] = set()
+        self._stopping = False
+        self._cut_short = 0
+        self._addresses = [_address(url) for url in settings.urls]
+        self._attempts = 0
+        self._client = self._new_client()
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """InputError where broker or database refuse for good; outages are waited for."""
+        self._call()
+        while not self._stopping:
+            if not self._serve(1.0 if not self._line.messages else 0.0):
+                self._call()
+            elif self._line.messages and self._gather():
+                self._settle()
+        self._client.disconnect()
+        self._store.close()
+
+    # -- the line ---------------------------------------------------------------------------------------------------------
+
+    def _new_client(self) -> paho.Client:
+        modern = self._settings.protocol == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, f"holonode-collector-{self._settings.name}", manual_ack=True,
+            clean_session=None if modern else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
+        )  # fmt: skip
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, _password(self._settings.password_file))
+        if len({tls for *_, tls in self._addresses}) != 1:
+            raise InputError(
+                "either all brokers are called with TLS or none", where="--mqtt", got=", ".join(self._settings.urls)
+            )
+        if self._addresses[0][2]:
+            _encrypt(client, self._settings.ca_file)
+        client.on_connect, client.on_disconnect = self._connected, self._disconnected
+        client.on_subscribe, client.on_message = self._subscribed, self._arrived
+        return client
+
+    def _dial(self) -> None:
+        """Connect to the next address."""
+        host, port, _ = self._addresses[self._attempts % len(self._addresses)]
+        self._attempts += 1
+        if self._settings.protocol == "5":
+            lasting = Properties(PacketTypes.CONNECT)
+            lasting.SessionExpiryInterval = _SESSION_S
+            lasting.ReceiveMaximum = self._settings.batch
+            self._client.connect_async(host, port, keepalive=60, clean_start=False, properties=lasting)
+        else:
+            self._client.connect_async(host, port, keepalive=60)
+        self._client.reconnect()
+
+    @property
+    def _where(self) -> str:
+        return self._settings.urls[(self._attempts - 1) % len(self._addresses)]
+
+    def _call(self) -> None:
+        """Connect; tried until it works."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._stopping and not self._line.stands:
+            try:
+                self._dial()
+                until = time.monotonic() + 10
+                while not self._line.stands and not self._stopping and time.monotonic() < until and self._serve(0.5):
+                    pass
+            except OSError as error:
+                self._trouble("broker", f"No broker at {self._where} ({error}); trying on.")
+            if not self._line.stands:
+                self._rest(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _serve(self, timeout_s: float) -> bool:
+        """Read and write once; False where there is no connection."""
+        served = self._client.loop(timeout_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        if self._refused is not None:
+            raise self._refused
+        return served
+
+    def _rest(self, pause_s: float) -> None:
+        """Sleep, but not through a `stop`."""
+        until = time.monotonic() + pause_s * (0.5 + self._jitter())
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _connected(self, client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
+        if reason.is_failure:
+            self._trouble("broker", f"The broker at {self._where} refuses the connection: {reason}; trying on.")
+            return
+        self._over("broker", "Connected to the broker.")
+        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic())
+        client.subscribe([(f"{self._share}{ROOT}/+/{kind}", 1) for kind in KINDS])
+
+    @property
+    def _share(self) -> str:
+        return f"$share/{_GROUP}/" if self._settings.protocol == "5" else ""
+
+    def _subscribed(self, _client: paho.Client, _user: Any, _mid: int, reasons: list[ReasonCode], _props: Any = None) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._refused = InputError(
+                "the broker refuses the subscription", where=self._where, expected=f"{self._share}{ROOT}/+/detections",
+                got=refused[0], remedy="Does its access list let this user read? One without shared subscriptions: --protocol 3.1.1.",
+            )  # fmt: skip
+
+    def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
+        # The broker sends again what it has no answer to; an answer on the next connection could be for another message.
+        short = self._line.stands and time.monotonic() - self._line.since < _SHORT_S
+        self._cut_short = self._cut_short + 1 if short else 0
+        self._line = _Connection(self._line.number)
+        if self._cut_short >= _SHORT_ONES:
+            self._trouble(
+                "name", f"The broker cuts connections short: does another collector have the name {self._settings.name}?"
+            )
+        if reason.value == _TAKEN_OVER:
+            self._refused = InputError(
+                "another collector has this name", where=self._where, got=self._settings.name,
+                remedy="Give each collector a --name of its own.",
+            )  # fmt: skip
+        elif not self._stopping:
+            self._trouble("broker", f"The connection to the broker was lost ({reason}); trying on.")
+
+    def _arrived(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
+        self._line.messages.append(message)
+
+    # -- batches ----------------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> bool:
+        """Let a batch fill for a moment; False where the connection is lost."""
+        until = time.monotonic() + _LINGER_S
+        while len(self._line.messages) < self._settings.batch and (left_s := until - time.monotonic()) > 0:
+            if not self._serve(left_s):
+                return False
+        return bool(self._line.messages)
+
+    def _settle(self) -> None:
+        """Commit what has come, say so, acknowledge; while the database is away, wait with it."""
+        line = self._line
+        batch, line.messages = line.messages, []
+        taken = [read(message.topic, bytes(message.payload)) for message in batch]
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                written = self._store.commit(taken)
+                break
+            except TransientError as error:
+                self._trouble("database", f"{error} Records wait at the broker.")
+                if self._stopping or not self._wait_connected(line, pause_s):
+                    return
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        self._over("database", "PostgreSQL takes records again.")
+        self.totals.add(written)
+        for mark in written.marks:
+            told = {"spool_id": mark.spool_id, "seq": mark.seq, "first": mark.first}
+            self._client.publish(Topics(mark.device_id).of("ack"), to_payload(told), qos=1)
+        for message in batch:
+            # Of a connection that has ended, the broker sends these again: they are in the database, and known by their key.
+            if self._line is not line:
+                return
+            self._client.ack(message.mid, message.qos)
+
+    def _wait_connected(self, line: _Connection, pause_s: float) -> bool:
+        """Pause; False at once when the connection is lost, for then the batch comes again."""
+        until = time.monotonic() + pause_s * (0.5 + self._jitter())
+        while not self._stopping and (left_s := until - time.monotonic()) > 0:
+            if not self._serve(min(left_s, 0.2)) or self._line is not line:
+                return False
+        return not self._stopping
+
+    def _trouble(self, cause: str, message: str) -> None:
+        if cause not in self._troubles:
+            self._troubles.add(cause)
+            self._tell(message)
+
+    def _over(self, cause: str, message: str) -> None:
+        if cause in self._troubles:
+            self._troubles.discard(cause)
+            self._tell(message)
+
+
+def _address(url: str) -> tuple[str, int, bool]:
+    expected = "mqtt://host:port or mqtts://host:port"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InputError("not a broker's URL", where="--mqtt", expected=expected, remedy="Look at its port.") from None
+    if parts.username or parts.password:
+        raise InputError(
+            "a broker's URL must not hold credentials", where="--mqtt", remedy="Use --username and --password-file."
+        )
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
+        raise InputError("not a broker's URL", where="--mqtt", expected=expected, got=url)
+    tls = parts.scheme == "mqtts"
+    return parts.hostname, port or (8883 if tls else 1883), tls
+
+
+def _encrypt(client: paho.Client, ca_file: str) -> None:
+    """Only to a broker whose certificate names its host and comes from the authority."""
+    try:
+        client.tls_set(ca_certs=ca_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+    except OSError as error:
+        raise InputError(
+            "the broker's authority can't be read", where="--ca-file", expected="a certificate in PEM", got=error.strerror
+        ) from error
+
+
+def _password(path: str) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InputError("the password file can't be read", where="--password-file", got=error.strerror) from error
