@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -19,9 +20,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.fleet import cli
 from deploy.fleet.database import connect
+from deploy.fleet.intake import read
 from deploy.fleet.schema import migrate
+from deploy.fleet.store import Store
+from device.storage.outbox import Outbox
+from tests import stores
+from tests.authority import Authority
 from tests.brokers import Broker
-from tests.certificates import Authority
 from tests.collectors import CollectorProcess
 from tests.integration.test_fleet_collect import event, eventually
 from tests.postgres import Cluster, rows
@@ -29,6 +34,14 @@ from tests.services import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
 USERS = ("collector", "box-1", "box-2")
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    address = cluster.new_database()
+    with connect(address) as connection:
+        migrate(connection)
+    return address
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +54,7 @@ def strict(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
     """A mosquitto with the committed settings and access list; only paths and port are the tests' own."""
     etc = tmp_path / "etc"
     (etc / "certs").mkdir(parents=True)
-    for made, name in zip(authority.issue("broker"), ("broker.crt", "broker.key"), strict=True):
+    for made, name in zip(authority.broker("127.0.0.1"), ("broker.crt", "broker.key"), strict=True):
         shutil.copy(made, etc / "certs" / name)
     shutil.copy(FLEET / "mosquitto" / "holonode.acl", etc)
     for user in USERS:
@@ -93,7 +106,7 @@ class Client:
 
     def _connected(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        client.tls_set(str(self.authority.certificate))
+        client.tls_set(str(self.authority.file))
         client.username_pw_set(self.user, f"{self.user} secret")
         client.connect("127.0.0.1", self.port)
         return client
@@ -110,10 +123,10 @@ def clients(strict: Broker, authority: Authority) -> Iterator[tuple[Client, Clie
 def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[Client, Client, Client]) -> None:
     collector, box, other = clients
     own = ("status", "info", "health", "stats", "detections", "intervals", "events", "media/1", "response/sample")
-    allowed = [f"holonode/v1/box-1/{leaf}" for leaf in own] + ["homeassistant/device/holonode-box-1/config"]
+    allowed = [f"holonode/v1/box-1/{leaf}" for leaf in own] + ["homeassistant/device/holonode/box-1/config"]
     assert {topic: box.publish(topic) for topic in allowed} == dict.fromkeys(allowed, True)
     refused = [f"holonode/v1/box-2/{leaf}" for leaf in (*own, "ack", "request/stop")]
-    refused += ["holonode/v1/box-1/ack", "holonode/v1/box-1/request/stop", "homeassistant/device/holonode-box-2/config"]
+    refused += ["holonode/v1/box-1/ack", "holonode/v1/box-1/request/stop", "homeassistant/device/holonode/box-2/config"]
     assert {topic: box.publish(topic) for topic in refused} == dict.fromkeys(refused, False)
     assert collector.publish("holonode/v1/box-1/ack")
     assert not any(collector.publish(f"holonode/v1/box-1/{leaf}") for leaf in (*own, "request/stop"))
@@ -124,14 +137,11 @@ def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[
 
 
 def test_collectors_work_over_tls_with_a_password_file(
-    cluster: Cluster, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
+    database: str, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
 ) -> None:
-    database = cluster.new_database()
-    with connect(database) as connection:
-        migrate(connection)
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
-        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.certificate)),
+        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.file)),
     )  # fmt: skip
     collector.start()
     try:
@@ -147,11 +157,11 @@ def test_collectors_work_over_tls_with_a_password_file(
         collector.kill()
 
 
-def test_a_broker_of_another_authority_gets_no_password(cluster: Cluster, strict: Broker, tmp_path: Path) -> None:
+def test_a_broker_of_another_authority_gets_no_password(database: str, strict: Broker, tmp_path: Path) -> None:
     other = Authority.made(tmp_path / "other")
     collector = CollectorProcess(
-        cluster.new_database(), f"mqtts://127.0.0.1:{strict.port}",
-        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.certificate)),
+        database, f"mqtts://127.0.0.1:{strict.port}",
+        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.file)),
     )  # fmt: skip
     collector.start()
     eventually(lambda: "unknown ca" in (strict.folder / "log").read_text())
@@ -195,3 +205,18 @@ def test_the_compose_file_names_what_is_there_and_holds_no_secret(capsys: pytest
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     hosts = [service.get("hostname") for name, service in compose["services"].items() if name.startswith("collector")]
     assert len(set(hosts)) == len(hosts) > 1
+
+
+def test_the_queries_of_the_readme_find_what_a_box_recorded(database: str, tmp_path: Path) -> None:
+    stores.filled(tmp_path, crops=False)
+    outbox = Outbox(tmp_path / "store", "box-1")
+    records = [read(f"holonode/v1/box-1/{row.kind}", row.body) for row in outbox.pending(1000)]
+    outbox.close()
+    with contextlib.closing(Store(database)) as store:
+        assert store.commit([*records, read("holonode/v1/box-1/events", b"{")]).rejected == 1
+    blocks = re.findall(r"```sql\n(.*?)```", (FLEET / "README.md").read_text(), re.DOTALL)
+    queries = [query for block in blocks for query in block.split(";") if query.strip()]
+    assert len(queries) == 4
+    for query in queries:
+        # What was recorded is of a day in May.
+        assert rows(database, query.replace("> now() - interval '1 day'", "> '2026-05-01'")), query
