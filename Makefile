@@ -75,6 +75,21 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.clock_jumps
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
+# Boxes, broker and collectors killed 1,400 times; an hour and a half on two cores
+.PHONY: test-delivery
+test-delivery: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.faults.kill_delivery --service-kills 1000 --producer-kills 200 --broker-kills 100 --collector-kills 100
+
+# Clustered brokers, their nodes killed; a quarter of an hour
+.PHONY: test-cluster cluster-brokers
+cluster-brokers:
+	@command -v nats-server >/dev/null && test -x /usr/lib/rabbitmq/bin/rabbitmq-server || sh deploy/install-cluster-brokers.sh
+
+test-cluster: $(VENV)/.dev postgresql cluster-brokers
+	for broker in nats rabbitmq; do for confirm in collector broker; do \
+	  $(BIN)/python -m tests.faults.broker_cluster $$broker --confirm $$confirm || exit 1; \
+	done; done
+
 # Home Assistant's own schemas on the announcement, in an environment of its own. HOME_ASSISTANT_PYTHON: 3.11 gives 2024.3, whose
 # schemas are those of entities; 3.13 gives 2025.4, which knows device discovery.
 .PHONY: test-homeassistant
@@ -93,6 +108,11 @@ test-javascript: $(VENV)/.dev mosquitto
 		@asyncapi/parser@3.6.3 node-red@4.1.15 @flowfuse/node-red-dashboard@1.31.0
 	HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/integration/test_contract.py \
 		tests/integration/test_node_red.py
+
+# A thousand boxes into one collector and into four; ten minutes
+.PHONY: bench-fleet
+bench-fleet: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.benchmarks.fleet_load
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

@@ -55,6 +55,9 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
     ):
         name = f"HOLONODE_FLEET_{option.replace('-', '_').upper()}"
         sub.add_argument(f"--{option}", metavar=metavar, default=environment(name, ""), help=f"{text} (default: {name})")
+    sub.add_argument(
+        "--leave", action="store_true", help="take what waits for this collector, give up its place at the broker, and end"
+    )
     sub.add_argument("--batch", type=int, default=500, metavar="N", help="most messages in one commit (default 500)")
 
 
@@ -106,7 +109,7 @@ def _collect(args: argparse.Namespace) -> int:
         raise InputError("a batch of this size can't be", where="--batch", expected="1 to 10000", got=args.batch)
     settings = Settings(
         urls=tuple(args.mqtt.split(",")), protocol=args.protocol, name=args.name, username=args.username, password_file=args.password_file, ca_file=args.ca_file,
-        batch=args.batch,
+        batch=args.batch, leave=args.leave,
     )  # fmt: skip
     collector = Collector(settings, Store(args.database), tell=lambda text: print(text, file=sys.stderr, flush=True))
     for number in (signal.SIGTERM, signal.SIGINT):

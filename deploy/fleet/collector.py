@@ -36,6 +36,9 @@ _SESSION_S = 7 * 86_400
 _LINGER_S = 0.02
 """How long a batch that isn't full waits for more."""
 
+_QUIET_S = 5.0
+"""Without a message, after which a collector that leaves has all that waited for it."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TAKEN_OVER = 142
 _SHORT_S, _SHORT_ONES = 5.0, 3
@@ -55,6 +58,8 @@ class Settings:
     username: str = ""
     password_file: str = ""
     ca_file: str = ""
+    leave: bool = False
+    """Take what waits in this collector's session and give the session up; others get its share from then on."""
     batch: int = 500
     """Messages in one commit, and the most that are on their way to this collector."""
 
@@ -83,6 +88,8 @@ class _Connection:
     number: int = 0
     stands: bool = False
     since: float = 0.0
+    heard: float = 0.0
+    """When it began or the last message came."""
     messages: list[paho.MQTTMessage] = field(default_factory=list)
 
 
@@ -110,14 +117,32 @@ class Collector:
 
     def run(self) -> None:
         """InputError where broker or database refuse for good; outages are waited for."""
+        self._look_at_database()
         self._call()
         while not self._stopping:
             if not self._serve(1.0 if not self._line.messages else 0.0):
                 self._call()
             elif self._line.messages and self._gather():
                 self._settle()
+            elif self._settings.leave and time.monotonic() - self._line.heard > _QUIET_S:
+                self._forget()
+                break
         self._client.disconnect()
         self._store.close()
+
+    def _look_at_database(self) -> None:
+        """What is wrong with it is said before the first record comes."""
+        try:
+            self._store.open()
+        except TransientError as error:
+            self._trouble("database", f"{error} Records wait at the broker.")
+
+    def _forget(self) -> None:
+        """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
+        if self._settings.protocol == "5":
+            ended = Properties(PacketTypes.DISCONNECT)
+            ended.SessionExpiryInterval = 0
+            self._client.disconnect(properties=ended)
 
     # -- the line ---------------------------------------------------------------------------------------------------------
 
@@ -190,8 +215,12 @@ class Collector:
             self._trouble("broker", f"The broker at {self._where} refuses the connection: {reason}; trying on.")
             return
         self._over("broker", "Connected to the broker.")
-        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic())
-        client.subscribe([(f"{self._share}{ROOT}/+/{kind}", 1) for kind in KINDS])
+        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic(), heard=time.monotonic())
+        topics = [f"{self._share}{ROOT}/+/{kind}" for kind in KINDS]
+        if self._settings.leave:
+            client.unsubscribe(topics)
+        else:
+            client.subscribe([(topic, 1) for topic in topics])
 
     @property
     def _share(self) -> str:
@@ -204,6 +233,8 @@ class Collector:
                 "the broker refuses the subscription", where=self._where, expected=f"{self._share}{ROOT}/+/detections",
                 got=refused[0], remedy="Does its access list let this user read? One without shared subscriptions: --protocol 3.1.1.",
             )  # fmt: skip
+        elif self._line.number == 1:
+            self._tell(f"Collects from {self._where} as {self._settings.name}.")
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         # The broker sends again what it has no answer to; an answer on the next connection could be for another message.
@@ -224,6 +255,7 @@ class Collector:
 
     def _arrived(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         self._line.messages.append(message)
+        self._line.heard = time.monotonic()
 
     # -- batches ----------------------------------------------------------------------------------------------------------
 

@@ -81,10 +81,14 @@ class Producer:
 
     store: Path
     url: str
+    confirm: str = "collector"
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.faults.kill_delivery", "--produce", str(self.store), "--url", self.url]
+        command = [
+            sys.executable, "-m", "tests.faults.kill_delivery", "--produce", str(self.store), "--url", self.url,
+            "--confirm", self.confirm,
+        ]  # fmt: skip
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
     def await_work(self) -> None:
@@ -99,9 +103,9 @@ class Producer:
             self._process = None
 
 
-def produce(store: Path, url: str) -> None:
+def produce(store: Path, url: str, confirm: str) -> None:
     """Commit events until killed; says so when it begins."""
-    with _linked(store, "producer", url) as (outbox, link):
+    with linked(store, "producer", url, confirm) as (outbox, link):
 
         def build(first: int) -> list[Event]:
             since = iso_time(datetime.now(UTC))
@@ -122,13 +126,14 @@ def produce(store: Path, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _linked(store: Path, device_id: str, url: str) -> Generator[tuple[Outbox, MqttLink]]:
+def linked(store: Path, device_id: str, url: str, confirm: str = "collector") -> Generator[tuple[Outbox, MqttLink]]:
     info = Info(
         device_id=device_id, software={}, instrument={}, instrument_id="i", calibration_id=None, models={}, pipeline_id="p",
         config={}, config_hash="c",
     )  # fmt: skip
     outbox = Outbox(store, device_id)
-    delivery = DeliveryConfig(confirm="collector", retry_s=RETRY_S, history_per_s=5000)
+    settings = {"confirm": confirm, "retry_s": RETRY_S, "history_per_s": 5000}
+    delivery = msgspec.convert(settings, DeliveryConfig)
     link = MqttLink(
         MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_trouble=lambda _code, _message: None
     )
@@ -140,9 +145,9 @@ def _linked(store: Path, device_id: str, url: str) -> Generator[tuple[Outbox, Mq
         outbox.close()
 
 
-def _drain(store: Path, device_id: str, url: str, timeout_s: float = 120) -> int:
+def drain(store: Path, device_id: str, url: str, confirm: str = "collector", timeout_s: float = 120) -> int:
     """Wait until a box's rows are confirmed; returns how many are not in time."""
-    with _linked(store, device_id, url) as (outbox, link):
+    with linked(store, device_id, url, confirm) as (outbox, link):
         until = time.monotonic() + timeout_s
         while outbox.depth() and time.monotonic() < until:
             link.notify()
@@ -224,7 +229,7 @@ class World:
         if self.service is not None:
             self.service.kill()
             boxes.append((self.folder / "sampler" / "store", "test-box"))
-        return [(store, device, _drain(store, device, self.broker.url)) for store, device in boxes]
+        return [(store, device, drain(store, device, self.broker.url)) for store, device in boxes]
 
     def close(self) -> None:
         self.producer.kill()
@@ -247,13 +252,13 @@ def campaign(kills: dict[str, int], folder: Path, cluster: Cluster, seed: int = 
 
 
 def _outcome(kills: dict[str, int], boxes: Sequence[tuple[Path, str, int]], database: str) -> Outcome:
-    found = [_judge(store, device, database) for store, device, _ in boxes]
+    found = [judge(store, device, database) for store, device, _ in boxes]
     committed = {device: count for (_, device, _), (count, *_) in zip(boxes, found, strict=True)}
     lost, doubled, altered = (sum(column) for column in list(zip(*found, strict=True))[1:])
     return Outcome(kills, committed, lost, doubled, altered, sum(waiting for *_, waiting in boxes))
 
 
-def _judge(store: Path, device_id: str, database: str) -> tuple[int, int, int, int]:
+def judge(store: Path, device_id: str, database: str) -> tuple[int, int, int, int]:
     """Of one box: records committed, lost, doubled, altered."""
     with contextlib.closing(sqlite3.connect(store / "outbox.sqlite")) as outbox:
         # Every number below the next was committed once, whether its row is still there or not.
@@ -284,9 +289,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--produce", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--confirm", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.produce:
-        produce(args.produce, args.url)
+        produce(args.produce, args.url, args.confirm)
     kills = {
         "service": args.service_kills, "producer": args.producer_kills, "broker": args.broker_kills,
         "collector": args.collector_kills,

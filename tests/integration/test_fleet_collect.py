@@ -156,6 +156,24 @@ def test_collectors_share_the_work(database: str, running: Broker, started: Call
     assert min(shares) > 0
 
 
+def test_one_that_is_away_keeps_its_share_until_it_leaves(
+    database: str, running: Broker, started: Callable[..., CollectorProcess]
+) -> None:
+    staying, going = started("staying"), started("going")
+    going.finish()
+    publish(running, [event(seq) for seq in range(1, 21)])
+    eventually(lambda: len(kept(database)) == 10)
+    time.sleep(0.5)
+    assert len(kept(database)) == 10
+    leaving = CollectorProcess(database, running.url, "going", more=("--leave",))
+    leaving.start()
+    status, output, _ = leaving.finish(None)
+    assert (status, msgspec.json.decode(output)["records"]) == (0, 10)
+    publish(running, [event(seq) for seq in range(21, 41)])
+    eventually(lambda: len(kept(database)) == 40)
+    assert msgspec.json.decode(staying.finish()[1])["records"] == 30
+
+
 def test_two_of_a_name_are_told(database: str, running: Broker, started: Callable[..., CollectorProcess]) -> None:
     first, second = started("twin"), started("twin")
     eventually(lambda: connections(running, "twin") > 12)
@@ -183,6 +201,21 @@ def test_a_broker_without_shared_subscriptions_is_collected_from_and_of_several_
     assert collectors[1].finish()[0] == 0
     assert first["records"] + second["records"] == 30
     assert first["again"] + second["again"] >= 30
+
+
+def test_what_is_wrong_with_the_database_is_said_before_a_record_comes(cluster: Cluster, running: Broker) -> None:
+    empty = CollectorProcess(cluster.new_database(), running.url)
+    empty.start()
+    status, _, told = empty.finish(None)
+    assert status == 2
+    assert "holonode-fleet migrate" in told
+    away = CollectorProcess(f"postgresql://keeper@127.0.0.1:{free_port()}/fleet", running.url, "away")
+    away.start()
+    await_subscription(running, "away", 0)
+    status, _, told = away.finish()
+    assert status == 0
+    assert "can't be reached" in told
+    assert f"Collects from {running.url} as away." in told
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -19,7 +20,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.fleet import cli
 from deploy.fleet.database import connect
+from deploy.fleet.intake import read
 from deploy.fleet.schema import migrate
+from deploy.fleet.store import Store
+from device.storage.outbox import Outbox
+from tests import stores
 from tests.authority import Authority
 from tests.brokers import Broker
 from tests.collectors import CollectorProcess
@@ -29,6 +34,14 @@ from tests.services import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
 USERS = ("collector", "box-1", "box-2")
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    address = cluster.new_database()
+    with connect(address) as connection:
+        migrate(connection)
+    return address
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +137,8 @@ def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[
 
 
 def test_collectors_work_over_tls_with_a_password_file(
-    cluster: Cluster, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
+    database: str, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
 ) -> None:
-    database = cluster.new_database()
-    with connect(database) as connection:
-        migrate(connection)
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
         more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.file)),
@@ -147,10 +157,10 @@ def test_collectors_work_over_tls_with_a_password_file(
         collector.kill()
 
 
-def test_a_broker_of_another_authority_gets_no_password(cluster: Cluster, strict: Broker, tmp_path: Path) -> None:
+def test_a_broker_of_another_authority_gets_no_password(database: str, strict: Broker, tmp_path: Path) -> None:
     other = Authority.made(tmp_path / "other")
     collector = CollectorProcess(
-        cluster.new_database(), f"mqtts://127.0.0.1:{strict.port}",
+        database, f"mqtts://127.0.0.1:{strict.port}",
         more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.file)),
     )  # fmt: skip
     collector.start()
@@ -195,3 +205,18 @@ def test_the_compose_file_names_what_is_there_and_holds_no_secret(capsys: pytest
     assert all(secret["file"].startswith("./secrets/") for secret in compose["secrets"].values())
     hosts = [service.get("hostname") for name, service in compose["services"].items() if name.startswith("collector")]
     assert len(set(hosts)) == len(hosts) > 1
+
+
+def test_the_queries_of_the_readme_find_what_a_box_recorded(database: str, tmp_path: Path) -> None:
+    stores.filled(tmp_path, crops=False)
+    outbox = Outbox(tmp_path / "store", "box-1")
+    records = [read(f"holonode/v1/box-1/{row.kind}", row.body) for row in outbox.pending(1000)]
+    outbox.close()
+    with contextlib.closing(Store(database)) as store:
+        assert store.commit([*records, read("holonode/v1/box-1/events", b"{")]).rejected == 1
+    blocks = re.findall(r"```sql\n(.*?)```", (FLEET / "README.md").read_text(), re.DOTALL)
+    queries = [query for block in blocks for query in block.split(";") if query.strip()]
+    assert len(queries) == 4
+    for query in queries:
+        # What was recorded is of a day in May.
+        assert rows(database, query.replace("> now() - interval '1 day'", "> '2026-05-01'")), query
