@@ -230,7 +230,7 @@ def impostors(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
                 until = time.monotonic() + TOLD_WITHIN_S
                 while not told.codes and not impostor.read and time.monotonic() < until:
                     time.sleep(0.05)
-                time.sleep(1.5)  # a second try, or more of it
+                time.sleep(0.8)  # a second try, or more of it
         # Of a TLS greeting a plain-text server reads bytes as well; what it must not read is MQTT.
         leaked = impostor.read.count(b"MQTT") if impostor.certificate is None else len(impostor.read)
         assert impostor.connections, "nobody came: nothing was tried"
@@ -268,7 +268,7 @@ def strangers(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
                 until = time.monotonic() + TOLD_WITHIN_S
                 while not told.codes and outbox.depth() and time.monotonic() < until:
                     time.sleep(0.05)
-                time.sleep(1.5)
+                time.sleep(0.8)
             took = broker.log[before:]
             leaked = took.count("Received PUBLISH") + took.count("Received SUBSCRIBE") + took.count("New client connected")
             leaked += sum(kind != _CONNECT for kind in tap.packets)
