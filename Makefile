@@ -32,7 +32,7 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 # The tests talk to a real broker.
 .PHONY: mosquitto
 mosquitto:
-	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh deploy/install-mosquitto.sh
+	@command -v openssl >/dev/null && { command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; } || sh deploy/install-mosquitto.sh
 
 # The fleet's tests talk to a real PostgreSQL.
 .PHONY: postgresql
@@ -63,6 +63,8 @@ test-faults: $(VENV)/.dev mosquitto firmware
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
+	$(BIN)/python -m tests.faults.lying_broker
+	$(BIN)/python -m tests.faults.tls_matrix
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store
@@ -102,6 +104,15 @@ test-homeassistant: $(VENV)/.dev mosquitto
 .PHONY: bench-fleet
 bench-fleet: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.benchmarks.fleet_load
+
+# The MQTT contract by AsyncAPI's own parser, the example flow by Node-RED; both live in a folder of their own. Two minutes
+.PHONY: test-javascript
+JAVASCRIPT := build/javascript
+test-javascript: $(VENV)/.dev mosquitto
+	test -d $(JAVASCRIPT)/node_modules || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts \
+		@asyncapi/parser@3.6.3 node-red@4.1.15 @flowfuse/node-red-dashboard@1.31.0
+	HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/integration/test_contract.py \
+		tests/integration/test_node_red.py
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian's mosquitto, for the tests and for boxes without a broker elsewhere.
+# Debian's mosquitto, for the tests and for boxes without a broker elsewhere; openssl makes certificates for it.
 set -eu
 if ! command -v apt-get >/dev/null; then
     echo "mosquitto is not installed and there is no apt-get: install mosquitto 2.0 or newer by hand." >&2
@@ -11,4 +11,4 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root="sudo"
 fi
 $as_root apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends mosquitto
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends mosquitto openssl

@@ -297,7 +297,8 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ca_file: str = ""
     """Certificate authority for mqtts; empty: the system's."""
     cert_file: str = ""
-    """This device's certificate for mqtts, with those that lead to the authority; empty: none."""
+    """This device's certificate for mqtts, with those that lead to the authority; its common name is device.id; empty: none.
+    A file that is replaced is taken up without a restart."""
     key_file: str = ""
     """Its private key, readable by the service's user alone."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
@@ -306,6 +307,16 @@ class MqttConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Port of the service's own broker; 0: 1883, or the next free one."""
     keepalive_s: Annotated[int, Meta(ge=2, le=3600)] = 15
     """Keep-alive; the broker says 'offline' after one and a half of these."""
+
+
+class CommandsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Commands over MQTT."""
+
+    enabled: bool | None = None
+    """Left out: only from a broker on this machine or over TLS; a broker that anybody on the network can write to commands no
+    pump."""
+    max_age_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
+    """A request that says it was issued longer ago, or as far ahead, is ignored and counted."""
 
 
 class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -351,6 +362,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export: ExportConfig = ExportConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     mqtt: MqttConfig = MqttConfig()
+    commands: CommandsConfig = CommandsConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     delivery: DeliveryConfig = DeliveryConfig()
 

@@ -16,7 +16,7 @@ from device.inference.manifest import Manifest
 from device.instrument import Instrument
 from device.records import Detection, Event, Interval
 
-__all__ = ["json_schema"]
+__all__ = ["describe", "json_schema"]
 
 _KINDS: dict[str, type[Struct]] = {
     "config": Config,
@@ -39,12 +39,19 @@ def json_schema(name: str) -> dict[str, Any]:
     if name not in _KINDS:
         raise InputError("no such schema", expected=" | ".join(_KINDS), got=name)
     schema = msgspec.json.schema(_KINDS[name])
-    structs = _structs(_KINDS[name], {})
-    for title, definition in schema.get("$defs", {}).items():
-        if title in structs:
-            _describe(definition, structs[title])
+    describe(schema.get("$defs", {}), _KINDS[name])
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
+
+
+def describe(definitions: dict[str, Any], *kinds: type[Struct]) -> None:
+    """Put docstrings and units into the definitions of these Structs and of those they are made of."""
+    structs: dict[str, type[Struct]] = {}
+    for kind in kinds:
+        _structs(kind, structs)
+    for title, definition in definitions.items():
+        if title in structs:
+            _describe(definition, structs[title])
 
 
 def _structs(kind: type[Struct], found: dict[str, type[Struct]]) -> dict[str, type[Struct]]:

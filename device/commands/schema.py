@@ -1,4 +1,4 @@
-"""`holonode schema`: the published JSON Schemas."""
+"""`holonode schema`: the published JSON Schemas, and the whole MQTT contract as AsyncAPI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 __all__ = ["add_arguments", "execute"]
 
-_NAMES = ("config", "detection", "interval", "event", "instrument", "manifest")
+_NAMES = ("config", "detection", "interval", "event", "instrument", "manifest", "asyncapi")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +18,11 @@ def execute(args: argparse.Namespace) -> int:
     """Print one schema."""
     import json
 
+    if args.name == "asyncapi":
+        from device.messaging.contract import asyncapi
+
+        print(json.dumps(asyncapi(), indent=2))
+        return 0
     from device.schemas import json_schema
 
     print(json.dumps(json_schema(args.name), indent=2))

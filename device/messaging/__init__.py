@@ -2,6 +2,9 @@
 
 topics    where everything goes
 payloads  status, info, health
+commands  what is asked of the box: read, bounded, refused or ignored
+requests  paho's side of it: subscription, MQTT 5 properties
+contract  every topic in one table, and as AsyncAPI
 link      rows out, a collector's word in: connection (the client, kept up) and sender (which row goes next)
 address   the broker's address, and what the device shows it
 broker    the service's own broker on loopback, where none is configured

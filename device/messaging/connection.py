@@ -13,33 +13,39 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import MqttConfig
 from device.errors import InputError
-from device.messaging.address import Address, Certificates, password_of
+from device.messaging.address import Address, password_of
+from device.messaging.certificates import Certificates, certificates_of
+from device.messaging.client import UNSUPPORTED_PROTOCOL, new_client
 from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, Status, to_payload
+from device.messaging.requests import EVERY, Hand, answer_properties, hear_requests, subscribe
 from device.messaging.topics import Topics
+from device.records import iso_time
 
 __all__ = ["Answer", "Connection", "LinkState", "Lost", "Message", "Note", "Up"]
-
-_UNSUPPORTED_PROTOCOL = (1, 132)
 
 _SWITCH_AFTER = 2
 """Failures to connect after which the other protocol version is tried."""
 
-_NOT_RECORDS = 4
-"""Of what a broker takes unacknowledged, left to `status`, `info`, `health` and discovery; beyond its maximum it hangs up."""
+_NOT_RECORDS = 8
+"""Of what a broker takes unacknowledged, left to `status`, `info`, `health`, discovery and answers; beyond its maximum it hangs
+up."""
 
-_LOOK_AT_FILES_S = 5.0
+_LOOK_AT_FILES_S = 2.0
+_RENEW_BEFORE = timedelta(days=30)
+"""A person has to come or a server has to send another."""
 
 _MOST_RECEIVED_BYTES = 65536
 """Of one packet from the broker: a collector's word is a fraction of it."""
@@ -116,31 +122,40 @@ class Connection:
         window: int,
         discovery: Discovery,
         listen: Sequence[str],
+        hand: Hand | None = None,
         wake: Callable[[], None],
         tell: Callable[[str, str], None],
+        untell: Callable[[str], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`listen`: leaves to subscribe to; `wake` is called for every note; `tell(code, message)` hears of troubles."""
+        """`listen`: leaves to subscribe to; `hand` hears of commands, None: none are taken; `wake` is called for every note;
+        `tell(code, message)` hears of troubles, once until `untell(code)`."""
         self.state = LinkState.STARTING
         self.notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
         self.flooded = 0
         """Messages dropped: too many at once, or too large."""
-        self._info = info
+        self.info = info
+        """Told on every connection."""
         self._config, self._address, self._boot_id, self._window = config, address, boot_id, window
-        self._discovery = discovery
-        self._wake, self._tell, self._jitter = wake, tell, jitter
+        self._discovery, self._hand = discovery, hand
+        self._wake, self._tell, self._untell, self._jitter = wake, tell, untell, jitter
         self._topics = Topics(info.device_id)
-        self._listen = [self._topics.of(leaf) for leaf in listen] + [discovery.birth_topic] * bool(discovery.birth_topic)
+        leaves = [*listen, EVERY] if hand else listen
+        self._listen = [self._topics.of(leaf) for leaf in leaves] + [discovery.birth_topic] * bool(discovery.birth_topic)
         self._password = password_of(config)
-        self._certificates = Certificates(config) if address.tls else None
+        self._certificates = certificates_of(config, info.device_id, tls=address.tls)
         self._looked_at_s = time.monotonic()
-        self._failures = 0
+        self._failures = self._hang_ups = 0
         self._leaving = False
         self._version = MQTTProtocolVersion.MQTTv311 if config.protocol == "3.1.1" else MQTTProtocolVersion.MQTTv5
         self._client = self._new_client()
 
     def open(self) -> None:
-        """Connect, and again whenever the connection is lost, in the background."""
+        """Connect, and again whenever the connection is lost, in the background; never without certificates that are sound."""
+        if self._certificates is not None and not self._take_up(self._certificates) and self._certificates.context is None:
+            self._move(LinkState.REFUSED)
+            return
+        self._client = self._new_client()
         limits = None
         if self._version == MQTTProtocolVersion.MQTTv5:
             limits = Properties(PacketTypes.CONNECT)
@@ -152,20 +167,23 @@ class Connection:
         """Hand a message to the client; returns its id."""
         return self._client.publish(self._topics.of(leaf), payload, qos, retain).mid
 
+    def answer(self, topic: str, payload: bytes, *, qos: int, correlation: bytes | None, content: str) -> None:
+        """Publish to a full topic what somebody asked for."""
+        properties = answer_properties(correlation, content) if self._version == MQTTProtocolVersion.MQTTv5 else None
+        self._client.publish(topic, payload, qos, properties=properties)
+
     def tend(self) -> bool:
         """Look after it now and then; whether it was made anew, so that nothing is in flight any more."""
         if self._failures >= _SWITCH_AFTER and self._config.protocol == "auto" and self.state is not LinkState.CONNECTED:
             self._switch_protocol()
             return True
         if self._certificates is not None and time.monotonic() - self._looked_at_s > _LOOK_AT_FILES_S:
-            self._looked_at_s = time.monotonic()
             return self._look_at_files(self._certificates)
         return False
 
     def renew(self) -> None:
         """A new connection from scratch; what the old one held is forgotten."""
         self._leave()
-        self._client = self._new_client()
         self._leaving = False
         self.open()
 
@@ -194,26 +212,37 @@ class Connection:
         self.renew()
 
     def _look_at_files(self, certificates: Certificates) -> bool:
+        self._looked_at_s = time.monotonic()
+        if self._take_up(certificates):
+            self.renew()
+            return True
+        ends = certificates.identity.not_after if certificates.identity is not None else None
+        if ends is not None and ends - datetime.now(UTC) < _RENEW_BEFORE:
+            self._tell("certificate_expiring", f"This device's certificate ends at {iso_time(ends)}; put another in its place.")
+        return False
+
+    def _take_up(self, certificates: Certificates) -> bool:
+        """Whether other files than before are in use now."""
         try:
-            if not certificates.replaced():
-                return False
+            replaced = certificates.replaced()
         except InputError as error:
-            self._tell("certificate_rejected", f"{error} The connection goes on with those before.")
+            goes_on = (
+                "There is no connection until they are mended" if certificates.context is None else "The earlier ones hold"
+            )
+            self._untell("certificate_rejected")
+            self._tell("certificate_rejected", f"{error} {goes_on}; records are kept.")
             return False
-        self.renew()
-        return True
+        if replaced:
+            self._untell("certificate_rejected")
+            self._untell("certificate_expiring")
+        return replaced
 
     def _new_client(self) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"holonode-{self._topics.device_id}", protocol=self._version
-        )
+        context = self._certificates.context if self._certificates is not None else None
+        client = new_client(self._config, self._topics.device_id, self._version, self._password, context)
         client.max_inflight_messages_set(self._window + _NOT_RECORDS)
         # A thousand boxes behind one broker that comes back must not come back in the same second.
         client.reconnect_delay_set(0.5 + self._jitter(), 30 * (0.5 + self._jitter()))  # type: ignore[arg-type]
-        if self._config.username:
-            client.username_pw_set(self._config.username, self._password)
-        if self._certificates is not None:
-            client.tls_set_context(self._certificates.context)
         will = Status.now("offline", self._boot_id)
         client.will_set(self._topics.of("status"), to_payload(will), qos=1, retain=True)
         client.on_connect = self._connected
@@ -222,6 +251,8 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_subscribe = self._subscribed
         client.on_message = self._received
+        if self._hand is not None:
+            hear_requests(client, self._topics, self._hand)
         return client
 
     def _move(self, state: LinkState) -> None:
@@ -235,19 +266,19 @@ class Connection:
     def _connected(self, client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, props: Properties | None) -> None:
         if reason.is_failure:
             self._move(LinkState.REFUSED)
-            self._failures += 1 if reason.value not in _UNSUPPORTED_PROTOCOL else 2
-            if reason.value not in _UNSUPPORTED_PROTOCOL:
+            self._failures += 1 if reason.value not in UNSUPPORTED_PROTOCOL else 2
+            if reason.value not in UNSUPPORTED_PROTOCOL:
                 where = f"{self._address.host}:{self._address.port}"
                 self._tell("broker_refused", f"The broker at {where} refuses the connection: {reason}.")
             self._wake()
             return
-        self._failures = 0
+        self._failures = self._hang_ups = 0
         most_in_flight = getattr(props, "ReceiveMaximum", self._window + _NOT_RECORDS) - _NOT_RECORDS
         status = Status.now("online", self._boot_id)
         client.publish(self._topics.of("status"), to_payload(status), qos=1, retain=True)
-        client.publish(self._topics.of("info"), to_payload(self._info), qos=1, retain=True)
+        client.publish(self._topics.of("info"), to_payload(self.info), qos=1, retain=True)
         if self._listen:
-            client.subscribe([(topic, 1) for topic in self._listen])
+            subscribe(client, self._listen)
         self._announce(client)
         self._move(LinkState.CONNECTED)
         self._note(Up(max(min(self._window, most_in_flight), 1), getattr(props, "MaximumPacketSize", None)))
@@ -269,14 +300,24 @@ class Connection:
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         stood = self.state is LinkState.CONNECTED
         if not stood:
-            # A broker that lacks MQTT 5 may just hang up on it.
+            # A broker that lacks MQTT 5 may just hang up on it, and one that wants another certificate.
             self._failures += 1
+            self._hung_up()
         if self.state is not LinkState.REFUSED:
             self._move(LinkState.LOST)
         if stood and not self._leaving:
             self._tell("broker_lost", f"The connection to the broker was lost ({reason}); records wait in the outbox.")
             self._note(Lost())
         self._wake()
+
+    def _hung_up(self) -> None:
+        """Before it answered."""
+        self._hang_ups += 1
+        versions = 2 if self._config.protocol == "auto" else 1
+        if self._hang_ups >= _SWITCH_AFTER * versions and not self._leaving:
+            why = "does it take this device's certificate?" if self._address.tls else "does it want TLS (mqtts://)?"
+            where = f"{self._address.host}:{self._address.port}"
+            self._tell("broker_refused", f"The broker at {where} ends every connection without an answer; {why}")
 
     def _acknowledged(self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _props: Any = None) -> None:
         self._note(Answer(mid, reason))

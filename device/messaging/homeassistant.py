@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from device import __version__
 from device.config import HomeAssistantConfig
@@ -19,7 +20,7 @@ from device.errors import TransientError
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox
 
-__all__ = ["Discovery", "components", "discovery"]
+__all__ = ["Announcement", "Discovery", "components", "discovery"]
 
 STATE_KEY = "homeassistant_topic"
 """In the store: where the box is announced, so that it can be taken back."""
@@ -29,6 +30,17 @@ _NOT_NOW = "'' if value_json.historical else "
 
 _UNITS = {"m^-3": "1/m³", "L^-1": "1/L", "mL^-1": "1/mL"}
 Entity = dict[str, Any]
+
+
+class Announcement(Struct, frozen=True, kw_only=True):
+    """The retained message, by Home Assistant's short names."""
+
+    dev: dict[str, Any]
+    """The device."""
+    o: dict[str, str]
+    """Origin: this program."""
+    cmps: dict[str, Entity]
+    """Its entities, by the end of their unique id."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def discovery(
     before, topic = outbox.get_state(STATE_KEY) or "", ""
     messages: dict[str, bytes] = {}
     if config.enabled:
-        topic = f"{config.prefix}/device/{_unique(outbox.device_id)}/config"
+        topic = f"{config.prefix}/device/holonode/{outbox.device_id}/config"
         found = components(outbox.device_id, config.expire_after_s, labels, unit, buttons or {})
         messages[topic] = msgspec.json.encode(_payload(outbox.device_id, model, found))
         if before != topic:
@@ -79,18 +91,12 @@ def _unique(device_id: str) -> str:
     return f"holonode-{device_id}"
 
 
-def _payload(device_id: str, model: str, found: dict[str, Entity]) -> dict[str, Any]:
-    return {
-        "dev": {
-            "ids": [_unique(device_id)],
-            "name": device_id,
-            "mf": "Holonode",
-            "mdl": model,
-            "sw": __version__,
-        },
-        "o": {"name": "holonode", "sw": __version__},
-        "cmps": found,
-    }
+def _payload(device_id: str, model: str, found: dict[str, Entity]) -> Announcement:
+    return Announcement(
+        dev={"ids": [_unique(device_id)], "name": device_id, "mf": "Holonode", "mdl": model, "sw": __version__},
+        o={"name": "holonode", "sw": __version__},
+        cmps=found,
+    )
 
 
 def components(

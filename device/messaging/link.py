@@ -2,13 +2,14 @@
 
 The wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once.
 
-connection  the client, kept up
+connection  the client, kept up; address, certificates and client say how it is set up
 sender      which row goes out next, and what becomes of it
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -24,12 +25,17 @@ from device.messaging.address import Address, parse_url, password_of
 from device.messaging.connection import Answer, Connection, LinkState, Lost, Up
 from device.messaging.homeassistant import Discovery
 from device.messaging.payloads import Info, to_payload
+from device.messaging.requests import Hand
 from device.messaging.sender import Sender
 from device.storage.outbox import Outbox
 
 __all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 log = logging.getLogger("holonode")
+
+_STEADY_S = 30.0
+"""A connection that stands for so long is sound again; until then its next loss is the same trouble, told already."""
+_OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
 
 
 class MqttLink:
@@ -45,15 +51,17 @@ class MqttLink:
         on_trouble: Callable[[str, str], None],
         delivery: DeliveryConfig | None = None,
         discovery: Discovery | None = None,
+        on_request: Hand | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`on_trouble(code, message)` hears of refusals, once a cause."""
+        """`on_trouble(code, message)` hears of refusals, once a cause; `on_request` of commands, in paho's thread."""
         settings = delivery or DeliveryConfig()
         self._on_trouble = on_trouble
         self._wake = threading.Event()
         self._told: set[str] = set()
         self._stopping = False
         self._faults = 0
+        self._up_at = math.inf
         self._connection = Connection(
             config,
             address,
@@ -62,8 +70,10 @@ class MqttLink:
             window=settings.window,
             discovery=discovery or Discovery({}, ""),
             listen=["ack"] if settings.confirm == "collector" else [],
+            hand=on_request,
             wake=self._wake.set,
             tell=self._tell,
+            untell=self._told.discard,
             jitter=jitter,
         )
         self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._told.discard, jitter=jitter)
@@ -102,6 +112,16 @@ class MqttLink:
         if self.state is LinkState.CONNECTED:
             self._connection.publish(leaf, to_payload(payload), qos=qos, retain=retain)
 
+    def send(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None, content: str = "") -> None:
+        """Publish what somebody asked for, to a full topic. Dropped where there is no connection."""
+        if self.state is LinkState.CONNECTED:
+            self._connection.answer(topic, payload, qos=qos, correlation=correlation, content=content)
+
+    def tell(self, info: Info) -> None:
+        """`info`, at once and on every connection from here on."""
+        self._connection.info = info
+        self.publish("info", info, retain=True, qos=1)
+
     def stop(self, timeout_s: float = 5.0) -> None:
         """Let what waits go out for a while, say `stopped`, disconnect."""
         until = time.monotonic() + timeout_s
@@ -133,6 +153,8 @@ class MqttLink:
 
     def _turn(self) -> None:
         self._hear()
+        if time.monotonic() - self._up_at > _STEADY_S:
+            self._told -= _OF_THE_CONNECTION
         if self._connection.tend():
             self._sender.renewed()
         if self._sender.wants_renewal:
@@ -154,10 +176,10 @@ class MqttLink:
             self._sender.answered(answers)
             answers = []
             if isinstance(note, Up):
-                self._told.discard("broker_lost")
-                self._told.discard("broker_untrusted")
+                self._up_at = time.monotonic()
                 self._sender.up(note)
             elif isinstance(note, Lost):
+                self._up_at = math.inf
                 self._sender.lost()
             else:
                 self._sender.acked(note.payload, retained=note.retained)

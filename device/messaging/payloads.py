@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from device.records import iso_time
 
-__all__ = ["Check", "CheckStatus", "Health", "Info", "Status", "to_payload"]
+__all__ = ["Ack", "Check", "CheckStatus", "Health", "Info", "Stats", "Status", "to_payload"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -71,7 +71,43 @@ class Info(Struct, frozen=True, kw_only=True):
     config_hash: str
     armed: dict[str, Any] | None = None
     """By whom, when and with what it was armed; None: not armed."""
+    settings: dict[str, Any] = {}
+    """What was changed from afar, by dotted key; `config` holds it already."""
     schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """`stats`: once a minute; further figures may stand beside these."""
+
+    uptime_s: float
+    intervals: int
+    detections: int
+    intervals_lost: int
+    outbox_depth: int
+    oldest_waiting_s: float | None
+    commits_refused: int
+    outbox: dict[str, int]
+    clock: dict[str, Any]
+    publishes_refused: int
+    published: int
+    delivery: dict[str, Any]
+    """What became of records on their way, since the start."""
+    last_analysis_s: float
+    last_detection_at: str | None
+    environment: dict[str, float | None] | None
+    review: dict[str, Any] | None
+    camera: dict[str, Any] | None
+    optics: dict[str, Any]
+    sampling: Literal["started", "stopped"]
+    commands: dict[str, int] | None
+    """Requests since the start, by what became of them; None: none are taken."""
+
+
+class Ack(Struct, frozen=True, kw_only=True):
+    """`ack`, from a collector: everything of the spool up to seq is committed."""
+
+    spool_id: str
+    seq: int
 
 
 def to_payload(value: Struct | dict[str, Any] | list[Any]) -> bytes:

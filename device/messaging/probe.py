@@ -6,23 +6,22 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import MqttConfig
 from device.errors import HolonodeError
-from device.messaging.link import Address, parse_url, password_of
+from device.messaging.address import Address, parse_url, password_of
+from device.messaging.certificates import certificates_of
+from device.messaging.client import UNSUPPORTED_PROTOCOL, VERSIONS, new_client
 from device.messaging.payloads import Check
 from device.messaging.topics import Topics
 
 __all__ = ["broker_check"]
 
 _TIMEOUT_S = 8.0
-_NO_SUCH_PROTOCOL = (1, 132)
-_VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
 @dataclass
@@ -40,42 +39,54 @@ def broker_check(config: MqttConfig, device_id: str, health: bytes | None = None
     """Connect, and publish this retained `health` where there is one; nobody else may use the device's client id meanwhile."""
     try:
         address = parse_url(config.url)
+        certificates = certificates_of(config, device_id, tls=address.tls)
+        if certificates is not None:
+            certificates.replaced()
+        context = certificates.context if certificates is not None else None
         password = password_of(config)
     except HolonodeError as error:
-        return _failed(config, str(error), "Correct mqtt.url and mqtt.password_file")
-    versions = ("5", "3.1.1") if config.protocol == "auto" else (config.protocol,)
+        return _failed(config, str(error), error.remedy or "Correct mqtt.url and the files beside it")
+    versions: tuple[Literal["5", "3.1.1"], ...] = ("5", "3.1.1") if config.protocol == "auto" else (config.protocol,)
     for version in versions:
+        answers = _Answers()
+        client = new_client(config, device_id, VERSIONS[version], password, context)
+        client.connect_timeout = _TIMEOUT_S / 2
+        _listen(client, answers)
         try:
-            check = _try(config, address, password, version, device_id, health)
+            check = _try(config, client, address, version, answers, Topics(device_id).of("health"), health)
         except ssl.SSLError as error:
-            return _failed(
-                config, f"no TLS connection: {error.reason or error}", "Check mqtt.ca_file and the broker's certificate"
-            )
+            why = getattr(error, "verify_message", "") or error.reason or error
+            return _failed(config, f"no safe connection: {why}", "Check mqtt.ca_file and the broker's certificate")
         except (OSError, socket.gaierror, ValueError) as error:
             return _failed(config, f"no answer: {error}", "Check mqtt.url, the network and that the broker runs")
         if check is not None:
             return check
-    return _failed(config, f"speaks no MQTT {' nor '.join(versions)}", "Check mqtt.url and mqtt.protocol")
+    doubt = " or doesn't take this device's certificate" if address.tls else " or wants TLS (mqtts://)"
+    return _failed(config, f"speaks no MQTT {' nor '.join(versions)}{doubt}", "Check mqtt.url and what is set beside it")
 
 
 def _try(
-    config: MqttConfig, address: Address, password: str | None, version: str, device_id: str, health: bytes | None
+    config: MqttConfig,
+    client: paho.Client,
+    address: Address,
+    version: Literal["5", "3.1.1"],
+    answers: _Answers,
+    topic: str,
+    health: bytes | None,
 ) -> Check | None:
     """None where the broker lacks this version of the protocol: it says so, or hangs up without a word."""
-    answers = _Answers()
-    client = _client(config, address, password, version, device_id, answers)
     client.connect(address.host, address.port, config.keepalive_s)
     client.loop_start()
     try:
         answers.connected.wait(_TIMEOUT_S)
         reason = answers.connection
-        if reason is None or reason.value in _NO_SUCH_PROTOCOL:
+        if reason is None or reason.value in UNSUPPORTED_PROTOCOL:
             return None
         if reason.is_failure:
-            return _failed(config, f"refuses the connection: {reason}", "Check mqtt.username and mqtt.password_file")
+            remedy = "Check mqtt.username, mqtt.password_file and mqtt.cert_file"
+            return _failed(config, f"refuses the connection: {reason}", remedy)
         if health is None:
             return Check(name="broker", status="ok", value=config.url, message=f"takes this device by MQTT {version}")
-        topic = Topics(device_id).of("health")
         client.publish(topic, health, qos=1, retain=True)
         answers.published.wait(_TIMEOUT_S)
         return _published(config, version, topic, answers)
@@ -84,16 +95,7 @@ def _try(
         client.loop_stop()
 
 
-def _client(
-    config: MqttConfig, address: Address, password: str | None, version: str, device_id: str, answers: _Answers
-) -> paho.Client:
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"holonode-{device_id}", protocol=_VERSIONS[version])
-    client.connect_timeout = _TIMEOUT_S / 2
-    if config.username:
-        client.username_pw_set(config.username, password)
-    if address.tls:
-        client.tls_set(ca_certs=config.ca_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-
+def _listen(client: paho.Client, answers: _Answers) -> None:
     def connected(_client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         answers.connection = reason
         answers.connected.set()
@@ -108,7 +110,6 @@ def _client(
         answers.published.set()
 
     client.on_connect, client.on_publish, client.on_disconnect = connected, published, disconnected
-    return client
 
 
 def _published(config: MqttConfig, version: str, topic: str, answers: _Answers) -> Check:

@@ -4,6 +4,11 @@ service.py     its life, from configuration to everything off, and the loop
 recorder.py    what is committed: intervals with their detections, events
 timekeeper.py  wall time: stamps, and what becomes of them when the clock is set
 vitals.py      how the box is: trend of the optics, `health`
+work.py        what can change while it runs: settings, models
+orders.py      what was asked from afar and waits for the loop
+commander.py   commands: judged, logged, done once, answered
+commands.py    what each of them does
+support.py     the support bundle
 announce.py    what it says of itself: greeting, info, stats
 """
 

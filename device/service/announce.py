@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +24,7 @@ from device.messaging.link import MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.messaging.topics import Topics
 from device.service.recorder import Tally
+from device.settings import Value
 from device.storage.outbox import Outbox
 
 __all__ = ["greet", "info_of", "stats_of"]
@@ -45,7 +46,14 @@ def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, armed: Armed
         say(f"resuming after record {outbox.next_seq - 1}; {outbox.depth()} wait to be delivered")
 
 
-def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: Origin, armed: Armed | None) -> Info:
+def info_of(
+    config: Config,
+    instrument: Instrument,
+    pipeline: Pipeline,
+    origin: Origin,
+    armed: Armed | None,
+    settings: Mapping[str, Value],
+) -> Info:
     """The retained `info`; what is secret is shown as set."""
     return Info(
         device_id=origin.device_id,
@@ -58,6 +66,7 @@ def info_of(config: Config, instrument: Instrument, pipeline: Pipeline, origin: 
         config=public(config),
         config_hash=origin.config_hash,
         armed=None if armed is None else msgspec.to_builtins(armed),
+        settings=dict(settings),
     )
 
 

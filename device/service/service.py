@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -13,26 +14,37 @@ from pathlib import Path
 import msgspec
 
 from device.analysis.report import Origin
-from device.app import Drivers, build_drivers, build_mode, build_pipeline, calibrations, model_store
-from device.config import Config, config_hash
+from device.app import Drivers, build_drivers, build_mode, calibrations
+from device.calibration import Calibrations
+from device.config import Config, public
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
-from device.errors import HardwareError, TransientError
+from device.errors import HardwareError, HolonodeError, TransientError
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
-from device.messaging.homeassistant import Discovery, discovery
+from device.messaging.commands import BUTTONS, Message
+from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
+from device.messaging.topics import Topics
 from device.sampling.findings import Mode
 from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
+from device.service.commander import Commander
+from device.service.commands import Doing, listens
+from device.service.orders import Orders
 from device.service.recorder import Recorder
+from device.service.support import LastLines
 from device.service.timekeeper import Beginning, Timekeeper
 from device.service.vitals import Vitals
+from device.service.work import Work
+from device.settings import STATE_KEY as SETTINGS_KEY
+from device.settings import overlaid, overlay_of
+from device.storage.audit import AuditLog
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -42,6 +54,9 @@ __all__ = ["LONGEST_PAUSE_S", "Service"]
 STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
+_SLICE_S = 0.25
+"""Of a sleep between samples: what is asked from afar waits no longer."""
+_LAST_AUDIT_LINES = 200
 _LONG_SLEEP_S = 5.0
 """Before such a sleep there is time to say how things are; waiting for a wake is slept in slices."""
 
@@ -50,29 +65,41 @@ class _StopError(Exception):
     """Somebody asked the service to stop while it slept."""
 
 
+class _CalledError(Exception):
+    """Something was asked from afar while the loop slept between samples."""
+
+
 class Service:
     """One box at work."""
 
     def __init__(self, config: Config, say: Callable[[str], None] = print) -> None:
-        self._config, self._say = config, say
+        self._last_lines = LastLines()
+        self._config, self._print = config, say
         self._stop = threading.Event()
         self._broker: OwnBroker | None = None
         self._camera: SupervisedCamera | None = None
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
+        self._retry_s = 1.0
         self._pulse: Callable[[], None] = lambda: None
+        self._commander: Commander | None = None
+        self._audit: AuditLog | None = None
+        self._told: dict[str, object] = {}
+
+    def _say(self, line: str) -> None:
+        self._last_lines.add(line)
+        self._print(line)
 
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
         config = self._config
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._asked_to_stop)
+        logging.getLogger().addHandler(self._last_lines)
         nominal = load_instrument(config.device.instrument)
         calibrated = calibrations(config, nominal)
         for refusal in calibrated.refused:
             self._say(f"calibration record refused: {refusal}")
-        instrument = calibrated.instrument
-        pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         folder = Path(config.storage.folder).expanduser()
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
         givers = [self._review] if self._review else []
@@ -80,39 +107,31 @@ class Service:
         self._recorder = Recorder(outbox, self._review, self._say)
         timekeeper = Timekeeper(outbox, self._recorder.clock)
         try:
-            origin = Origin(
-                config.device.id,
-                outbox.spool_id,
-                config_hash(config),
-                pipeline.id,
-                pipeline.models,
-                config.sampling.mode,
-                calibrated.id,
-                labels,
-            )
-            armed = armed_of(outbox.get_state(ARMED_KEY))
-            found = discovery(
-                config.homeassistant,
-                outbox,
-                labels=labels,
-                unit="m^-3" if config.sampling.mode == "impactor" else "mL^-1",
-                model=instrument.name,
-            )
-            link = self._link(outbox, info_of(config, instrument, pipeline, origin, armed), found)
+            work = self._first_work(calibrated, outbox)
+            self._orders = Orders(outbox)
+            link = self._link(outbox, work, calibrated)
             drivers = build_drivers(config, nominal)
             self._watch_camera(drivers.camera)
-            self._vitals = Vitals(config, nominal, calibrated, outbox, drivers.environment)
+            self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment)
+            armed = armed_of(outbox.get_state(ARMED_KEY))
             greet(config, self._broker, outbox, armed, self._say)
+            doing = Doing(
+                config, work, nominal, calibrated, outbox, self._orders, link, drivers,
+                describe=self._described, last_lines=self._last_lines.text,
+            )  # fmt: skip
+            self._commander = self._listen(doing, link, outbox)
             link.start()
             timekeeper.start()
             try:
-                mode = build_mode(config, calibrated, pipeline, drivers, self._sleeper(drivers), outbox)
-                self._loop(origin, mode, drivers, outbox, link)
+                drivers.camera.start()
+                self._work(work, doing)
             finally:
+                self._deafen()
                 drivers.close()
                 timekeeper.stop()
                 link.stop()
         finally:
+            logging.getLogger().removeHandler(self._last_lines)
             outbox.close()
             if self._broker is not None:
                 self._broker.stop()
@@ -120,10 +139,76 @@ class Service:
         self._say(f"stopped after {tally.intervals} intervals, {tally.detections} detections")
         return 0
 
+    def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
+        """As configured, with what was changed from afar; where that can't be any more, as configured."""
+        overlay = overlay_of(outbox.get_state(SETTINGS_KEY))
+        try:
+            return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id)
+        except HolonodeError as error:
+            if not overlay:
+                raise
+            work = Work.of(self._config, calibrated, outbox.spool_id)
+            outbox.keep({SETTINGS_KEY: "{}"})
+            message = f"settings that were changed from afar were given up, the configuration file's hold: {error}"
+            self._say(message)
+            self._recorder.event("settings_refused", "warning", message)
+            return work
+
+    def _work(self, work: Work | None, doing: Doing) -> None:
+        """Sample until stopped; as another work, once there is one."""
+        drivers, outbox, link, calibrated = doing.drivers, doing.outbox, doing.link, doing.calibrated
+        first = True
+        while work is not None:
+            self._config = work.config
+            info = self._info(work, calibrated, outbox)
+            self._told["info"] = info
+            if not first:
+                link.tell(info)
+                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment)
+            mode = build_mode(work.config, calibrated, work.pipeline, drivers, self._sleeper(drivers), outbox)
+            work, first = self._loop(work.origin, mode, drivers, outbox, link), False
+
+    def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
+        armed = armed_of(outbox.get_state(ARMED_KEY))
+        settings = overlay_of(outbox.get_state(SETTINGS_KEY))
+        return info_of(work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings)
+
+    def _listen(self, doing: Doing, link: MqttLink, outbox: Outbox) -> Commander | None:
+        """Takes commands, where they are taken."""
+        if not listens(self._config, self._broker):
+            return None
+        self._audit = AuditLog(outbox.folder)
+
+        def tell(command: str, error: HolonodeError | None) -> None:
+            said = f"command {command}: {error or 'done'}"
+            self._say(said)
+            self._recorder.event("command", "info" if error is None else "warning", said)
+
+        commander = Commander(
+            Topics(outbox.device_id), doing.acts(), self._audit, link.send, tell,
+            clock=outbox.clock, max_age_s=self._config.commands.max_age_s,
+        )  # fmt: skip
+        commander.start()
+        return commander
+
+    def _deafen(self) -> None:
+        if self._commander is not None and self._audit is not None:
+            self._commander.stop()
+            self._audit.close()
+
+    def _requested(self, message: Message) -> None:
+        if self._commander is not None:
+            self._commander.receive(message)
+
+    def _described(self) -> dict[str, object]:
+        """For a support bundle."""
+        audit = [] if self._audit is None else self._audit.read()[-_LAST_AUDIT_LINES:]
+        return {"config": public(self._config), "health": self._vitals.told, "audit": audit, **self._told}
+
     def _asked_to_stop(self, _number: int, _frame: object) -> None:
         self._stop.set()
 
-    def _link(self, outbox: Outbox, info: Info, found: Discovery) -> MqttLink:
+    def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
         mqtt = self._config.mqtt
         if not mqtt.url:
             self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
@@ -135,9 +220,21 @@ class Service:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        return MqttLink(
-            mqtt, parse_url(mqtt.url), outbox, info, on_trouble=trouble, delivery=self._config.delivery, discovery=found
+        takes_commands = listens(self._config, self._broker)
+        found = discovery(
+            self._config.homeassistant,
+            outbox,
+            labels=work.origin.labels,
+            unit="m^-3" if self._config.sampling.mode == "impactor" else "mL^-1",
+            model=calibrated.instrument.name,
+            buttons=BUTTONS if takes_commands else None,
         )
+        info = self._info(work, calibrated, outbox)
+        on_request = self._requested if takes_commands else None
+        return MqttLink(
+            mqtt, parse_url(mqtt.url), outbox, info,
+            on_trouble=trouble, delivery=self._config.delivery, discovery=found, on_request=on_request,
+        )  # fmt: skip
 
     def _watch_camera(self, camera: Camera) -> None:
         """Tell what happens to a real camera."""
@@ -150,39 +247,56 @@ class Service:
 
         self._camera, camera.on_event = camera, happened
 
-    def _loop(self, origin: Origin, mode: Mode, drivers: Drivers, outbox: Outbox, link: MqttLink) -> None:
-        sampling, recorder = self._config.sampling, self._recorder
+    def _loop(self, origin: Origin, mode: Mode, drivers: Drivers, outbox: Outbox, link: MqttLink) -> Work | None:
+        """Sample; returns what to go on as, None where that was all."""
+        sampling, orders = self._config.sampling, self._orders
         self._pulse = partial(self._tell, link, outbox, drivers)
         wakes = self._wakes(drivers, outbox)
-        pause_s = 1.0
-        drivers.camera.start()
         while not self._stop.is_set():
-            if sampling.max_intervals and recorder.tally.intervals >= sampling.max_intervals:
-                return
+            if sampling.max_intervals and self._recorder.tally.intervals >= sampling.max_intervals:
+                return None
+            if (work := orders.next_work(mode.under_way)) is not None:
+                return work
+            asked = orders.sample_asked()
+            if orders.paused and not asked:
+                self._pulse()
+                self._stop.wait(_SLICE_S)
+                continue
             try:
-                state = {} if wakes is None or mode.under_way else {WAKE_STATE_KEY: wakes.wait().isoformat()}
-                began = Beginning.at(outbox.clock)
-                found = mode.take()
-                if found is None:
-                    return
-                notices, kept = self._vitals.look(found, outbox.clock.now())
-                recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
-                pause_s = 1.0
+                if not self._take(origin, mode, None if asked or mode.under_way else wakes, outbox):
+                    return None
+                link.notify()
+                self._pulse()
+                if sampling.pause_s and not mode.under_way:
+                    self._idle(drivers)(sampling.pause_s)
             except _StopError:
-                return
-            except CameraStuckError:
-                raise
-            except (HardwareError, TransientError) as error:
-                recorder.lost(error)
-                self._stop.wait(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            link.notify()
-            self._pulse()
-            if sampling.pause_s and not mode.under_way:
-                try:
-                    self._sleeper(drivers)(sampling.pause_s)
-                except _StopError:
-                    return
+                return None
+            except _CalledError:
+                continue
+        return None
+
+    def _take(self, origin: Origin, mode: Mode, wakes: Wakes | None, outbox: Outbox) -> bool:
+        """One interval, or its loss; False where there are no more frames."""
+        try:
+            state = self._woken(wakes)
+            began = Beginning.at(outbox.clock)
+            found = mode.take()
+            if found is None:
+                return False
+            notices, kept = self._vitals.look(found, outbox.clock.now())
+            self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
+            self._retry_s = 1.0
+        except CameraStuckError:
+            raise
+        except (HardwareError, TransientError) as error:
+            self._recorder.lost(error)
+            self._stop.wait(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
+        return True
+
+    def _woken(self, wakes: Wakes | None) -> dict[str, str]:
+        """Wait for the schedule, where there is one to wait for; the state to keep of it."""
+        return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
     def _sleeper(self, drivers: Drivers) -> Callable[[float], None]:
         """The drivers' sleep, cut short when the service is to stop."""
@@ -190,7 +304,7 @@ class Service:
         def sleep(seconds: float) -> None:
             if seconds >= _LONG_SLEEP_S:
                 self._pulse()
-            if not (self._config.twin.realtime or self._config.camera.driver != "twin"):
+            if not self._real_time:
                 drivers.time.sleep(seconds)
             elif self._stop.wait(seconds):
                 raise _StopError
@@ -199,13 +313,35 @@ class Service:
 
         return sleep
 
+    def _idle(self, drivers: Drivers) -> Callable[[float], None]:
+        """Sleep between samples: cut short by what is asked from afar, too."""
+        sleep = self._sleeper(drivers)
+
+        def idle(seconds: float) -> None:
+            if seconds >= _LONG_SLEEP_S:
+                self._pulse()
+            until_s = time.monotonic() + seconds
+            while (left_s := until_s - time.monotonic()) > 0:
+                if self._orders.calls:
+                    raise _CalledError
+                if not self._real_time:
+                    return sleep(seconds)
+                sleep(min(left_s, _SLICE_S))
+            return None
+
+        return idle
+
+    @property
+    def _real_time(self) -> bool:
+        return self._config.twin.realtime or self._config.camera.driver != "twin"
+
     def _wakes(self, drivers: Drivers, outbox: Outbox) -> Wakes | None:
         """The schedule, where there is one; what it missed while the box was off is told."""
         schedule = schedule_of(self._config.sampling.schedule)
         if schedule is None:
             return None
         simulated = self._config.camera.driver == "twin" and not self._config.twin.realtime
-        wakes = Wakes(schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._sleeper(drivers), simulated=simulated)
+        wakes = Wakes(schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._idle(drivers), simulated=simulated)
         if missed := wakes.missed():
             message = f"{missed} samples of the schedule were missed since {wakes.last}"
             self._say(message)
@@ -222,16 +358,17 @@ class Service:
         if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
             return
         self._stats_at_s = now + STATS_EVERY_S
-        link.publish(
-            "stats",
-            {
-                "uptime_s": round(now - self._started_s, 1),
-                **stats_of(self._recorder.tally, outbox, link, drivers.environment),
-                "review": asdict(self._review.counters) if self._review else None,
-                "camera": self._camera.stats if self._camera else None,
-                "optics": self._vitals.optics.values(),
-            },
-        )
+        stats = {
+            "uptime_s": round(now - self._started_s, 1),
+            **stats_of(self._recorder.tally, outbox, link, drivers.environment),
+            "review": asdict(self._review.counters) if self._review else None,
+            "camera": self._camera.stats if self._camera else None,
+            "optics": self._vitals.optics.values(),
+            "sampling": "stopped" if self._orders.paused else "started",
+            "commands": asdict(self._commander.counts) if self._commander else None,
+        }
+        self._told["stats"] = stats
+        link.publish("stats", stats)
 
 
 def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:

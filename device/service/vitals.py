@@ -44,6 +44,8 @@ class Vitals:
         # Under another exposure the background stands at another level.
         key = f"{nominal.id} {camera.exposure_us:g} us x{camera.gain:g} {current_ma:g} mA"
         self.optics = OpticsTrend(outbox.get_state, key, _commissioned(config, nominal))
+        self.told: Health | None = None
+        """What was published last."""
         self._told = ""
         self._due_s = 0.0
 
@@ -80,7 +82,8 @@ class Vitals:
         if now_s < self._due_s and drifting == self._told:
             return
         self._due_s, self._told = now_s + HEALTH_EVERY_S, drifting
-        link.publish("health", Health.of(self.checks(link)), retain=True, qos=1)
+        self.told = Health.of(self.checks(link))
+        link.publish("health", self.told, retain=True, qos=1)
 
 
 def _commissioned(config: Config, nominal: Instrument) -> dict[str, float]:

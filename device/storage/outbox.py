@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from device.clock import BoxClock
 from device.errors import InputError, TransientError
@@ -27,6 +27,7 @@ from device.storage.backdate import shifted
 from device.storage.database import claim, open_database, settle
 from device.storage.gap import Gaps
 from device.storage.migrations import SCHEMA_VERSION
+from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
 
 __all__ = ["SCHEMA_VERSION", "Counters", "Oldest", "Outbox", "Row"]
@@ -34,6 +35,7 @@ __all__ = ["SCHEMA_VERSION", "Counters", "Oldest", "Outbox", "Row"]
 Record = Detection | Interval | Event
 Build = Callable[[int], Sequence[Record]]
 Kind = Literal["detections", "intervals", "events"]
+Answer = TypeVar("Answer")
 
 _MOST_UNWRITTEN = 200
 """Deliveries noted in memory before they are written by themselves; most go with the next commit and cost the flash nothing.
@@ -175,6 +177,14 @@ class Outbox:
         with self._lock:
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def ask(self, question: Callable[[StoreReader], Answer]) -> Answer:
+        """What a reader of the store answers; TransientError while the disk can't be read."""
+        with self._lock:
+            try:
+                return question(StoreReader(self._database))
+            except sqlite3.OperationalError as error:
+                raise TransientError("the store can't be read", where=self.folder, got=str(error)) from error
 
     # -- in ---------------------------------------------------------------------------------------------------------------
 

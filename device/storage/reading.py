@@ -64,6 +64,11 @@ class StoreReader:
         found = str(self._database.execute("PRAGMA quick_check(1)").fetchone()[0])
         return None if found == "ok" else found
 
+    def last(self, limit: int) -> list[bytes]:
+        """The last records as JSON, oldest first."""
+        rows = self._database.execute("SELECT body FROM records ORDER BY seq DESC LIMIT ?", (limit,))
+        return [bytes(row[0]) for row in rows][::-1]
+
     def history(self) -> History | None:
         """None where there are no intervals."""
         last = "SELECT kind, body FROM records ORDER BY seq DESC LIMIT ?"

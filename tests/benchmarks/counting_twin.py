@@ -311,7 +311,8 @@ def picture(rows: list[Row], dots: list[EndToEnd], floor: float, unit: str) -> n
         if dot.put_in > 0:
             cv2.circle(out, at(dot.put_in, dot.measured), 8, INK, 2, cv2.LINE_AA)
     cv2.putText(out, f"put in, {unit} (simulated)", (width // 2 - 120, height - 18), FONT, 0.55, INK, 1, cv2.LINE_AA)
-    caption = f"measured, {unit}: dots and bars counting layer (mean, 95 % of intervals), rings end to end"
+    of = "; rings: end to end" if dots else ""
+    caption = f"measured, {unit}: dots and bars: mean and 95 % of intervals{of}"
     cv2.putText(out, caption, (margin, 16), FONT, 0.45, INK, 1, cv2.LINE_AA)
     return out
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -28,7 +30,11 @@ from device.records import Event
 from device.storage.outbox import Outbox
 from tests.brokers import Broker
 
+Protocol = Literal["auto", "5", "3.1.1"]
+
 OPEN = ("allow_anonymous true",)
+ANSWERING = (*OPEN, "max_queued_messages 1000")
+"""As by default; without a limit mosquitto 2.0.11 hangs up on whatever it refuses."""
 TOLD_WITHIN_S = 10.0
 _ROWS = 60
 _LARGE_BYTES = 4000
@@ -43,24 +49,29 @@ class Verdict:
     forgotten: int
     """Neither committed by the collector nor waiting in the outbox."""
     waiting: int
-    told: str
-    """Codes of the events that told of it, in order; empty: none."""
+    expected_waiting: int
+    code: str
+    """Of the event that should tell of it."""
     told_after_s: float
-    """Until the first."""
+    """Until that event; infinite: nothing told."""
 
     def __str__(self) -> str:
-        told = f"told after {self.told_after_s:.1f} s ({self.told})" if self.told else "NOTHING TOLD"
+        told = f"'{self.code}' told after {self.told_after_s:.1f} s"
         return f"{self.case}: {self.rows} rows, {self.forgotten} forgotten, {self.waiting} still wait; {told}"
 
     @property
+    def told(self) -> bool:
+        return self.told_after_s < math.inf
+
+    @property
     def sound(self) -> bool:
-        return self.forgotten == 0 and self.told != "" and self.told_after_s <= TOLD_WITHIN_S
+        return self.forgotten == 0 and self.waiting == self.expected_waiting and self.told_after_s <= TOLD_WITHIN_S
 
 
 class Box:
     """The delivering parts of a service, and what they told."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, protocol: Protocol) -> None:
         self.outbox = Outbox(folder / "store", "box")
         self.troubles: list[tuple[float, str]] = []
         info = Info(
@@ -68,13 +79,17 @@ class Box:
             config={}, config_hash="c",
         )  # fmt: skip
         self.link = MqttLink(
-            MqttConfig(url=url, keepalive_s=2), parse_url(url), self.outbox, info,
+            MqttConfig(url=url, keepalive_s=2, protocol=protocol), parse_url(url), self.outbox, info,
             delivery=DeliveryConfig(confirm="collector", retry_s=2), on_trouble=self._hear,
         )  # fmt: skip
         self.link.start()
 
     def _hear(self, code: str, _message: str) -> None:
         self.troubles.append((time.monotonic(), code))
+
+    def told_at(self, code: str) -> float | None:
+        """When it first told of this, on the monotonic clock."""
+        return next((at for at, said in self.troubles if said == code), None)
 
     def commit(self, sizes: Sequence[int]) -> None:
         """Records of about these sizes."""
@@ -101,8 +116,10 @@ class Collector:
 
     def __init__(self, port: int) -> None:
         self.rows: set[int] = set()
+        self.subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, "collector", protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda c, *_: c.subscribe("holonode/v1/+/events", qos=1)
+        self._client.on_subscribe = lambda *_: self.subscribed.set()
         self._client.on_message = self._received
         self._client.reconnect_delay_set(1, 1)
         lasting = Properties(PacketTypes.CONNECT)
@@ -129,28 +146,51 @@ class Collector:
 
 def denied(folder: Path) -> Verdict:
     """An access list lets the box write `status` and `info` alone; later, everything."""
-    rules = folder / "acl"
-    rules.write_text("topic readwrite holonode/v1/box/status\ntopic readwrite holonode/v1/box/info\ntopic read holonode/#\n")
-    rules.chmod(0o600)
-    return _case("denied by the access list", folder, (*OPEN, f"acl_file {rules}"), lambda broker: _restart(broker, OPEN))
+    return _case("denied", "publish_refused", folder, (*ANSWERING, _rules(folder)), _open_up)
+
+
+def denied_and_hung_up(folder: Path) -> Verdict:
+    """The same of a broker without a limit on its queue: mosquitto 2.0.11 then ends the connection at every such record."""
+    name = "denied by hanging up (3.1.1)"
+    return _case(name, "publish_refused", folder, (*OPEN, _rules(folder)), _open_up, protocol="3.1.1")
+
+
+def denied_and_acknowledged(folder: Path) -> Verdict:
+    """The same by MQTT 3.1.1, which has no word for it: the broker acknowledges every record, and drops it."""
+    name = "denied and acknowledged (3.1.1)"
+    return _case(name, "not_confirmed", folder, (*ANSWERING, _rules(folder)), _open_up, protocol="3.1.1")
 
 
 def oversize(folder: Path) -> Verdict:
     """Two rows that the broker can never take lie among others; they stay, the others go."""
+    return _oversize("oversize", "record_set_aside", folder, ANSWERING)
+
+
+def oversize_and_hung_up(folder: Path) -> Verdict:
+    """The same of a broker that hangs up on them."""
+    return _oversize("oversize, hung up on", "record_set_aside", folder, OPEN)
+
+
+def oversize_and_acknowledged(folder: Path) -> Verdict:
+    """The same by MQTT 3.1.1: acknowledged, and dropped."""
+    return _oversize("oversize and acknowledged (3.1.1)", "not_confirmed", folder, ANSWERING, "3.1.1")
+
+
+def _oversize(name: str, code: str, folder: Path, extra: tuple[str, ...], protocol: Protocol = "auto") -> Verdict:
     sizes = [_LARGE_BYTES if k in (3, 40) else 10 for k in range(_ROWS)]
-    return _case("oversize", folder, (*OPEN, "message_size_limit 2000"), None, sizes=sizes, most_waiting=2)
+    limited = (*extra, "message_size_limit 2000")
+    return _case(name, code, folder, limited, _nothing, sizes=sizes, expected_waiting=2, protocol=protocol)
 
 
 def overflow(folder: Path) -> Verdict:
     """The collector is away and the broker keeps ten messages for it."""
-    return _case(
-        "queue overflow", folder, (*OPEN, "max_queued_messages 10", "max_inflight_messages 5"), lambda _: None, present="later"
-    )
+    extra = (*OPEN, "max_queued_messages 10", "max_inflight_messages 5")
+    return _case("queue overflow", "not_confirmed", folder, extra, _nothing, collector_comes="back")
 
 
 def unheard(folder: Path) -> Verdict:
     """No subscriber at all, until one comes."""
-    return _case("no subscriber", folder, OPEN, lambda _: None, present="unknown")
+    return _case("no subscriber", "no_subscriber", folder, OPEN, _nothing, collector_comes="late")
 
 
 def forgetful(folder: Path) -> Verdict:
@@ -160,55 +200,69 @@ def forgetful(folder: Path) -> Verdict:
         broker.stop(kill=True)
         broker.start()
 
-    return _case("killed before it saved", folder, (*OPEN, "autosave_interval 3600"), forget, present="later")
+    extra = (*OPEN, "autosave_interval 3600")
+    return _case("killed before it saved", "not_confirmed", folder, extra, forget, collector_comes="back")
 
 
-CASES: tuple[Callable[[Path], Verdict], ...] = (denied, oversize, overflow, unheard, forgetful)
+CASES: tuple[Callable[[Path], Verdict], ...] = (
+    denied, denied_and_hung_up, denied_and_acknowledged, oversize, oversize_and_hung_up, oversize_and_acknowledged,
+    overflow, unheard, forgetful,
+)  # fmt: skip
 
 
-def _restart(broker: Broker, extra: tuple[str, ...]) -> None:
+def _nothing(_broker: Broker) -> None:
+    """It stays as it is."""
+
+
+def _rules(folder: Path) -> str:
+    """An access list under which a box can announce itself and deliver nothing."""
+    rules = folder / "acl"
+    rules.write_text("topic readwrite holonode/v1/box/status\ntopic readwrite holonode/v1/box/info\ntopic read holonode/#\n")
+    rules.chmod(0o600)
+    return f"acl_file {rules}"
+
+
+def _open_up(broker: Broker) -> None:
     broker.stop()
-    broker.extra = extra
+    broker.extra = OPEN
     broker.start()
 
 
 def _case(
     name: str,
+    code: str,
     folder: Path,
     extra: tuple[str, ...],
-    mend: Callable[[Broker], None] | None,
+    mend: Callable[[Broker], None],
     *,
     sizes: Sequence[int] = (10,) * _ROWS,
-    present: str = "always",
-    most_waiting: int = 0,
+    collector_comes: Literal["first", "back", "late"] = "first",
+    protocol: Protocol = "auto",
+    expected_waiting: int = 0,
 ) -> Verdict:
-    """`present`: whether the collector is there at first: always; later (its session is known); unknown to the broker."""
+    """The collector is there from the `first`; was there, and comes `back`; or comes `late`, unknown to the broker."""
     broker = Broker(folder / "broker", extra=extra)
     broker.start()
-    collector = None if present == "unknown" else Collector(broker.port)
-    if collector is not None and present == "later":
-        time.sleep(0.5)
+    collector = None if collector_comes == "late" else Collector(broker.port)
+    if collector is not None and collector_comes == "back":
+        collector.subscribed.wait(10)
         collector.close()
-    box = Box(folder, broker.url)
+    box = Box(folder, broker.url, protocol)
     try:
         began = time.monotonic()
         box.commit(sizes)
-        _until(lambda: bool(box.troubles), TOLD_WITHIN_S + 2)
-        told = next(iter(box.troubles), (began, ""))
-        if mend is not None:
-            mend(broker)
-        before = collector
-        if present != "always":
+        _until(lambda: box.told_at(code) is not None, TOLD_WITHIN_S + 5)
+        told_at = box.told_at(code) or math.inf
+        mend(broker)
+        committed = set[int]() if collector is None else collector.rows
+        if collector is None or collector_comes == "back":
             collector = Collector(broker.port)
-            collector.rows |= before.rows if before is not None else set()
-        assert collector is not None
-        _until(lambda: box.outbox.depth() <= most_waiting, 90)
-        depth = box.outbox.depth()
+            collector.rows |= committed
+        _until(lambda: box.outbox.depth() <= expected_waiting, 90)
         box.close()
         waiting = _waiting(folder)
-        codes = ", ".join(dict.fromkeys(code for _, code in box.troubles))
         forgotten = set(range(1, len(sizes) + 1)) - collector.rows - waiting
-        return Verdict(name, len(sizes), len(forgotten), depth, codes, told[0] - began)
+        return Verdict(name, len(sizes), len(forgotten), len(waiting), expected_waiting, code, told_at - began)
     finally:
         box.close()
         if collector is not None:
@@ -232,7 +286,7 @@ def _until(true: Callable[[], bool], timeout_s: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what each broker did; 4 where a row was forgotten or nothing told."""
+    """Print what each broker did; 4 where a row was forgotten, still waits or wasn't told of in time."""
     argparse.ArgumentParser(description=__doc__).parse_args(arguments)
     verdicts: list[Verdict] = []
     for case in CASES:

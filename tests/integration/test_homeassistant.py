@@ -23,7 +23,7 @@ from tests.brokers import Broker, Subscriber, broker
 from tests.integration.test_link import INFO, eventually
 from tests.stores import START, interval
 
-TOPIC = "homeassistant/device/holonode-box-1/config"
+TOPIC = "homeassistant/device/holonode/box-1/config"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_box_is_announced_while_it_is_switched_on_and_taken_back_after(tmp_p
         payload = retained(running)[TOPIC]
         assert {"dev", "o", "cmps"} == set(payload)
         linked(outbox, running, announced(outbox, enabled=True, prefix="other")).stop()
-        assert set(retained(running, "+/device/#")) == {"other/device/holonode-box-1/config"}
+        assert set(retained(running, "+/device/#")) == {"other/device/holonode/box-1/config"}
 
 
 def test_switched_off_it_is_taken_back_and_a_box_never_announced_says_nothing(tmp_path: Path, outbox: Outbox) -> None:

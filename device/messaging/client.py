@@ -1,0 +1,32 @@
+"""One way to set up an MQTT client, for the link and for those who only ask whether it would get through."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from device.config import MqttConfig
+
+__all__ = ["UNSUPPORTED_PROTOCOL", "VERSIONS", "new_client"]
+
+VERSIONS: dict[Literal["5", "3.1.1"], MQTTProtocolVersion] = {
+    "5": MQTTProtocolVersion.MQTTv5,
+    "3.1.1": MQTTProtocolVersion.MQTTv311,
+}
+UNSUPPORTED_PROTOCOL = (1, 132)
+"""Reason codes of a broker that lacks a version."""
+
+
+def new_client(
+    config: MqttConfig, device_id: str, version: MQTTProtocolVersion, password: str | None, context: ssl.SSLContext | None
+) -> paho.Client:
+    """A client by the device's name; `context` None: no TLS. It hears nothing yet."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"holonode-{device_id}", protocol=version)
+    if config.username:
+        client.username_pw_set(config.username, password)
+    if context is not None:
+        client.tls_set_context(context)
+    return client

@@ -1,0 +1,251 @@
+"""What commands do. Each returns what it answers; what needs the instrument is done by the loop between two samples.
+
+`set`, `activate` and `rollback` make another `Work`: the loop goes on as that from the next sample on, with a fresh look at the
+window; nothing is restarted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+
+from device.app import Drivers, model_store
+from device.calibration import Calibrations, commissioning_record
+from device.config import Config
+from device.errors import CheckError, HolonodeError, InputError, TransientError
+from device.health.armed import arm
+from device.health.endurance import facts_of
+from device.health.preflight import Preflight, preflight
+from device.inference import active
+from device.instrument import Instrument
+from device.messaging.broker import OwnBroker
+from device.messaging.commands import Activate, Arm, Media, Request, Rollback, Set
+from device.messaging.link import LinkState, MqttLink, parse_url
+from device.messaging.payloads import Check
+from device.messaging.topics import Topics
+from device.service.commander import Act, Done
+from device.service.orders import Orders
+from device.service.support import bundle_path, write_bundle
+from device.service.work import Work
+from device.settings import STATE_KEY, changed, overlaid, overlay_of
+from device.storage.outbox import Outbox
+from device.storage.reading import StoreReader
+from device.storage.review import FOLDER as REVIEW_FOLDER
+from device.storage.review import Crop, ReviewFolder
+
+__all__ = ["Doing", "listens"]
+
+_FROM_NEXT = "from the next sample on"
+_LAST_RECORDS = 200
+_LARGEST_MEDIA = 2 * 2**20
+"""Bytes: a bundle is some 100 kB; a broker that takes less than it is sent hangs up."""
+
+
+def listens(config: Config, broker: OwnBroker | None) -> bool:
+    """Whether commands are taken: as configured, else from this machine alone or over TLS."""
+    if config.commands.enabled is not None:
+        return config.commands.enabled
+    if broker is not None:
+        return True
+    address = parse_url(config.mqtt.url)
+    return address.tls or address.host in ("localhost", "::1") or address.host.startswith("127.")
+
+
+@dataclass
+class Doing:
+    """Everything that a command may touch."""
+
+    file: Config
+    """The configuration without what was changed from afar."""
+    work: Work
+    """What is sampled by, or will be from the next sample on."""
+    nominal: Instrument
+    calibrated: Calibrations
+    outbox: Outbox
+    orders: Orders
+    link: MqttLink
+    drivers: Drivers
+    describe: Callable[[], dict[str, object]]
+    """For a support bundle: what is told of the box, by name."""
+    last_lines: Callable[[], str]
+
+    def acts(self) -> dict[str, Act]:
+        """By command."""
+        at_once: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "start": self._start, "stop": self._stop, "sample_now": self._sample_now, "set": self._set, "media": self._media,
+            "activate": self._activate, "rollback": self._rollback, "support_bundle": self._support_bundle,
+        }  # fmt: skip
+        acts: dict[str, Act] = {name: _now(act) for name, act in at_once.items()}
+        return acts | {"arm": self._arm}
+
+    def _start(self, _request: Request) -> dict[str, Any]:
+        self.orders.pause(paused=False)
+        return {"sampling": "started"}
+
+    def _stop(self, _request: Request) -> dict[str, Any]:
+        self.orders.pause(paused=True)
+        return {"sampling": "stopped", "applies": "once the sample that runs is over"}
+
+    def _sample_now(self, _request: Request) -> dict[str, Any]:
+        self.orders.ask_sample()
+        return {"applies": "once the sample that runs is over"}
+
+    def _set(self, request: Set) -> dict[str, Any]:
+        overlay = changed(self.file, overlay_of(self.outbox.get_state(STATE_KEY)), request.settings)
+        work = self.work.with_config(overlaid(self.file, overlay), self.calibrated)
+        self.outbox.keep({STATE_KEY: msgspec.json.encode(overlay).decode()})
+        self._go_on_as(work)
+        return {"settings": overlay, "config_hash": work.origin.config_hash, "applies": _FROM_NEXT}
+
+    def _go_on_as(self, work: Work) -> None:
+        self.work = work
+        self.orders.give_work(work)
+
+    # -- models -----------------------------------------------------------------------------------------------------------
+
+    def _activate(self, request: Activate) -> dict[str, Any]:
+        store, geometry = model_store(self.work.config), self.calibrated.instrument.geometry
+        change = active.activate(store, request.name, request.version, geometry)
+        try:
+            self._reopen()
+        except HolonodeError:
+            if change.changed:
+                active.rollback(store, request.name)
+            raise
+        use = change.bundle.use
+        return {"active": msgspec.to_builtins(use), "changed": change.changed, "applies": _FROM_NEXT}
+
+    def _rollback(self, request: Rollback) -> dict[str, Any]:
+        store, geometry = model_store(self.work.config), self.calibrated.instrument.geometry
+        before = store.activations().get(request.name, ())
+        bundle = active.rollback(store, request.name)
+        try:
+            self._reopen()
+        except HolonodeError:
+            active.activate(store, request.name, before[-1].version, geometry)
+            raise
+        return {"active": msgspec.to_builtins(bundle.use), "changed": True, "applies": _FROM_NEXT}
+
+    def _reopen(self) -> None:
+        self._go_on_as(Work.of(self.work.config, self.calibrated, self.outbox.spool_id))
+
+    # -- media ------------------------------------------------------------------------------------------------------------
+
+    def _media(self, request: Media) -> dict[str, Any]:
+        kind = "application/zip" if request.id.startswith("support-") else "image/png"
+        content = self._bundle(request.id) if kind == "application/zip" else self._picture(request.id)
+        topic = f"media/{request.id}"
+        self.link.send(Topics(self.outbox.device_id).of(topic), content, content=kind)
+        return {"topic": topic, "bytes": len(content), "content_type": kind}
+
+    def _bundle(self, bundle_id: str) -> bytes:
+        try:
+            content = bundle_path(self.outbox.folder, bundle_id).read_bytes()
+        except OSError as error:
+            raise InputError(
+                "there is no such support bundle", where="id", got=bundle_id, remedy="Ask for one: support_bundle."
+            ) from error
+        if len(content) > _LARGEST_MEDIA:
+            raise InputError(
+                "the bundle is too large to publish", where="id", expected=f"at most {_LARGEST_MEDIA} bytes", got=len(content),
+                remedy=f"It lies in {bundle_path(self.outbox.folder, bundle_id)}.",
+            )  # fmt: skip
+        return content
+
+    def _picture(self, detection_id: str) -> bytes:
+        review = ReviewFolder(self.outbox.folder / REVIEW_FOLDER)
+        entry = next((entry for entry in review.entries() if entry.id == detection_id), None)
+        crop = review.read(entry) if entry else None
+        if crop is None:
+            raise InputError(
+                "no picture is kept of this detection", where="id", got=detection_id,
+                remedy="Only uncertain ones and a random share are kept (review.budget_mb, review.random_share).",
+            )  # fmt: skip
+        return _png(crop)
+
+    def _support_bundle(self, _request: Request) -> dict[str, Any]:
+        records = self.outbox.ask(lambda store: store.last(_LAST_RECORDS))
+        try:
+            path = write_bundle(self.outbox.folder, self.describe(), self.last_lines(), records)
+        except OSError as error:
+            raise TransientError("the bundle can't be written", where=self.outbox.folder, got=error.strerror) from error
+        return {"id": path.stem, "bytes": path.stat().st_size, "file": path.name, "fetch": f"media {path.stem}"}
+
+    # -- arm --------------------------------------------------------------------------------------------------------------
+
+    def _arm(self, request: Arm, done: Done) -> dict[str, Any] | None:
+        until_s = time.monotonic() + self.file.commands.max_age_s
+
+        def job(under_way: bool) -> None:
+            data: dict[str, Any] = {}
+            try:
+                data, failure = self._armed(request, under_way=under_way, late=time.monotonic() > until_s)
+            except HolonodeError as error:
+                failure = error
+            done(data, failure)
+
+        if not self.orders.give_job(job):
+            raise TransientError("another preflight waits for a sample to end", remedy="Its answer tells.")
+        return None
+
+    def _armed(self, request: Arm, *, under_way: bool, late: bool) -> tuple[dict[str, Any], HolonodeError | None]:
+        if late:
+            raise TransientError(
+                "no sample ended in time", expected=f"within commands.max_age_s = {self.file.commands.max_age_s:g} s",
+                remedy="Nothing was checked. Stop sampling first, then arm.",
+            )  # fmt: skip
+        if under_way:
+            raise TransientError("an assay is under way and needs the instrument", remedy="Arm once it is over.")
+        outcome = self._looked(request.days)
+        good = not outcome.failed or bool(request.force.strip())
+        if good:
+            arm(self.outbox, outcome.armed(request.by, request.force))
+        # Pump and lamp were on: what lies on the window is looked at afresh.
+        self.orders.give_work(self.work, unless_given=True)
+        data = {"armed": good, "reason": request.force or None, **outcome.to_builtins()}
+        return data, None if good else CheckError(
+            "not armed", got=f"failed: {', '.join(outcome.failed)}", remedy="Mend it, or arm all the same with `force`: why."
+        )
+
+    def _looked(self, days: float) -> Preflight:
+        config, outbox = self.work.config, self.outbox
+        return preflight(
+            config,
+            self.calibrated,
+            model_store(config),
+            self.drivers,
+            sleep=self.drivers.time.sleep,
+            facts=facts_of(outbox.get_state, outbox.folder, outbox.ask(StoreReader.history)),
+            days=days,
+            clock=outbox.clock.quality(),
+            broker=self._broker_check,
+            commissioned=commissioning_record(Path(config.calibration.folder).expanduser(), self.nominal),
+        )
+
+    def _broker_check(self, _checks: Sequence[Check]) -> Check:
+        """The service's own link: it has just brought the command."""
+        up = self.link.state is LinkState.CONNECTED and not self.link.refused_publishes
+        message = "connected" if up else f"{self.link.state.value}; {self.link.refused_publishes} publishes refused"
+        return Check(
+            name="broker", status="ok" if up else "failed", message=message,
+            remedy="" if up else "Check mqtt.url and what this device may write",
+        )  # fmt: skip
+
+
+def _now(act: Callable[[Any], dict[str, Any]]) -> Act:
+    return lambda request, _done: act(request)
+
+
+def _png(crop: Crop) -> bytes:
+    """Amplitude (1 is mid-grey) beside phase (-pi to pi, black to white), 8 bits."""
+    field = 1 + crop.image[..., 0] + 1j * crop.image[..., 1]
+    amplitude = np.clip((np.abs(field) - 0.2) / 1.3, 0, 1)
+    phase = (np.angle(field) + np.pi) / (2 * np.pi)
+    return cv2.imencode(".png", (np.hstack([amplitude, phase]) * 255).astype(np.uint8))[1].tobytes()

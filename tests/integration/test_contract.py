@@ -1,0 +1,159 @@
+"""The contract that is printed against what a running service publishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt import publish
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from tests.brokers import broker
+from tests.node import node_modules
+from tests.requests import Caller
+from tests.services import ROOT, Service
+
+INFORMATION = 2
+"""Severity: 0 is an error, 1 a warning."""
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-m", "device", "schema", "asyncapi"], capture_output=True, cwd=ROOT, check=True)
+    return json.loads(done.stdout)
+
+
+def references(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        yield from ([tree["$ref"]] if isinstance(tree.get("$ref"), str) else [])
+        for part in tree.values():
+            yield from references(part)
+    elif isinstance(tree, list):
+        for part in tree:
+            yield from references(part)
+
+
+def test_the_contract_is_whole_every_reference_leads_somewhere_and_every_channel_has_an_operation(
+    contract: dict[str, Any],
+) -> None:
+    assert contract["asyncapi"] == "3.0.0"
+    for reference in references(contract):
+        here: Any = contract
+        for part in reference.removeprefix("#/").split("/"):
+            here = here[part]
+    assert set(contract["operations"]) == set(contract["channels"])
+    for channel in contract["channels"].values():
+        assert set(re.findall(r"{(\w+)}", channel["address"])) == set(channel["parameters"])
+    for schema in contract["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    detection = contract["components"]["schemas"]["Detection"]["properties"]
+    assert detection["x_um"]["x-unit"] == "um"
+
+
+def test_asyncapis_own_parser_finds_no_fault(contract: dict[str, Any], tmp_path: Path) -> None:
+    modules = node_modules()
+    (tmp_path / "contract.json").write_text(json.dumps(contract))
+    told = subprocess.run(
+        ["node", ROOT / "tests" / "asyncapi.cjs", tmp_path / "contract.json"],
+        capture_output=True, text=True, check=True, env=dict(os.environ, NODE_PATH=str(modules)),
+    ).stdout.splitlines()  # fmt: skip
+    findings = [json.loads(line) for line in told[:-1]]
+    assert [finding for finding in findings if finding["severity"] < INFORMATION] == []
+    assert int(told[-1]) == len(contract["channels"])
+
+
+class Recorder:
+    """Everything that goes over a broker, as it is."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_message = lambda _c, _u, message: self.messages.append((message.topic, message.payload))
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe("#", qos=1)
+        self._client.loop_start()
+
+    def until(self, topic: str, timeout_s: float = 30) -> None:
+        """Wait until something comes on a topic that ends so."""
+        until = time.monotonic() + timeout_s
+        while not any(found.endswith(topic) for found, _ in list(self.messages)):
+            assert time.monotonic() < until, f"nothing on {topic} within {timeout_s} s"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def channel_of(contract: dict[str, Any], topic: str) -> str:
+    """The one channel that a topic belongs to; AssertionError for one that the contract doesn't know."""
+    found = [name for name, channel in contract["channels"].items() if re.fullmatch(pattern(channel["address"]), topic)]
+    assert len(found) == 1, f"{topic} is in the contract's channels {found}"
+    return found[0]
+
+
+def pattern(address: str) -> str:
+    return "[^/]+".join(re.escape(part) for part in re.split(r"{\w+}", address))
+
+
+def check(contract: dict[str, Any], topic: str, payload: bytes) -> str:
+    """The channel's name, once its schema has accepted a message."""
+    name = channel_of(contract, topic)
+    message = contract["channels"][name]["messages"]["message"]
+    kind = message["contentType"]
+    content = json.loads(payload) if kind == "application/json" else payload.decode() if kind == "text/plain" else None
+    if content is None:
+        assert payload.startswith((b"PK", b"\x89PNG"))
+    else:
+        jsonschema.validate(content, {**message["payload"], "components": contract["components"]})
+    return name
+
+
+def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_the_contract_and_every_channel_is_seen(
+    contract: dict[str, Any], tmp_path: Path
+) -> None:
+    with broker(tmp_path / "broker") as running:
+        recorder = Recorder(running.port)
+        more = "[homeassistant]\nenabled = true\n[review]\nrandom_share = 1.0"
+        service = Service.configured(tmp_path, running.url, reconstruction="hidef", mqtt=more)
+        service.start()
+        caller = Caller(running.port)
+        for topic in ("stats", "intervals", "detections"):
+            recorder.until(topic)
+        publish.single("homeassistant/status", "online", port=running.port)
+        spool = next(json.loads(payload)["spool_id"] for topic, payload in recorder.messages if topic.endswith("/intervals"))
+        publish.single(f"{caller.root}/ack", json.dumps({"spool_id": spool, "seq": 1}), qos=1, port=running.port)
+        assert caller.ask("activate", name="hidef", version=None, timeout_s=60)["status"] == "ok"
+        assert caller.ask("rollback", name="hidef", timeout_s=60)["status"] == "ok"
+        assert caller.ask("set", settings={"sampling.pause_s": 0.1, "sampling.flow.flush_s": None})["status"] == "ok"
+        assert caller.ask("arm", days=1, timeout_s=60)["data"]["checks"]
+        assert caller.ask("stop", transaction="a")["status"] == "ok"
+        assert caller.ask("sample_now", issued_at=datetime.now(UTC).isoformat())["status"] == "ok"
+        assert caller.ask("start", transaction=1)["status"] == "ok"
+        bundle = caller.ask("support_bundle")["data"]["id"]
+        assert caller.ask("media", id=bundle)["status"] == "ok"
+        recorder.until(f"media/{bundle}")
+        caller.close()
+        assert service.finish()[0] == 0
+        recorder.until("health")
+        recorder.close()
+        late = Recorder(running.port)
+        late.until("status")
+        time.sleep(0.5)
+        late.close()
+    seen = {check(contract, topic, payload) for topic, payload in recorder.messages}
+    assert seen == set(contract["channels"])
+    kept = {channel_of(contract, topic) for topic, _ in late.messages}
+    assert kept == {"status", "info", "health", "homeassistant_device_holonode_device_id_config"}
+    assert all(contract["operations"][name]["bindings"]["mqtt"]["retain"] for name in kept)
