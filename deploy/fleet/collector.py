@@ -36,7 +36,7 @@ _SESSION_S = 7 * 86_400
 _LINGER_S = 0.02
 """How long a batch that isn't full waits for more."""
 
-_QUIET_S = 5.0
+_QUIET_S = 3.0
 """Without a message, after which a collector that leaves has all that waited for it."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
