@@ -126,7 +126,6 @@ class Collector:
                 self._settle()
             elif self._settings.leave and time.monotonic() - self._line.heard > _QUIET_S:
                 self._forget()
-                break
         self._client.disconnect()
         self._store.close()
 
@@ -139,6 +138,8 @@ class Collector:
 
     def _forget(self) -> None:
         """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
+        self._stopping = True
+        self._tell(f"{self._settings.name} has what waited for it and gives up its place.")
         if self._settings.protocol == "5":
             ended = Properties(PacketTypes.DISCONNECT)
             ended.SessionExpiryInterval = 0
