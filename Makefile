@@ -100,11 +100,6 @@ test-homeassistant: $(VENV)/.dev mosquitto
 	$(HOME_ASSISTANT)/bin/python -m pip install --quiet "homeassistant>=2024.3,<2025.5" "paho-mqtt<3"
 	HOLONODE_HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(BIN)/python -m pytest tests/integration/test_homeassistant.py
 
-# A thousand boxes into one collector and into four; ten minutes
-.PHONY: bench-fleet
-bench-fleet: $(VENV)/.dev mosquitto postgresql
-	$(BIN)/python -m tests.benchmarks.fleet_load
-
 # The MQTT contract by AsyncAPI's own parser, the example flow by Node-RED; both live in a folder of their own. Two minutes
 .PHONY: test-javascript
 JAVASCRIPT := build/javascript
@@ -113,6 +108,11 @@ test-javascript: $(VENV)/.dev mosquitto
 		@asyncapi/parser@3.6.3 node-red@4.1.15 @flowfuse/node-red-dashboard@1.31.0
 	HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/integration/test_contract.py \
 		tests/integration/test_node_red.py
+
+# A thousand boxes into one collector and into four; ten minutes
+.PHONY: bench-fleet
+bench-fleet: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.benchmarks.fleet_load
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

@@ -1,16 +1,17 @@
-"""An authority, what it signs, and a broker that asks for it: deploy/mosquitto's own script and files."""
+"""An authority, what it signs, and a broker that asks for it: deploy/fleet/mosquitto's own script and files."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from device.config import MqttConfig
-from tests.brokers import Broker
+from tests.brokers import Broker, free_port
 
-MOSQUITTO = Path(__file__).parents[1] / "deploy" / "mosquitto"
+MOSQUITTO = Path(__file__).parents[1] / "deploy" / "fleet" / "mosquitto"
 
 _ISSUER = """
 [ca]
@@ -20,7 +21,7 @@ dir = {folder}
 database = {folder}/index
 serial = {folder}/serial
 new_certs_dir = {folder}
-certificate = {folder}/authority.pem
+certificate = {folder}/authority.crt
 private_key = {folder}/authority.key
 default_md = sha256
 policy = any
@@ -49,7 +50,7 @@ class Authority:
 
     @property
     def file(self) -> Path:
-        return self.folder / "authority.pem"
+        return self.folder / "authority.crt"
 
     def script(self, what: str, *names: str) -> subprocess.CompletedProcess[str]:
         command = ["sh", str(MOSQUITTO / "certificates.sh"), what, str(self.folder), *names]
@@ -58,12 +59,12 @@ class Authority:
     def broker(self, *names: str) -> tuple[Path, Path]:
         """Certificate and key of a broker by these names."""
         self.script("broker", *names)
-        return self.folder / "broker.pem", self.folder / "broker.key"
+        return self.folder / "broker.crt", self.folder / "broker.key"
 
     def client(self, name: str) -> tuple[Path, Path]:
         """Of a box, or whoever else connects."""
         self.script("client", name)
-        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        return self.folder / f"{name}.crt", self.folder / f"{name}.key"
 
     def dated(self, name: str, *, starts_in: timedelta, ends_in: timedelta, server: bool = False) -> tuple[Path, Path]:
         """The same for another time; `server`: a broker's by this name."""
@@ -99,32 +100,34 @@ def _openssl(*arguments: object) -> None:
 
 @dataclass
 class FleetBroker(Broker):
-    """mosquitto by deploy/mosquitto/mosquitto.conf and its access list, on a port of its own."""
-
-    authority: Authority | None = None
+    """mosquitto by deploy/fleet/mosquitto's settings and access list; `port` is the one for certificates."""
 
     @classmethod
     def of(cls, folder: Path, authority: Authority) -> FleetBroker:
         """With an `oracle` beside those of the access list, who may read and write everything."""
-        folder.mkdir(parents=True)
-        authority.broker("localhost", "127.0.0.1")
-        rules = folder / "acl"
-        rules.write_text((MOSQUITTO / "acl").read_text() + "\nuser oracle\ntopic readwrite #\n")
-        rules.chmod(0o600)
-        return cls(folder, extra=("user root", "log_type all"), authority=authority)
+        etc = folder / "etc"
+        (etc / "certs").mkdir(parents=True)
+        for made in (authority.file, *authority.broker("localhost", "127.0.0.1")):
+            shutil.copy(made, etc / "certs")
+        for name, text in (
+            ("holonode.acl", (MOSQUITTO / "holonode.acl").read_text() + "\nuser oracle\ntopic readwrite #\n"),
+            ("holonode.passwords", ""),
+        ):
+            (etc / name).write_text(text)
+            (etc / name).chmod(0o600)
+        own = ("user root", "log_type all", "persistence true", f"persistence_location {folder}/")
+        return cls(folder, extra=own)
 
     def lines(self) -> list[str]:
-        assert self.authority is not None
-        text = (MOSQUITTO / "mosquitto.conf").read_text()
+        text = "".join((MOSQUITTO / name).read_text() for name in ("holonode.conf", "holonode-certificates.conf"))
         for place, here in (
-            ("listener 8883", f"listener {self.port} 127.0.0.1"),
-            ("/etc/mosquitto/holonode/acl", str(self.folder / "acl")),
-            ("/etc/mosquitto/holonode", str(self.authority.folder)),
-            ("/var/lib/mosquitto", str(self.folder)),
+            ("listener 8883\n", f"listener {free_port()} 127.0.0.1\n"),
+            ("listener 8884\n", f"listener {self.port} 127.0.0.1\n"),
+            ("/etc/mosquitto", str(self.folder / "etc")),
         ):
             assert place in text
             text = text.replace(place, here)
-        return [*text.splitlines(), *self.extra]
+        return [*self.extra, *text.splitlines()]
 
     @property
     def log(self) -> str:

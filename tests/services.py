@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,15 @@ class Service:
     def run(self, timeout_s: float = 60) -> tuple[int, str]:
         self.start()
         return self.finish(None, timeout_s)
+
+    @contextmanager
+    def started(self) -> Iterator[Service]:
+        """Running, and not any more afterwards, whatever happens."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         if self._process is not None:

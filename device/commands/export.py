@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
-FORMATS = ("csv", "parquet", "ecotaxa", "netcdf", "darwincore")
+FORMATS = ("csv", "parquet", "ecotaxa", "netcdf", "darwincore", "influx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

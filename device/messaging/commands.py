@@ -144,7 +144,7 @@ def command_of(topics: Topics, topic: str) -> str:
 
 
 def answer_topic(topics: Topics, message: Message) -> str:
-    """Where the answer goes: as asked, where that is inside this device's own `response/`, else `response/<command>`."""
+    """Where the answer goes: as asked, where that is right below this device's own `response/`, else `response/<command>`."""
     tree, asked = topics.of("response/"), message.response_topic
     if _publishable(asked, tree):
         return asked
@@ -153,11 +153,11 @@ def answer_topic(topics: Topics, message: Message) -> str:
 
 
 def _publishable(topic: str, tree: str) -> bool:
-    """Whether a topic is below the tree, and one that can be published to."""
+    """Whether a topic is right below the tree, and one that can be published to."""
     below = topic.removeprefix(tree)
     if not topic.startswith(tree) or not below or len(topic) > _LONGEST_TOPIC:
         return False
-    return below.isascii() and below.isprintable() and not set(below) & set("+#$")
+    return below.isascii() and below.isprintable() and not set(below) & set("+#$/")
 
 
 def ignored(message: Message, request: Request | None, now: datetime, now_s: float, max_age_s: float) -> Ignored | None:

@@ -129,7 +129,8 @@ class Connection:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`listen`: leaves to subscribe to; `hand` hears of commands, None: none are taken; `wake` is called for every note;
-        `tell(code, message)` hears of troubles, once until `untell(code)`."""
+        `tell(code, message)` hears of troubles, once until `untell(code)`.
+        """
         self.state = LinkState.STARTING
         self.notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
         self.flooded = 0

@@ -59,7 +59,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("response/{command}", True, 1, False, Answer, "What a request came to; `busy` is answered at QoS 0."),
     Topic("ack", False, 1, False, Ack, "From a collector: it has committed everything up to `seq`."),
     Topic(
-        "device/holonode-{device_id}/config", True, 1, True, Announcement,
+        "device/holonode/{device_id}/config", True, 1, True, Announcement,
         "Home Assistant's discovery, where `homeassistant.enabled` says so; an empty payload takes it back.", root=_HOME_ASSISTANT,
     ),
     Topic(

@@ -17,7 +17,7 @@ from device.messaging.topics import Topics
 
 __all__ = ["EVERY", "Hand", "answer_properties", "hear_requests", "subscribe"]
 
-EVERY = "request/#"
+EVERY = "request/+"
 """Every command, known or not."""
 
 Hand = Callable[[Message], None]
@@ -33,7 +33,7 @@ def subscribe(client: paho.Client, topics: Sequence[str]) -> None:
 
 
 def hear_requests(client: paho.Client, topics: Topics, hand: Hand) -> None:
-    """Hand over every message of `request/#`."""
+    """Hand over every request."""
 
     def heard(_client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         hand(_message(topics, message))

@@ -316,9 +316,10 @@ def through_broker(count: int, seed: int, folder: Path) -> Outcome:
     from tests.services import Service
 
     outcome, sender = Outcome(), Sender(seed, calm=True)
-    with broker(folder / "broker", "allow_anonymous true", "log_type error") as running:
-        service = Service.configured(folder, running.url)
-        service.start()
+    with (
+        broker(folder / "broker", "allow_anonymous true", "log_type error") as running,
+        Service.configured(folder, running.url).started() as service,
+    ):
         caller, bystander = Caller(running.port), Caller(running.port, "other", "bystander")
         caller.ready()
         began_s = time.monotonic()

@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from device.config import DeliveryConfig, MqttConfig
 from device.messaging.link import MqttLink, parse_url
@@ -65,19 +67,21 @@ def outage(folder: Path, waiting: int, history_per_s: float) -> Outage:
     """Run one; the service's parts in this process, broker and subscriber in others."""
     outbox, broker = Outbox(folder / "store", "box"), Broker(folder / "broker")
     link = _linked(outbox, broker.url, history_per_s)
-    before_mb = _resident_mb()
-    link.start()
+    broker.start()
     try:
-        for first in range(1, waiting + 1, _COMMITTED_TOGETHER):
-            _commit(outbox, min(_COMMITTED_TOGETHER, waiting + 1 - first))
-            link.notify()
-        largest_mb = _resident_mb()
-        outbox.begin_live()  # as the sender does for what has waited half a minute
-        broker.start()
         with _Listener(broker.port, folder / "heard") as listener:
-            while link.state.value != "connected":
-                time.sleep(0.01)
+            broker.stop()
+            before_mb = _resident_mb()
+            link.start()
+            for first in range(1, waiting + 1, _COMMITTED_TOGETHER):
+                _commit(outbox, min(_COMMITTED_TOGETHER, waiting + 1 - first))
+                link.notify()
+            largest_mb = _resident_mb()
+            outbox.begin_live()  # as the sender does for what has waited half a minute
+            listener.ready.clear()
+            broker.start()
             began, committed = time.monotonic(), dict[int, float]()
+            listener.ready.wait(60)
             while outbox.depth():
                 committed[outbox.next_seq] = time.monotonic()
                 _commit(outbox, 1)
@@ -139,16 +143,16 @@ def _resident_mb() -> float:
 
 
 class _Listener:
-    """A subscriber in a process of its own: its memory is not the service's."""
+    """A subscriber in a process of its own: its memory is not the service's. The broker keeps its session."""
 
     def __init__(self, port: int, heard: Path) -> None:
         context = multiprocessing.get_context("spawn")
-        self._ready, self._heard = context.Event(), heard
-        self._process = context.Process(target=_listen, args=(port, str(heard), self._ready), daemon=True)
+        self.ready, self._heard = context.Event(), heard
+        self._process = context.Process(target=_listen, args=(port, str(heard), self.ready), daemon=True)
 
     def __enter__(self) -> _Listener:
         self._process.start()
-        assert self._ready.wait(60)
+        assert self.ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,12 +160,12 @@ class _Listener:
         self._process.join(10)
 
     def until(self, last_seq: int, quiet_s: float = 5.0) -> list[tuple[int, float, bool, str]]:
-        """Everything heard, once the last came or nothing comes any more."""
-        size, since = -1, time.monotonic()
-        while time.monotonic() - since < quiet_s:
-            if (grown := self._heard.stat().st_size) != size:
-                size, since = grown, time.monotonic()
-            time.sleep(0.5)
+        """Everything heard, once nothing comes any more; of what is complete, sooner."""
+        count, since = -1, time.monotonic()
+        while time.monotonic() - since < (quiet_s if count < last_seq else 1.0):
+            if (grown := self._heard.read_bytes().count(b"\n")) != count:
+                count, since = grown, time.monotonic()
+            time.sleep(0.2)
         found = [tuple(json.loads(line)) for line in self._heard.read_text().splitlines()]
         assert found, f"nothing was heard, though {last_seq} records were delivered"
         return found  # type: ignore[return-value]
@@ -177,9 +181,12 @@ def _listen(port: int, heard: str, ready: Event) -> None:
 
         client = paho.Client(CallbackAPIVersion.VERSION2, "listener", protocol=MQTTProtocolVersion.MQTTv5)
         client.on_message = received
+        client.reconnect_delay_set(1, 1)
         client.on_connect = lambda c, *_: c.subscribe("holonode/v1/+/detections", qos=1)
         client.on_subscribe = lambda *_: ready.set()
-        client.connect("127.0.0.1", port)
+        lasting = Properties(PacketTypes.CONNECT)
+        lasting.SessionExpiryInterval = 3600
+        client.connect("127.0.0.1", port, clean_start=False, properties=lasting)
         client.loop_forever()
 
 

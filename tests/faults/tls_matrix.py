@@ -2,7 +2,7 @@
 
 Impostors: a box meets a server that isn't its broker, and what the server can read after the handshake is counted. Strangers:
 the broker meets a client that isn't its box; its log counts what it took from it. Neighbours: every box, every box's topics,
-publish and subscribe, read back by one who sees all. Real TLS, real mosquitto by deploy/mosquitto, certificates by its script.
+publish and subscribe, read back by one who sees all. Real TLS, real mosquitto by deploy/fleet/mosquitto, certificates by its script.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Client:
             CallbackAPIVersion.VERSION2, client_id or f"holonode-{self.name}", protocol=MQTTProtocolVersion.MQTTv5
         )
         context = ssl.create_default_context(cafile=str(authority.file))
-        context.load_cert_chain(authority.folder / f"{self.name}.pem", authority.folder / f"{self.name}.key")
+        context.load_cert_chain(authority.folder / f"{self.name}.crt", authority.folder / f"{self.name}.key")
         self.client.tls_set_context(context)
         if will:
             self.client.will_set(will, b"will", qos=1, retain=True)

@@ -120,32 +120,36 @@ def check(contract: dict[str, Any], topic: str, payload: bytes) -> str:
     return name
 
 
+def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
+    """Everything that a user, a collector and Home Assistant may say."""
+    for topic in ("stats", "intervals", "detections"):
+        recorder.until(topic)
+    publish.single("homeassistant/status", "online", port=port)
+    spool = next(json.loads(payload)["spool_id"] for topic, payload in recorder.messages if topic.endswith("/intervals"))
+    publish.single(f"{caller.root}/ack", json.dumps({"spool_id": spool, "seq": 1}), qos=1, port=port)
+    assert caller.ask("activate", name="hidef", version=None, timeout_s=60)["status"] == "ok"
+    assert caller.ask("rollback", name="hidef", timeout_s=60)["status"] == "ok"
+    assert caller.ask("set", settings={"sampling.pause_s": 0.1, "sampling.flow.flush_s": None})["status"] == "ok"
+    assert caller.ask("arm", days=1, timeout_s=60)["data"]["checks"]
+    assert caller.ask("stop", transaction="a")["status"] == "ok"
+    assert caller.ask("sample_now", issued_at=datetime.now(UTC).isoformat())["status"] == "ok"
+    assert caller.ask("start", transaction=1)["status"] == "ok"
+    bundle = caller.ask("support_bundle")["data"]["id"]
+    assert caller.ask("media", id=bundle)["status"] == "ok"
+    recorder.until(f"media/{bundle}")
+    caller.close()
+    assert box.finish()[0] == 0
+
+
 def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_the_contract_and_every_channel_is_seen(
     contract: dict[str, Any], tmp_path: Path
 ) -> None:
+    more = "[homeassistant]\nenabled = true\n[review]\nrandom_share = 1.0"
     with broker(tmp_path / "broker") as running:
         recorder = Recorder(running.port)
-        more = "[homeassistant]\nenabled = true\n[review]\nrandom_share = 1.0"
-        service = Service.configured(tmp_path, running.url, reconstruction="hidef", mqtt=more)
-        service.start()
-        caller = Caller(running.port)
-        for topic in ("stats", "intervals", "detections"):
-            recorder.until(topic)
-        publish.single("homeassistant/status", "online", port=running.port)
-        spool = next(json.loads(payload)["spool_id"] for topic, payload in recorder.messages if topic.endswith("/intervals"))
-        publish.single(f"{caller.root}/ack", json.dumps({"spool_id": spool, "seq": 1}), qos=1, port=running.port)
-        assert caller.ask("activate", name="hidef", version=None, timeout_s=60)["status"] == "ok"
-        assert caller.ask("rollback", name="hidef", timeout_s=60)["status"] == "ok"
-        assert caller.ask("set", settings={"sampling.pause_s": 0.1, "sampling.flow.flush_s": None})["status"] == "ok"
-        assert caller.ask("arm", days=1, timeout_s=60)["data"]["checks"]
-        assert caller.ask("stop", transaction="a")["status"] == "ok"
-        assert caller.ask("sample_now", issued_at=datetime.now(UTC).isoformat())["status"] == "ok"
-        assert caller.ask("start", transaction=1)["status"] == "ok"
-        bundle = caller.ask("support_bundle")["data"]["id"]
-        assert caller.ask("media", id=bundle)["status"] == "ok"
-        recorder.until(f"media/{bundle}")
-        caller.close()
-        assert service.finish()[0] == 0
+        box = Service.configured(tmp_path, running.url, reconstruction="hidef", mqtt=more)
+        with box.started():
+            talk(box, Caller(running.port), recorder, running.port)
         recorder.until("health")
         recorder.close()
         late = Recorder(running.port)

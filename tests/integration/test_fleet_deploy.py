@@ -25,8 +25,8 @@ from deploy.fleet.schema import migrate
 from deploy.fleet.store import Store
 from device.storage.outbox import Outbox
 from tests import stores
+from tests.authority import Authority
 from tests.brokers import Broker
-from tests.certificates import Authority
 from tests.collectors import CollectorProcess
 from tests.integration.test_fleet_collect import event, eventually
 from tests.postgres import Cluster, rows
@@ -54,7 +54,7 @@ def strict(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
     """A mosquitto with the committed settings and access list; only paths and port are the tests' own."""
     etc = tmp_path / "etc"
     (etc / "certs").mkdir(parents=True)
-    for made, name in zip(authority.issue("broker"), ("broker.crt", "broker.key"), strict=True):
+    for made, name in zip(authority.broker("127.0.0.1"), ("broker.crt", "broker.key"), strict=True):
         shutil.copy(made, etc / "certs" / name)
     shutil.copy(FLEET / "mosquitto" / "holonode.acl", etc)
     for user in USERS:
@@ -106,7 +106,7 @@ class Client:
 
     def _connected(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        client.tls_set(str(self.authority.certificate))
+        client.tls_set(str(self.authority.file))
         client.username_pw_set(self.user, f"{self.user} secret")
         client.connect("127.0.0.1", self.port)
         return client
@@ -123,10 +123,10 @@ def clients(strict: Broker, authority: Authority) -> Iterator[tuple[Client, ...]
 def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[Client, ...]) -> None:
     collector, box, other, operator = clients
     own = ("status", "info", "health", "stats", "detections", "intervals", "events", "media/1", "response/sample")
-    allowed = [f"holonode/v1/box-1/{leaf}" for leaf in own] + ["homeassistant/device/holonode-box-1/config"]
+    allowed = [f"holonode/v1/box-1/{leaf}" for leaf in own] + ["homeassistant/device/holonode/box-1/config"]
     assert {topic: box.publish(topic) for topic in allowed} == dict.fromkeys(allowed, True)
     refused = [f"holonode/v1/box-2/{leaf}" for leaf in (*own, "ack", "request/stop")]
-    refused += ["holonode/v1/box-1/ack", "holonode/v1/box-1/request/stop", "homeassistant/device/holonode-box-2/config"]
+    refused += ["holonode/v1/box-1/ack", "holonode/v1/box-1/request/stop", "homeassistant/device/holonode/box-2/config"]
     assert {topic: box.publish(topic) for topic in refused} == dict.fromkeys(refused, False)
     assert collector.publish("holonode/v1/box-1/ack")
     assert not any(collector.publish(f"holonode/v1/box-1/{leaf}") for leaf in (*own, "request/stop"))
@@ -144,7 +144,7 @@ def test_collectors_work_over_tls_with_a_password_file(
 ) -> None:
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
-        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.certificate)),
+        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(authority.file)),
     )  # fmt: skip
     collector.start()
     try:
@@ -164,7 +164,7 @@ def test_a_broker_of_another_authority_gets_no_password(database: str, strict: B
     other = Authority.made(tmp_path / "other")
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
-        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.certificate)),
+        more=("--username", "collector", "--password-file", str(tmp_path / "collector"), "--ca-file", str(other.file)),
     )  # fmt: skip
     collector.start()
     eventually(lambda: "unknown ca" in (strict.folder / "log").read_text())

@@ -20,7 +20,7 @@ from device.storage.exports.source import moment
 from device.storage.outbox import Outbox
 from tests.stores import CONFIG, START, add_event, add_interval, configured, filled
 
-FORMATS = ("csv", "parquet", "ecotaxa", "netcdf", "darwincore")
+FORMATS = ("csv", "parquet", "ecotaxa", "netcdf", "darwincore", "influx")
 
 
 @pytest.fixture(scope="module")

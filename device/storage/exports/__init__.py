@@ -6,7 +6,7 @@ tables.py        records as tables: columns with type, unit and meaning
 bundle.py        the folder that is written: all or nothing, read back, with checksums
 taxa.py          what labels are called in biology
 steady_file.py   a file that HDF5 can fill on a full disk
-csv_files.py, parquet_files.py, ecotaxa.py, netcdf.py, darwincore.py   one format each
+csv_files.py, parquet_files.py, ecotaxa.py, netcdf.py, darwincore.py, influx.py   one format each
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _MODULES = {
     "ecotaxa": "ecotaxa",
     "netcdf": "netcdf",
     "darwincore": "darwincore",
+    "influx": "influx",
 }
 FORMATS = tuple(_MODULES)
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # The authority of a fleet and what it signs, by openssl alone. Keep the folder off the boxes and off the broker.
 #
-#   certificates.sh authority FOLDER             authority.pem and its key, for ten years
-#   certificates.sh broker FOLDER NAME...        broker.pem, broker.key: the host names or addresses that boxes connect to
-#   certificates.sh client FOLDER NAME           NAME.pem, NAME.key: a box (NAME is its device.id) or a collector
+#   certificates.sh authority FOLDER             authority.crt and its key, for ten years
+#   certificates.sh broker FOLDER NAME...        broker.crt, broker.key: the host names or addresses that boxes connect to
+#   certificates.sh client FOLDER NAME           NAME.crt, NAME.key: a box; NAME is its device.id
 #
 # A certificate that exists is replaced by another with another key; DAYS=90 says for how long (825 if not).
 set -eu
@@ -23,12 +23,12 @@ sign() { # NAME COMMON-NAME EXTENSIONS: a key and what the authority says of it
     new_key "$folder/$1.key.next"
     openssl req -new -key "$folder/$1.key.next" -subj "/CN=$2" -out "$folder/$1.request"
     printf '%s\n' "basicConstraints=critical,CA:FALSE" "keyUsage=critical,digitalSignature" "$3" >"$folder/$1.extensions"
-    openssl x509 -req -in "$folder/$1.request" -CA "$folder/authority.pem" -CAkey "$folder/authority.key" \
-        -set_serial "0x$(openssl rand -hex 16)" -days "${DAYS:-825}" -extfile "$folder/$1.extensions" -out "$folder/$1.pem.next" \
+    openssl x509 -req -in "$folder/$1.request" -CA "$folder/authority.crt" -CAkey "$folder/authority.key" \
+        -set_serial "0x$(openssl rand -hex 16)" -days "${DAYS:-825}" -extfile "$folder/$1.extensions" -out "$folder/$1.crt.next" \
         2>/dev/null
     rm "$folder/$1.request" "$folder/$1.extensions"
     mv "$folder/$1.key.next" "$folder/$1.key"
-    mv "$folder/$1.pem.next" "$folder/$1.pem"
+    mv "$folder/$1.crt.next" "$folder/$1.crt"
 }
 
 test $# -ge 2 || fail "what to make, and in which folder: authority, broker or client"
@@ -41,7 +41,7 @@ authority)
     test ! -e "$folder/authority.key" || fail "$folder already holds an authority; whatever it signed would be worth nothing"
     new_key "$folder/authority.key"
     openssl req -x509 -new -key "$folder/authority.key" -subj "/CN=Holonode authority" -days 3650 \
-        -addext keyUsage=critical,keyCertSign,cRLSign -out "$folder/authority.pem"
+        -addext keyUsage=critical,keyCertSign,cRLSign -out "$folder/authority.crt"
     ;;
 broker)
     test $# -ge 1 || fail "the names or addresses that boxes connect to"
@@ -62,7 +62,7 @@ subjectAltName=${names#,}"
 client)
     test $# -eq 1 || fail "one name"
     case $1 in
-    authority | broker) fail "'$1' is taken by the authority's own files" ;;
+    authority | broker | collector) fail "'$1' means something else at the broker" ;;
     "" | *[!a-z0-9-]*) fail "a name is lower-case letters, digits and hyphens, got '$1'" ;;
     esac
     sign "$1" "$1" "extendedKeyUsage=clientAuth"
