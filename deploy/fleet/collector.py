@@ -36,7 +36,7 @@ _SESSION_S = 7 * 86_400
 _LINGER_S = 0.02
 """How long a batch that isn't full waits for more."""
 
-_QUIET_S = 5.0
+_QUIET_S = 3.0
 """Without a message, after which a collector that leaves has all that waited for it."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -126,7 +126,6 @@ class Collector:
                 self._settle()
             elif self._settings.leave and time.monotonic() - self._line.heard > _QUIET_S:
                 self._forget()
-                break
         self._client.disconnect()
         self._store.close()
 
@@ -139,6 +138,8 @@ class Collector:
 
     def _forget(self) -> None:
         """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
+        self._stopping = True
+        self._tell(f"{self._settings.name} has what waited for it and gives up its place.")
         if self._settings.protocol == "5":
             ended = Properties(PacketTypes.DISCONNECT)
             ended.SessionExpiryInterval = 0

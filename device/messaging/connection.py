@@ -43,7 +43,7 @@ _NOT_RECORDS = 8
 """Of what a broker takes unacknowledged, left to `status`, `info`, `health`, discovery and answers; beyond its maximum it hangs
 up."""
 
-_LOOK_AT_FILES_S = 2.0
+_LOOK_AT_FILES_S = 1.0
 _RENEW_BEFORE = timedelta(days=30)
 """A person has to come or a server has to send another."""
 

@@ -80,8 +80,10 @@ def outage(folder: Path, waiting: int, history_per_s: float) -> Outage:
             outbox.begin_live()  # as the sender does for what has waited half a minute
             listener.ready.clear()
             broker.start()
+            assert listener.ready.wait(60)
+            while link.state.value != "connected":
+                time.sleep(0.01)
             began, committed = time.monotonic(), dict[int, float]()
-            listener.ready.wait(60)
             while outbox.depth():
                 committed[outbox.next_seq] = time.monotonic()
                 _commit(outbox, 1)

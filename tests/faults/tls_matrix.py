@@ -32,6 +32,7 @@ from tests.unit.test_outbox import events
 BOX = "box-a"
 DAY = timedelta(days=1)
 TOLD_WITHIN_S = 10.0
+_CONNECT = 1
 
 
 @dataclass
@@ -80,6 +81,64 @@ class Impostor:
         if self._context is None:
             return taken
         return self._context.wrap_socket(taken, server_side=True, do_handshake_on_connect=False)
+
+
+class Tap:
+    """Lies between a box and its broker, and keeps what the box sent on each connection."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self.sent: list[bytearray] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    @property
+    def packets(self) -> list[int]:
+        """Types of the plain MQTT packets that went by: 1 is CONNECT, 3 PUBLISH, 8 SUBSCRIBE."""
+        return [kind for stream in self.sent for kind in _packet_types(bytes(stream))]
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                box, _ = self._listening.accept()
+                stream = bytearray()
+                self.sent.append(stream)
+                broker = socket.create_connection(("127.0.0.1", self._to))
+                threading.Thread(target=_copy, args=(box, broker, stream), daemon=True).start()
+                threading.Thread(target=_copy, args=(broker, box, None), daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket, kept: bytearray | None) -> None:
+    with contextlib.suppress(OSError), source:
+        while got := source.recv(4096):
+            if kept is not None:
+                kept += got
+            target.sendall(got)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
+def _packet_types(stream: bytes) -> list[int]:
+    """Of MQTT packets one after the other: a type and a length of up to four bytes before each."""
+    found: list[int] = []
+    at = 0
+    while at < len(stream):
+        found.append(stream[at] >> 4)
+        length = shift = 0
+        at += 1
+        while at < len(stream):
+            byte = stream[at]
+            length, shift, at = length | (byte & 0x7F) << shift, shift + 7, at + 1
+            if byte < 0x80:
+                break
+        at += length
+    return found
 
 
 @dataclass
@@ -171,7 +230,7 @@ def impostors(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
                 until = time.monotonic() + TOLD_WITHIN_S
                 while not told.codes and not impostor.read and time.monotonic() < until:
                     time.sleep(0.05)
-                time.sleep(1.5)  # a second try, or more of it
+                time.sleep(0.8)  # a second try, or more of it
         # Of a TLS greeting a plain-text server reads bytes as well; what it must not read is MQTT.
         leaked = impostor.read.count(b"MQTT") if impostor.certificate is None else len(impostor.read)
         assert impostor.connections, "nobody came: nothing was tried"
@@ -183,6 +242,7 @@ def strangers(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
     ours, theirs = Authority.made(folder / "ours"), Authority.made(folder / "theirs")
     broker = FleetBroker.of(folder / "broker", ours)
     broker.start()
+    tap = Tap(broker.port)
     soon, later, long_ago = 300 * DAY, 30 * DAY, -30 * DAY
     shows: dict[str, Callable[[], MqttConfig]] = {
         "our box": lambda: ours.shown_by(broker.port, ours.client(BOX), protocol="5"),
@@ -194,7 +254,7 @@ def strangers(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
             broker.port, ours.dated(BOX, starts_in=-DAY, ends_in=soon, server=True), protocol="5"
         ),
         "another box's certificate": lambda: ours.shown_by(broker.port, ours.client("box-b"), protocol="5"),
-        "plain text to the TLS port": lambda: MqttConfig(url=f"mqtt://localhost:{broker.port}", protocol="5"),
+        "plain text to the TLS port": lambda: MqttConfig(url=f"mqtt://localhost:{tap.port}", protocol="5"),
         "plain text by mistake": lambda: MqttConfig(
             url=f"mqtt://localhost:{broker.port}", protocol="5", ca_file=str(ours.file)
         ),
@@ -208,11 +268,14 @@ def strangers(folder: Path, only: Sequence[str] = ()) -> Iterator[Verdict]:
                 until = time.monotonic() + TOLD_WITHIN_S
                 while not told.codes and outbox.depth() and time.monotonic() < until:
                     time.sleep(0.05)
-                time.sleep(1.5)
+                time.sleep(0.8)
             took = broker.log[before:]
             leaked = took.count("Received PUBLISH") + took.count("Received SUBSCRIBE") + took.count("New client connected")
+            leaked += sum(kind != _CONNECT for kind in tap.packets)
+            assert tap.packets or name != "plain text to the TLS port", "the tap heard nothing: nothing was tried"
             yield Verdict(f"client: {name}", name == "our box", leaked, told)
     finally:
+        tap.close()
         broker.stop()
 
 

@@ -167,7 +167,9 @@ def test_one_that_is_away_keeps_its_share_until_it_leaves(
     assert len(kept(database)) == 10
     leaving = CollectorProcess(database, running.url, "going", more=("--leave",))
     leaving.start()
-    status, output, _ = leaving.finish(None)
+    status, output, told = leaving.finish(None)
+    assert "gives up its place" in told
+    assert "lost" not in told
     assert (status, msgspec.json.decode(output)["records"]) == (0, 10)
     publish(running, [event(seq) for seq in range(21, 41)])
     eventually(lambda: len(kept(database)) == 40)

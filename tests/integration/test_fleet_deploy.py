@@ -33,7 +33,7 @@ from tests.postgres import Cluster, rows
 from tests.services import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
-USERS = ("collector", "box-1", "box-2")
+USERS = ("collector", "box-1", "box-2", "operator")
 
 
 @pytest.fixture
@@ -113,15 +113,15 @@ class Client:
 
 
 @pytest.fixture
-def clients(strict: Broker, authority: Authority) -> Iterator[tuple[Client, Client, Client]]:
+def clients(strict: Broker, authority: Authority) -> Iterator[tuple[Client, ...]]:
     made = [Client(strict.port, user, authority) for user in USERS]
-    yield made[0], made[1], made[2]
+    yield tuple(made)
     for client in made:
         client.close()
 
 
-def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[Client, Client, Client]) -> None:
-    collector, box, other = clients
+def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[Client, ...]) -> None:
+    collector, box, other, operator = clients
     own = ("status", "info", "health", "stats", "detections", "intervals", "events", "media/1", "response/sample")
     allowed = [f"holonode/v1/box-1/{leaf}" for leaf in own] + ["homeassistant/device/holonode/box-1/config"]
     assert {topic: box.publish(topic) for topic in allowed} == dict.fromkeys(allowed, True)
@@ -130,14 +130,17 @@ def test_a_box_writes_its_own_topics_and_only_collectors_confirm(clients: tuple[
     assert {topic: box.publish(topic) for topic in refused} == dict.fromkeys(refused, False)
     assert collector.publish("holonode/v1/box-1/ack")
     assert not any(collector.publish(f"holonode/v1/box-1/{leaf}") for leaf in (*own, "request/stop"))
-    eventually(lambda: box.heard)
-    assert box.heard == ["holonode/v1/box-1/ack"]
+    assert not any(operator.publish(f"holonode/v1/box-1/{leaf}") for leaf in (*own, "ack"))
+    assert operator.publish("holonode/v1/box-1/request/stop")
+    eventually(lambda: len(box.heard) == 2)
+    assert box.heard == ["holonode/v1/box-1/ack", "holonode/v1/box-1/request/stop"]
     assert other.heard == []
     assert set(collector.heard) == {f"holonode/v1/box-1/{leaf}" for leaf in ("detections", "intervals", "events")}
+    assert set(operator.heard) == {f"holonode/v1/box-1/{leaf}" for leaf in (*own, "ack", "request/stop")}
 
 
 def test_collectors_work_over_tls_with_a_password_file(
-    database: str, strict: Broker, authority: Authority, clients: tuple[Client, Client, Client], tmp_path: Path
+    database: str, strict: Broker, authority: Authority, clients: tuple[Client, ...], tmp_path: Path
 ) -> None:
     collector = CollectorProcess(
         database, f"mqtts://127.0.0.1:{strict.port}",
