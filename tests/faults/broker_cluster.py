@@ -23,8 +23,11 @@ from tests.collectors import CollectorProcess
 from tests.faults.kill_delivery import Outcome, Producer, drain, judge
 from tests.postgres import rows
 
-_SETTLE_S = 60
+_SETTLE_S = 120
 """In which a cluster must take records again."""
+
+_FLOWING = 100
+"""Records after which they flow again."""
 
 
 def campaign(kind: str, kills: int, confirm: str, folder: Path, database: str, seed: int = 1) -> Outcome:
@@ -40,27 +43,32 @@ def campaign(kind: str, kills: int, confirm: str, folder: Path, database: str, s
         box.start()
         try:
             _await_records(database, 1)
-            for _ in range(kills):
-                _kill_one(cluster, rng)
-            _await_records(database, 1)
+            pauses_s = sorted(_kill_one(cluster, database, rng) for _ in range(kills))
             box.kill()
             waiting = drain(box.store, "producer", box.url, confirm)
             _await_quiet(database)
         finally:
             box.kill()
             collector.kill()
+    if pauses_s:
+        print(
+            f"after a kill, records came again in {pauses_s[len(pauses_s) // 2]:.1f} s (median), {pauses_s[-1]:.1f} s (longest)"
+        )
     committed, lost, doubled, altered = judge(box.store, "producer", database)
     return Outcome({"node": kills}, {"producer": committed}, lost, doubled, altered, waiting)
 
 
-def _kill_one(cluster: clusters.Cluster, rng: random.Random) -> None:
-    """Kill a node, let the others go on for a while, start it again and let it find them."""
-    node = rng.choice(cluster.nodes)
+def _kill_one(cluster: clusters.Cluster, database: str, rng: random.Random) -> float:
+    """Kill a node, start it again a little later; returns the seconds until records of after that come, and lets them for a while."""
+    node, killed = rng.choice(cluster.nodes), time.monotonic()
     node.kill()
     time.sleep(rng.uniform(0.0, 5.0))
     node.start()
     node.await_port()
-    time.sleep(rng.uniform(0.0, 5.0))
+    _await_records(database, _FLOWING)
+    pause_s = time.monotonic() - killed
+    time.sleep(rng.uniform(0.0, 3.0))
+    return pause_s
 
 
 def _count(database: str) -> int:
