@@ -58,13 +58,21 @@ lint: $(VENV)/.dev
 test: lint mosquitto postgresql firmware faketime
 	$(BIN)/python -m pytest -m "not campaign and not training"
 
-# kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes
-test-faults: $(VENV)/.dev mosquitto firmware
+# kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes.
+# Of the store's and the delivery's campaigns a short part; test-store and test-delivery run the whole ones
+test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
 	$(BIN)/python -m tests.faults.tls_matrix
+	$(BIN)/python -m tests.faults.power_cuts --steps 100
+	$(BIN)/python -m tests.faults.failing_syncs --trials 300
+	$(BIN)/python -m tests.faults.disk_full --points 10
+	$(BIN)/python -m tests.faults.clock_jumps --jumps 10
+	$(BIN)/python -m tests.faults.outage --waiting 20000 --history-per-s 2000
+	$(BIN)/python -m tests.faults.command_fuzz --offline 50000 --broker 1000
+	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store
@@ -75,9 +83,11 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.clock_jumps
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
-# Boxes, broker and collectors killed 1,400 times; an hour and a half on two cores
+# Boxes, broker and collectors killed 1,400 times, three days without a broker, a million requests; two hours on two cores
 .PHONY: test-delivery
 test-delivery: $(VENV)/.dev mosquitto postgresql
+	$(BIN)/python -m tests.faults.outage --history-per-s 2000
+	$(BIN)/python -m tests.faults.command_fuzz --offline 1000000 --broker 10000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 1000 --producer-kills 200 --broker-kills 100 --collector-kills 100
 
 # Clustered brokers, their nodes killed; a quarter of an hour
