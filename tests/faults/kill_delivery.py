@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -193,16 +194,24 @@ class World:
 
     def _start_service(self) -> None:
         assert self.service is not None
-        self.service.start()
+        self.service.start(PYTHONFAULTHANDLER="1")
 
     def _kill_service(self) -> None:
         assert self.service is not None
         # Some kills hit the start-up, most hit commits and publishes.
         if self.rng.random() < 0.75:
-            self.service.until_said(_FIRST_INTERVAL)
+            self._await_interval(self.service)
         time.sleep(self.rng.uniform(0.0, 1.0))
         self.service.kill()
         self._start_service()
+
+    def _await_interval(self, service: Service) -> None:
+        """One that hangs tells where: faulthandler writes every thread's stack at SIGABRT."""
+        try:
+            service.until_said(_FIRST_INTERVAL, 180)
+        except AssertionError:
+            _, said = service.finish(signal.SIGABRT)
+            raise AssertionError(said) from None
 
     def _kill_producer(self) -> None:
         if self.rng.random() < 0.8:
