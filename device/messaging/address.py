@@ -39,7 +39,9 @@ def parse_url(url: str) -> Address:
 
 
 def _bad_url(url: str) -> InputError:
-    return InputError("not a broker's URL", where="mqtt.url", expected="mqtt://host:port or mqtts://host:port", got=url)
+    # What stands before an @ may be a password.
+    shown = f"...@{url.rpartition('@')[2]}" if "@" in url else url
+    return InputError("not a broker's URL", where="mqtt.url", expected="mqtt://host:port or mqtts://host:port", got=shown)
 
 
 def password_of(config: MqttConfig) -> str | None:

@@ -123,6 +123,9 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
         state = service_module.LinkState.CONNECTED
         refused_publishes = published = 0
 
+        def stats(self) -> dict[str, Any]:
+            return {}
+
         def publish(self, _topic: str, payload: dict[str, Any]) -> None:
             published.append(payload)
 
