@@ -171,11 +171,16 @@ class Campaign:
         self.outcome.faults.append("the service ended by itself" if not box.is_running else "nothing was published for 60 s")
 
     def _judge_order(self, messages: list[Message]) -> None:
-        seqs = [int(body["seq"]) for body in _records(messages)]
-        first = list(dict.fromkeys(seqs))
-        self.outcome.committed += max(seqs, default=0)
-        self.outcome.lost += len(set(range(1, max(seqs, default=0) + 1)) - set(seqs))
-        self.outcome.out_of_order += sum(b < a for a, b in pairwise(first))
+        late: dict[int, bool] = {}
+        for body in _records(messages):
+            late.setdefault(int(body["seq"]), bool(body["historical"]))
+        last = max(late, default=0)
+        self.outcome.committed += last
+        self.outcome.lost += len(set(range(1, last + 1)) - set(late))
+        # Live records overtake history; each of the two comes in its order.
+        for historical in (False, True):
+            seqs = [seq for seq, was in late.items() if was is historical]
+            self.outcome.out_of_order += sum(b < a for a, b in pairwise(seqs))
 
     def _judge_stamps(self, messages: list[Message], began: datetime, ended: datetime) -> None:
         detections = _sourced(messages, "backdated")
