@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import traceback
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
-from device.errors import HolonodeError, InputError
+from device.edge import at_the_edge
+from device.errors import InputError
 
 if TYPE_CHECKING:
     from calibration.frames import Shots
@@ -118,15 +118,7 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one procedure; exit status 0 passed, 2 bad input, 3 missing hardware, 4 failed."""
     args = _parser().parse_args(arguments)
-    try:
-        return _execute(args)
-    except HolonodeError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"holonode-calibrate {args.procedure}: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
+    return at_the_edge(f"holonode-calibrate {args.procedure}", lambda: _execute(args), debug=args.debug)
 
 
 def _execute(args: argparse.Namespace) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
-import traceback
 
 from device import __version__
-from device.errors import HolonodeError
+from device.edge import at_the_edge
 
 __all__ = ["main"]
 
@@ -38,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--config",
             metavar="FILE",
-            help="configuration file, or a packaged one: simulated-bioaerosol (default), simulated-flow",
+            help="configuration file, or a packaged one: simulated-bioaerosol (default), simulated-flow, simulated-assay",
         )
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -47,23 +45,5 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 3 missing hardware, 4 a failed check."""
     args = _parser().parse_args(arguments)
-    try:
-        return importlib.import_module(f"device.commands.{args.command}").execute(args)
-    except HolonodeError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"holonode {args.command}: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # the edge of the program: one line for a person, the rest on request
-        if args.debug:
-            traceback.print_exc()
-        print(
-            f"holonode {args.command}: unexpected {type(error).__name__}: {error}. Run with --debug for details.",
-            file=sys.stderr,
-        )
-        return 1
+    execute = importlib.import_module(f"device.commands.{args.command}").execute
+    return at_the_edge(f"holonode {args.command}", lambda: execute(args), debug=args.debug)

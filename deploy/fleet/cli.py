@@ -7,10 +7,10 @@ import os
 import signal
 import socket
 import sys
-import traceback
 
 from device import __version__
-from device.errors import HolonodeError, InputError
+from device.edge import at_the_edge
+from device.errors import InputError
 
 __all__ = ["main"]
 
@@ -64,25 +64,13 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
     args = _parser().parse_args(arguments)
-    try:
+    commands = {"collect": _collect, "migrate": _migrate, "status": _status}
+
+    def run() -> int:
         _need_database(args)
-        return {"collect": _collect, "migrate": _migrate, "status": _status}[args.command](args)
-    except HolonodeError as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"holonode-fleet {args.command}: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # the edge of the program: one line for a person, the rest on request
-        if args.debug:
-            traceback.print_exc()
-        what = f"unexpected {type(error).__name__}: {error}. Run with --debug for details."
-        print(f"holonode-fleet {args.command}: {what}", file=sys.stderr)
-        return 1
+        return commands[args.command](args)
+
+    return at_the_edge(f"holonode-fleet {args.command}", run, debug=args.debug)
 
 
 def _need_database(args: argparse.Namespace) -> None:
