@@ -1,6 +1,7 @@
 """Everything that runs on the box.
 
 errors       the one error root and its subclasses by remedy
+edge         where a program ends: an error is one line and an exit status
 frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
