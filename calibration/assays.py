@@ -9,10 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from device.app import build_drivers, build_mode, build_pipeline, calibrations, model_store, twin_world
 from device.config import Config
 from device.errors import InputError
 from device.instrument import Instrument
+from device.rig.build import build_rig
+from device.rig.models import build_pipeline, model_store
+from device.rig.modes import build_mode
+from device.rig.records import calibrations
+from device.rig.simulated import twin_world
 from device.storage.outbox import Outbox
 
 __all__ = ["assay_response"]
@@ -35,7 +39,7 @@ def assay_response(
     calibrated = calibrations(config, instrument)
     pipeline, _ = build_pipeline(model_store(config), config.analysis, calibrated.instrument.geometry, instrument=instrument)
     world = twin_world(config, instrument=instrument)
-    drivers = build_drivers(config, instrument, world)
+    drivers = build_rig(config, instrument, world)
     digests: list[str] = []
     response: float | None = None
     with tempfile.TemporaryDirectory() as folder:

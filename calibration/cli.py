@@ -150,7 +150,8 @@ def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> 
     if args.frames:
         return recorded(args.frames)
     from calibration.targets import RULING_UM, put_beads, put_ruling
-    from device.app import build_drivers, twin_world
+    from device.rig.build import build_rig
+    from device.rig.simulated import twin_world
 
     interval_s = getattr(args, "interval_s", 0.0)
     world = None
@@ -168,7 +169,7 @@ def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> 
         elif args.procedure in _BEADS:
             contrast = _index(args, instrument) - instrument.optics.medium_index
             put_beads(world, instrument, diameter_um=args.diameter_um, contrast=contrast, count=24)
-    drivers = build_drivers(config, instrument, world)
+    drivers = build_rig(config, instrument, world)
     try:
         return capture(config, instrument, drivers, args.count, lamp=args.procedure != "dark", interval_s=interval_s)
     finally:
@@ -233,8 +234,8 @@ def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, sh
 
     from calibration.procedures.counts import measure_counts
     from device.analysis.background import normalise
-    from device.app import build_pipeline, model_store
     from device.frames import Hologram
+    from device.rig.models import build_pipeline, model_store
 
     settings = msgspec.structs.replace(
         config.analysis,
@@ -263,8 +264,9 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     from calibration.frames import recorded
     from calibration.procedures.transfer import measure_transfer
     from device.analysis.background import normalise
-    from device.app import calibrations, model_store
     from device.inference.networks import HidefNetwork
+    from device.rig.models import model_store
+    from device.rig.records import calibrations
     from device.transfer import write_transfer
 
     if args.rounds < 1:

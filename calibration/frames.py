@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device.app import Drivers
 from device.config import Config
 from device.drivers.recorded import expand, read_frames
 from device.errors import HardwareError
 from device.frames import Exposure
 from device.instrument import Instrument
+from device.rig.rig import Rig
 
 __all__ = ["Shots", "capture", "recorded"]
 
@@ -39,9 +39,7 @@ def recorded(inputs: list[Path]) -> Shots:
     return _shots([frame.pixels for path in expand(inputs) for frame in read_frames(path)])
 
 
-def capture(
-    config: Config, instrument: Instrument, drivers: Drivers, count: int, *, lamp: bool, interval_s: float = 0.0
-) -> Shots:
+def capture(config: Config, instrument: Instrument, drivers: Rig, count: int, *, lamp: bool, interval_s: float = 0.0) -> Shots:
     """So many live frames, the lamp on or off, `interval_s` from one to the next; HardwareError where the camera ends early."""
     current_ma = min(config.lamp.current_ma, instrument.lamp.max_current_ma) if lamp else 0.0
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, current_ma)

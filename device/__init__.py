@@ -6,6 +6,7 @@ frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
 config       the TOML configuration
+parts        what a box is made of: all simulated, or real with every part named
 calibration  the sealed records that hold for an instrument    transfer   an instrument's own frames, on their way to models
 duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do
 tomlfile     strict TOML files with errors that name the line
@@ -16,7 +17,7 @@ drivers/     what acts on the world     inference/  running the networks that sh
 analysis/    hologram to counts         sampling/   how a sample is taken
 storage/     the outbox                 messaging/  MQTT
 health/      checks                     commands/   one file per command
-app          the one composition root: configuration in, drivers and pipeline out
+rig/         the one composition root: configuration in; parts, models and way of sampling out
 service      sample, analyse, commit, publish (`holonode run`)
 replay       the same analysis over recorded frames
 cli          the `holonode` command

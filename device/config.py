@@ -35,7 +35,8 @@ class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The camera."""
 
     driver: Literal["twin", "replay", "picamera2", "v4l2"] = "twin"
-    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera; v4l2: any other Linux camera."""
+    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera; v4l2: any other Linux camera.
+    Beside any but the simulated one, lamp, pump and environment name their drivers."""
     device: str = "/dev/video0"
     """Device file for driver = "v4l2"; the names in /dev/v4l/by-id don't change."""
     exposure_us: Annotated[float, Meta(ge=1, le=10_000_000)] = 1000.0
@@ -62,8 +63,8 @@ class ControllerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The lamp."""
 
-    driver: Literal["twin", "serial"] = "twin"
-    """twin: the simulated lamp; serial: the controller's."""
+    driver: Literal["twin", "serial"] | None = None
+    """serial: the controller's; twin: the simulated lamp. Left out: simulated where all of the box is."""
     current_ma: Annotated[float, Meta(ge=0, le=2000)] = 20.0
     """Current while exposing."""
     strobe_width_us: Annotated[float, Meta(ge=0, le=16_000)] = 0.0
@@ -75,8 +76,8 @@ class LampConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class PumpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The pump."""
 
-    driver: Literal["twin", "serial"] = "twin"
-    """twin: the simulated pump; serial: the controller's."""
+    driver: Literal["twin", "serial", "none"] | None = None
+    """serial: the controller's; none: there is none; twin: the simulated pump. Left out: simulated where all of the box is."""
     full_flow_ml_min: NonNegative = 0.0
     """Flow at full drive, in proportion below it; 0: the instrument's nominal flow is full drive."""
     meter_ml_per_pulse: NonNegative = 0.0
@@ -86,8 +87,8 @@ class PumpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class EnvironmentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Temperature, humidity, pressure, supply."""
 
-    driver: Literal["twin", "serial"] = "twin"
-    """twin: a mild day; serial: the controller's sensors."""
+    driver: Literal["twin", "serial", "none"] | None = None
+    """serial: the controller's sensors; none: there are none; twin: a mild day. Left out: simulated where all of the box is."""
 
 
 class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

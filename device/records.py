@@ -91,6 +91,8 @@ class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device_id: str
     spool_id: str
     seq: int
+    simulated: tuple[str, ...] = ()
+    """Parts of the instrument that were simulated, e.g. "camera"; empty: none. Beside real parts, `qc` is never 1."""
 
 
 class ClockRecord(Struct, frozen=True):

@@ -21,7 +21,6 @@ from device.analysis.background import median_background, normalise
 from device.analysis.panels import frame_panel
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, detection_records, interval_record
-from device.app import build_pipeline, model_store
 from device.config import AnalysisConfig, Config, config_hash
 from device.drivers.recorded import RecordedFrame, expand, read_frames
 from device.errors import InputError
@@ -30,6 +29,7 @@ from device.identifiers import record_ulid
 from device.instrument import Instrument
 from device.optics.geometry import Geometry
 from device.records import FrameCounts, to_json
+from device.rig.models import build_pipeline, model_store
 
 __all__ = ["ReplayRequest", "ReplayResult", "replay"]
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 import scipy.optimize
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from device.errors import InputError
@@ -127,7 +127,7 @@ class DoseResponse:
         spread = np.hypot(np.maximum(self.scatter(doses), uncertainty), self.fit_uncertainty(doses))
         away = (response - self.response(doses)) / spread
         # The scatter is an estimate from so many assays: Student's t.
-        z = float(scipy.stats.t.ppf(0.975, max(self.replicates, 1)))
+        z = float(scipy.special.stdtrit(max(self.replicates, 1), 0.975))
         inside = np.flatnonzero(np.abs(away) <= z)
         best = self.inverse(response)
         if len(inside) == 0:

@@ -49,6 +49,10 @@ class Origin:
     calibration_id: str | None = None
     labels: tuple[str, ...] = ()
     """Classes that are counted even when none was seen."""
+    simulated: tuple[str, ...] = ()
+    """Parts of the instrument that are simulated."""
+    mixed: bool = False
+    """Whether they stand beside real ones: nothing then passes quality control."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,13 @@ def detection_records(
             bool(particle.features.get("touches_edge", 0.0)),
             consistency.flag in (QARTOD_SUSPECT, QARTOD_FAIL),
         )
-        suspect = at_edge or inconsistent or name.label == "unknown"
+        suspect = at_edge or inconsistent or origin.mixed or name.label == "unknown"
         records.append(
             Detection(
                 device_id=origin.device_id,
                 spool_id=origin.spool_id,
                 seq=seq,
+                simulated=origin.simulated,
                 id=record_ulid(hologram.captured_at, origin.device_id, origin.spool_id, seq),
                 interval_id=interval_id,
                 captured_at=iso_time(hologram.captured_at),
@@ -149,11 +154,12 @@ def interval_record(
     if volume is not None and frames.analysed > 0:
         concentrations, efficiencies = _concentrations(counts, labels, sizes_um, volume, losses)
     in_air = volume is not None and volume.unit == "m^-3"
-    searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded and not suspect
+    searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded and not (suspect or origin.mixed)
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,
         seq=seq,
+        simulated=origin.simulated,
         id=interval_id,
         started_at=iso_time(span[0]),
         ended_at=iso_time(span[1]),

@@ -78,15 +78,17 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
     """The preflight, with drivers of its own."""
     from pathlib import Path
 
-    from device.app import build_drivers, calibrations, model_store
     from device.calibration import commissioning_record
     from device.clock import BoxClock
     from device.health.endurance import facts_of
     from device.health.preflight import preflight
     from device.instrument import load_instrument
+    from device.rig.build import build_rig
+    from device.rig.models import model_store
+    from device.rig.records import calibrations
 
     nominal = load_instrument(config.device.instrument)
-    drivers = build_drivers(config, nominal)
+    drivers = build_rig(config, nominal)
     try:
         return preflight(
             config,

@@ -24,19 +24,19 @@ def _optics(config: Config) -> list[Check]:
     """Today's view against the commissioning baseline, where there is one."""
     from pathlib import Path
 
-    from device.app import build_drivers
     from device.calibration import commissioning_record
     from device.errors import HolonodeError
     from device.health.optics import compare_optics, look
     from device.instrument import load_instrument
     from device.messaging.payloads import Check
+    from device.rig.build import build_rig
 
     try:
         instrument = load_instrument(config.device.instrument)
         record = commissioning_record(Path(config.calibration.folder).expanduser(), instrument)
         if record is None:
             return []
-        drivers = build_drivers(config, instrument)
+        drivers = build_rig(config, instrument)
         try:
             return compare_optics(look(config, instrument, drivers.camera, drivers.lamp), record)
         finally:
@@ -68,10 +68,10 @@ def execute(args: argparse.Namespace) -> int:
 
     import msgspec
 
-    from device.app import model_store
     from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
+    from device.rig.models import model_store
     from device.storage.reading import in_use
 
     config = load_config(args.config)

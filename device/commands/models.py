@@ -74,8 +74,8 @@ class _Row:
 
 def execute(args: argparse.Namespace) -> int:
     """0, or 4 where `verify` finds a bundle that can't be used."""
-    from device.app import model_store
     from device.config import load_config
+    from device.rig.models import model_store
 
     config = load_config(args.config)
     store = model_store(config)
@@ -183,8 +183,8 @@ def _rollback(store: ModelStore, args: argparse.Namespace) -> None:
 
 def _geometry(config: Config) -> Geometry:
     """As the service has it: the configured instrument with its calibration."""
-    from device.app import calibrations
     from device.instrument import load_instrument
+    from device.rig.records import calibrations
 
     return calibrations(config, load_instrument(config.device.instrument)).instrument.geometry
 

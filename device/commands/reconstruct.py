@@ -233,10 +233,10 @@ def _network_field(args: argparse.Namespace, frame: Normalised, geometry: Geomet
 
     import msgspec
 
-    from device.app import build_pipeline, model_store
     from device.config import load_config
     from device.errors import CheckError, InputError
     from device.frames import Hologram
+    from device.rig.models import build_pipeline, model_store
 
     config = load_config(args.config)
     refine = config.analysis.refine_iterations if args.refine is None else args.refine

@@ -44,10 +44,10 @@ def execute(args: argparse.Namespace) -> int:
 def _dry_run(args: argparse.Namespace) -> int:
     import json
 
-    from device.app import calibrations
     from device.config import load_config
     from device.instrument import load_instrument
     from device.plan import plan_of
+    from device.rig.records import calibrations
 
     config = load_config(args.config)
     plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))

@@ -47,10 +47,10 @@ def execute(args: argparse.Namespace) -> int:
     import msgspec
     import numpy as np
 
-    from device.app import twin_world
     from device.config import load_config
     from device.errors import InputError
     from device.frames import Exposure
+    from device.rig.simulated import twin_world
 
     low, high = args.particles
     if args.frames < 1 or not 0 < low <= high <= 5000:

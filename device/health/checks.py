@@ -24,6 +24,7 @@ from device.health.installed import (
     schedule_check,
     secrets_check,
 )
+from device.health.parts import parts_check
 from device.inference.store import ModelStore
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
@@ -48,6 +49,7 @@ def run_checks(config: Config, store: ModelStore) -> list[Check]:
         lambda: disk_check(config),
         lambda: secrets_check(config),
         lambda: _broker(config, busy=busy),
+        lambda: parts_check(config),
         lambda: _camera(config),
         lambda: camera_access_check(config),
         lambda: _controller(config),
@@ -231,7 +233,7 @@ def _controller(config: Config) -> Check:
 
     drivers = {"lamp": config.lamp.driver, "pump": config.pump.driver, "environment": config.environment.driver}
     if "serial" not in drivers.values():
-        return Check(name="controller", status="ok", value="none", message="lamp, pump and environment are simulated")
+        return Check(name="controller", status="ok", value="none", message="no part of this box hangs on one")
     try:
         port = Path(find_port(config.controller.port) or "/nowhere")
     except HolonodeError as error:

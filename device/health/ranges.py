@@ -9,6 +9,7 @@ from itertools import pairwise
 from device.config import Config
 from device.duct_flow import duct_of
 from device.errors import HolonodeError
+from device.health.parts import parts_check
 from device.instrument import Instrument
 from device.messaging.payloads import Check
 from device.plan import Plan
@@ -24,7 +25,7 @@ _MOST_BLUR_PX = 1.0
 
 def range_checks(config: Config, instrument: Instrument, plan: Plan, now: datetime) -> list[Check]:
     """Exposure, current, flow, volume and schedule against the instrument."""
-    return [*_light(config, instrument), *_flow(config, instrument), _drivers(config), _wakes(config, plan, now)]
+    return [*_light(config, instrument), *_flow(config, instrument), parts_check(config), _wakes(config, plan, now)]
 
 
 def _light(config: Config, instrument: Instrument) -> Iterator[Check]:
@@ -77,22 +78,6 @@ def _blur(config: Config, instrument: Instrument) -> Check:
         name="motion blur", status="ok" if good else "warning", value=round(blur_px, 2), unit="pixels",
         message="" if good else "the fastest particles smear their fringes",
         remedy="" if good else "Lower camera.exposure_us and raise lamp.current_ma",
-    )  # fmt: skip
-
-
-def _drivers(config: Config) -> Check:
-    """What is simulated beside a camera that isn't."""
-    parts = {"lamp": config.lamp, "pump": config.pump, "environment": config.environment}
-    simulated = [name for name, part in parts.items() if part.driver == "twin"]
-    if config.camera.driver == "twin":
-        return Check(name="drivers", status="ok", value="simulated", message="nothing of this is a real instrument")
-    if not simulated:
-        return Check(name="drivers", status="ok", value="real")
-    # Frames under a lamp that isn't there, or air that nothing moved, would be counted as if they were.
-    acting = [name for name in simulated if name != "environment"]
-    return Check(
-        name="drivers", status="failed" if acting else "warning", value=", ".join(simulated),
-        message="simulated, beside a camera that isn't", remedy=f'Set {", ".join(f"{n}.driver" for n in simulated)} = "serial"',
     )  # fmt: skip
 
 

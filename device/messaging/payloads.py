@@ -65,6 +65,8 @@ class Info(Struct, frozen=True, kw_only=True):
     instrument: dict[str, Any]
     instrument_id: str
     calibration_id: str | None
+    simulated: tuple[str, ...] = ()
+    """Parts of the instrument that are simulated; empty: none."""
     models: dict[str, Any]
     pipeline_id: str
     config: dict[str, Any]

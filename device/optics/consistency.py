@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from device.errors import InputError
@@ -143,6 +143,6 @@ def chi_squared(
     tolerated = weight
     if systematic > 0:
         tolerated = 1 / (1 / weight + (systematic * (predicted - 1)) ** 2)
-    p = float(scipy.stats.chi2.sf(total, degrees))
-    allowed = float(scipy.stats.chi2.sf(float((tolerated * remainder).sum()), degrees))
+    p = float(scipy.special.chdtrc(degrees, total))
+    allowed = float(scipy.special.chdtrc(degrees, float((tolerated * remainder).sum())))
     return ChiSquared(total / degrees, degrees, p, allowed < limit)

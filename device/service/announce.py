@@ -23,6 +23,7 @@ from device.messaging.broker import OwnBroker
 from device.messaging.link import MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.messaging.topics import Topics
+from device.parts import parts_of
 from device.service.recorder import Tally
 from device.settings import Value
 from device.storage.outbox import Outbox
@@ -37,13 +38,21 @@ def greet(config: Config, broker: OwnBroker | None, outbox: Outbox, armed: Armed
     url = broker.url if broker else config.mqtt.url
     own = f" (its own {broker.kind}, loopback only)" if broker else ""
     address = parse_url(url)
-    say(f"holonode {__version__}: {config.device.id}, {config.sampling.mode}, {config.camera.driver} camera")
+    say(
+        f"holonode {__version__}: {config.device.id}, {config.sampling.mode}, {config.camera.driver} camera{_simulated(config)}"
+    )
     say(f"broker   {url}{own}")
     say(f"watch    mosquitto_sub -h {address.host} -p {address.port} -v -t '{Topics(config.device.id).root}/#'")
     say(f"store    {outbox.folder}")
     say(f"armed    {armed.words() if armed else 'not armed: `holonode arm` checks that it lasts'}")
     if outbox.next_seq > 1:
         say(f"resuming after record {outbox.next_seq - 1}; {outbox.depth()} wait to be delivered")
+
+
+def _simulated(config: Config) -> str:
+    """What is simulated beside real parts."""
+    parts = parts_of(config)
+    return f"; SIMULATED beside real parts: {', '.join(parts.simulated)}" if parts.mixed else ""
 
 
 def info_of(
@@ -61,6 +70,7 @@ def info_of(
         instrument=msgspec.to_builtins(instrument),
         instrument_id=instrument.id,
         calibration_id=origin.calibration_id,
+        simulated=origin.simulated,
         models=msgspec.to_builtins(pipeline.models),
         pipeline_id=origin.pipeline_id,
         config=public(config),

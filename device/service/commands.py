@@ -16,7 +16,6 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.app import Drivers, model_store
 from device.calibration import Calibrations, commissioning_record
 from device.config import Config
 from device.errors import CheckError, HolonodeError, InputError, TransientError
@@ -30,6 +29,8 @@ from device.messaging.commands import Activate, Arm, Media, Request, Rollback, S
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Check
 from device.messaging.topics import Topics
+from device.rig.models import model_store
+from device.rig.rig import Rig
 from device.service.commander import Act, Done
 from device.service.orders import Orders
 from device.service.support import bundle_path, write_bundle
@@ -71,7 +72,7 @@ class Doing:
     outbox: Outbox
     orders: Orders
     link: MqttLink
-    drivers: Drivers
+    drivers: Rig
     describe: Callable[[], dict[str, object]]
     """For a support bundle: what is told of the box, by name."""
     last_lines: Callable[[], str]

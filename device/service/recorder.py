@@ -38,8 +38,12 @@ class Tally:
 class Recorder:
     """Keeps in the outbox, and says in a line, what happens."""
 
-    def __init__(self, outbox: Outbox, review: ReviewQueue | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, outbox: Outbox, review: ReviewQueue | None, say: Callable[[str], None], simulated: tuple[str, ...] = ()
+    ) -> None:
+        """`simulated`: parts of the instrument that are."""
         self.tally = Tally()
+        self._simulated = simulated
         self._outbox, self._review, self._say = outbox, review, say
 
     def interval(self, origin: Origin, found: Findings, began: Beginning, state: dict[str, str]) -> None:
@@ -100,6 +104,7 @@ class Recorder:
                     device_id=outbox.device_id,
                     spool_id=outbox.spool_id,
                     seq=seq,
+                    simulated=self._simulated,
                     id=record_ulid(now, outbox.device_id, outbox.spool_id, seq),
                     code=code,
                     severity=severity,

@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from device.analysis.report import Origin
-from device.app import Drivers, build_drivers, build_mode, calibrations
 from device.calibration import Calibrations
 from device.config import Config, public
 from device.drivers.ports import Camera
@@ -29,6 +28,11 @@ from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Info
 from device.messaging.topics import Topics
+from device.parts import parts_of
+from device.rig.build import build_rig
+from device.rig.modes import build_mode
+from device.rig.records import calibrations
+from device.rig.rig import Rig
 from device.sampling.findings import Mode
 from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
@@ -104,13 +108,13 @@ class Service:
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
         givers = [self._review] if self._review else []
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
-        self._recorder = Recorder(outbox, self._review, self._say)
+        self._recorder = Recorder(outbox, self._review, self._say, parts_of(config).simulated)
         timekeeper = Timekeeper(outbox, self._recorder.clock)
         try:
             work = self._first_work(calibrated, outbox)
             self._orders = Orders(outbox)
             link = self._link(outbox, work, calibrated)
-            drivers = build_drivers(config, nominal)
+            drivers = build_rig(config, nominal)
             self._watch_camera(drivers.camera)
             self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment)
             armed = armed_of(outbox.get_state(ARMED_KEY))
@@ -247,7 +251,7 @@ class Service:
 
         self._camera, camera.on_event = camera, happened
 
-    def _loop(self, origin: Origin, mode: Mode, drivers: Drivers, outbox: Outbox, link: MqttLink) -> Work | None:
+    def _loop(self, origin: Origin, mode: Mode, drivers: Rig, outbox: Outbox, link: MqttLink) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
         sampling, orders = self._config.sampling, self._orders
         self._pulse = partial(self._tell, link, outbox, drivers)
@@ -298,13 +302,13 @@ class Service:
         """Wait for the schedule, where there is one to wait for; the state to keep of it."""
         return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
-    def _sleeper(self, drivers: Drivers) -> Callable[[float], None]:
+    def _sleeper(self, drivers: Rig) -> Callable[[float], None]:
         """The drivers' sleep, cut short when the service is to stop."""
 
         def sleep(seconds: float) -> None:
             if seconds >= _LONG_SLEEP_S:
                 self._pulse()
-            if not self._real_time:
+            if drivers.time.simulated:
                 drivers.time.sleep(seconds)
             elif self._stop.wait(seconds):
                 raise _StopError
@@ -313,7 +317,7 @@ class Service:
 
         return sleep
 
-    def _idle(self, drivers: Drivers) -> Callable[[float], None]:
+    def _idle(self, drivers: Rig) -> Callable[[float], None]:
         """Sleep between samples: cut short by what is asked from afar, too."""
         sleep = self._sleeper(drivers)
 
@@ -324,36 +328,33 @@ class Service:
             while (left_s := until_s - time.monotonic()) > 0:
                 if self._orders.calls:
                     raise _CalledError
-                if not self._real_time:
+                if drivers.time.simulated:
                     return sleep(seconds)
                 sleep(min(left_s, _SLICE_S))
             return None
 
         return idle
 
-    @property
-    def _real_time(self) -> bool:
-        return self._config.twin.realtime or self._config.camera.driver != "twin"
-
-    def _wakes(self, drivers: Drivers, outbox: Outbox) -> Wakes | None:
+    def _wakes(self, drivers: Rig, outbox: Outbox) -> Wakes | None:
         """The schedule, where there is one; what it missed while the box was off is told."""
         schedule = schedule_of(self._config.sampling.schedule)
         if schedule is None:
             return None
-        simulated = self._config.camera.driver == "twin" and not self._config.twin.realtime
-        wakes = Wakes(schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._idle(drivers), simulated=simulated)
+        wakes = Wakes(
+            schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._idle(drivers), simulated=drivers.time.simulated
+        )
         if missed := wakes.missed():
             message = f"{missed} samples of the schedule were missed since {wakes.last}"
             self._say(message)
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
 
-    def _tell(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
+    def _tell(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
         """`stats` and `health`, where they are due."""
         self._publish_stats(link, outbox, drivers)
         self._vitals.publish(link, time.monotonic())
 
-    def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Drivers) -> None:
+    def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
         now = time.monotonic()
         if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
             return

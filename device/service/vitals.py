@@ -15,11 +15,13 @@ from device.health.armed import armed_check, armed_of
 from device.health.checks import disk_check
 from device.health.clock import clock_check
 from device.health.endurance import LIT_KEY, lit_s_per_sample
+from device.health.parts import parts_check
 from device.health.surroundings import surroundings_checks
 from device.health.trend import Look, OpticsTrend
 from device.instrument import Instrument
 from device.messaging.link import LinkState, MqttLink
 from device.messaging.payloads import Check, Health
+from device.parts import parts_of
 from device.sampling.findings import Findings, Notice
 from device.storage.outbox import Outbox
 
@@ -62,10 +64,11 @@ class Vitals:
 
     def checks(self, link: MqttLink) -> list[Check]:
         """Everything that can change while the service runs."""
-        simulated = self._config.camera.driver == "twin"
+        parts = parts_of(self._config)
         schedule = self._config.sampling.schedule.kind
         return [
-            armed_check(self.armed, config_hash(self._config), simulated=simulated),
+            armed_check(self.armed, config_hash(self._config), simulated=not parts.real),
+            parts_check(self._config),
             _link_check(link, self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from device.analysis.pipeline import Pipeline
 from device.analysis.report import Origin
-from device.app import build_pipeline, model_store
 from device.calibration import Calibrations
 from device.config import Config, config_hash
+from device.parts import parts_of
+from device.rig.models import build_pipeline, model_store
 
 __all__ = ["Work"]
 
@@ -24,7 +25,7 @@ class Work:
     @classmethod
     def of(cls, config: Config, calibrated: Calibrations, spool_id: str) -> Work:
         """With models opened and verified; HolonodeError where they can't be used."""
-        instrument = calibrated.instrument
+        instrument, parts = calibrated.instrument, parts_of(config)
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
         origin = Origin(
             config.device.id,
@@ -35,6 +36,8 @@ class Work:
             config.sampling.mode,
             calibrated.id,
             labels,
+            simulated=parts.simulated,
+            mixed=parts.mixed,
         )
         return cls(config, pipeline, origin)
 

@@ -33,9 +33,9 @@ from device.analysis.aggregation import clusters_of, growth, look_at, start_line
 from device.analysis.dose_response import Dose, DoseResponse, fit_dose_response
 from device.analysis.drawing import FONT, INK, PAPER
 from device.analysis.pipeline import Pipeline
-from device.app import build_pipeline, model_store
 from device.config import Config
 from device.errors import InputError
+from device.rig.models import build_pipeline, model_store
 from tests.benchmarks.assay_chambers import (
     FITTED,
     FOCUSES,

@@ -31,11 +31,16 @@ import numpy as np
 from calibration.procedures.counts import measure_counts
 from device.analysis.pipeline import Pipeline
 from device.analysis.report import Origin
-from device.app import Drivers, build_drivers, build_mode, build_pipeline, calibrations, model_store, twin_world
 from device.calibration import CalibrationRecord, sealed, write_record
 from device.config import Config, PumpConfig, config_hash, load_config
 from device.instrument import Instrument, load_instrument
 from device.records import Interval, from_json
+from device.rig.build import build_rig
+from device.rig.models import build_pipeline, model_store
+from device.rig.modes import build_mode
+from device.rig.records import calibrations
+from device.rig.rig import Rig
+from device.rig.simulated import twin_world
 from device.service.recorder import Recorder
 from device.service.timekeeper import Beginning
 from device.storage.outbox import Outbox
@@ -155,11 +160,11 @@ def instrument_of(bench: Bench) -> Instrument:
 
 
 @contextmanager
-def wired(config: Config, bench: Bench, firmware: Firmware, instrument: Instrument, scale: float) -> Generator[Drivers]:
+def wired(config: Config, bench: Bench, firmware: Firmware, instrument: Instrument, scale: float) -> Generator[Rig]:
     """The drivers over a world that moves as the controller's pins say."""
     world = twin_world(config, instrument=instrument)
     plumbing = Plumbing(bench, firmware, world, scale)
-    drivers = build_drivers(config, instrument, world)
+    drivers = build_rig(config, instrument, world)
     world.follow_pump(plumbing.volume_ml)
     try:
         drivers.camera.start()

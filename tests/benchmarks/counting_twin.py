@@ -32,10 +32,13 @@ from device.analysis.count import concentration, poisson_interval
 from device.analysis.drawing import FONT, INK, PAPER
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import overlap_of
-from device.app import build_drivers, build_mode, build_pipeline, calibrations, model_store
 from device.config import Config, load_config
 from device.duct_flow import duct_of
 from device.instrument import Instrument, load_instrument
+from device.rig.build import build_rig
+from device.rig.models import build_pipeline, model_store
+from device.rig.modes import build_mode
+from device.rig.records import calibrations
 from device.sampling.findings import Findings, Mode
 from device.sampling.flow_mode import view_of
 from device.storage.outbox import Outbox
@@ -94,7 +97,7 @@ def started(config: Config, folder: Path) -> tuple[Mode, Instrument, Outbox]:
         msgspec.structs.replace(config, calibration=msgspec.structs.replace(config.calibration, folder=str(folder))), nominal
     )
     pipeline, _ = build_pipeline(model_store(config), config.analysis, nominal.geometry, instrument=nominal)
-    drivers = build_drivers(config, nominal)
+    drivers = build_rig(config, nominal)
     drivers.camera.start()
     outbox = Outbox(folder / "store", config.device.id)
     return build_mode(config, calibrated, pipeline, drivers, drivers.time.sleep, outbox), nominal, outbox

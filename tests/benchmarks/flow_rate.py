@@ -28,12 +28,13 @@ from device.analysis.background import median_background
 from device.analysis.locate import is_empty
 from device.analysis.pipeline import Pipeline
 from device.analysis.reconstruct import fitted_tile, reconstruct, tile_starts
-from device.app import build_pipeline, model_store, twin_world
 from device.config import load_config
 from device.duct_flow import duct_of
 from device.frames import Exposure, Hologram, LampState, RawFrame
 from device.instrument import Instrument, load_instrument
 from device.optics.propagation import backpropagate
+from device.rig.models import build_pipeline, model_store
+from device.rig.simulated import twin_world
 from device.sampling.holograms import divided
 
 WIDTH_PX, HEIGHT_PX = 4056, 3040

@@ -46,10 +46,10 @@ from device.analysis.reconstruct import Reconstruction, reconstruct
 from device.analysis.refine import Misfit, Refined, RefineSettings, refine
 from device.analysis.segment import Segment, segment
 from device.analysis.verify import unexplained_map, verify
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
 from device.records import QARTOD_FAIL, QARTOD_PASS, Consistency
+from device.rig.models import build_pipeline, model_store
 from device.twin.scene import Particle, draw_particle
 from models.recipes import hidef_evaluation
 from models.recipes.hidef_evaluation import FIELD_PX, GEOMETRY, LABELS, ScoringField, field_metrics

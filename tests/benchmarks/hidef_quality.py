@@ -10,8 +10,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from device.app import ARTEFACTS
 from device.inference.store import ModelStore
+from device.rig.models import ARTEFACTS
 from models.recipes.hidef import evaluate_bundle, table_lines
 
 

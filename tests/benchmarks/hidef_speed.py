@@ -38,7 +38,6 @@ from numpy.typing import NDArray
 from device.analysis.locate import is_empty
 from device.analysis.pipeline import Pipeline
 from device.analysis.reconstruct import reconstruct
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
 from device.inference.interpreter import Interpreter
@@ -47,6 +46,7 @@ from device.optics import fft
 from device.optics.multiheight import retrieve_multi_height
 from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, compute_transfer_function, propagate
+from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field, scattered_wave
 from device.twin.scene import Particle, draw_particle, snap_depths
 from models.recipes.hidef_evaluation import GEOMETRY, LABELS, LIGHT, field_metrics

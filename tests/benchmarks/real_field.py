@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from device.analysis.background import normalise
 from device.analysis.pipeline import Pipeline
 from device.analysis.reconstruct import reconstruct
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.drivers.recorded import read_frames
 from device.frames import Hologram
 from device.optics.geometry import Geometry
 from device.optics.phase_retrieval import retrieve_single_shot
 from device.records import QARTOD_PASS
+from device.rig.models import build_pipeline, model_store
 from tests.benchmarks.real_beads import BEAD_PITCH_UM, BEAD_WAVELENGTH_UM, DISTANCES_UM
 from tests.conftest import real_data_folder
 

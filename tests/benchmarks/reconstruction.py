@@ -28,12 +28,12 @@ from device.analysis.pipeline import Pipeline
 from device.analysis.reconstruct import Reconstruction, reconstruct
 from device.analysis.refine import Refined, RefineSettings, refine
 from device.analysis.segment import Segment, segment
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
 from device.optics.multiheight import retrieve_multi_height
 from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, propagate
+from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram
 from device.twin.scene import Particle
 from models.recipes.hidef_evaluation import BORDER_PX, FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from device.analysis.pipeline import Pipeline
 from device.analysis.reconstruct import reconstruct
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
+from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field
 from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from device.analysis.background import normalise
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.app import build_pipeline, model_store, twin_world
 from device.config import load_config
 from device.frames import Exposure, Hologram
 from device.instrument import load_instrument
+from device.rig.models import build_pipeline, model_store
+from device.rig.simulated import twin_world
 from device.twin.scene import Particle as TrueParticle
 
 __all__ = ["Tally", "match", "run"]

@@ -39,7 +39,6 @@ from device.analysis.background import noise_level, normalise
 from device.analysis.depth import estimate_depth
 from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import segment
-from device.app import ARTEFACTS
 from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import Bundle, ModelStore, checked
@@ -48,6 +47,7 @@ from device.optics import fft
 from device.optics.geometry import Geometry
 from device.optics.propagation import asm_transfer_function, backpropagate
 from device.optics.pupil import Pupil
+from device.rig.models import ARTEFACTS
 from device.transfer import read_transfer, write_transfer
 from device.twin.forward import _exit_wave, _place_px, multislice_object_field, paste
 from device.twin.illumination import Illumination

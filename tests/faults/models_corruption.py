@@ -20,10 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from device.app import ARTEFACTS
 from device.errors import CheckError, InputError
 from device.inference.active import activate, install
 from device.inference.store import ACTIVE_FILE, Bundle, ModelStore, manifest_digest
+from device.rig.models import ARTEFACTS
 
 SUFFIXES = (".tflite", ".toml", ".npz")
 

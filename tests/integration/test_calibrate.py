@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from calibration.cli import main
-from device.app import build_drivers, calibrations, twin_world
 from device.config import load_config
 from device.health.optics import compare_optics, look
 from device.instrument import load_instrument
+from device.rig.build import build_rig
+from device.rig.records import calibrations
+from device.rig.simulated import twin_world
 
 
 def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, dict]:
@@ -45,7 +47,7 @@ def test_doctor_names_a_lamp_that_lost_its_light(tmp_path: Path, capsys: pytest.
     for ageing in (1.0, 0.7):
         world = twin_world(config, instrument=instrument)
         world.lamp_ageing = ageing
-        drivers = build_drivers(config, instrument, world)
+        drivers = build_rig(config, instrument, world)
         checks = compare_optics(look(config, instrument, drivers.camera, drivers.lamp), record)
         drivers.close()
         statuses.append({check.name: (check.status, check.message) for check in checks})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from device.app import Drivers, Time, build_drivers
 from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
 from device.drivers.supervised_camera import CameraStuckError, SupervisedCamera
 from device.drivers.twin import TwinEnvironment, TwinLamp, TwinPump
 from device.health import checks
 from device.instrument import Instrument
+from device.parts import parts_of
 from device.records import Event, Interval, from_json
+from device.rig import rig as device_rig
+from device.rig.build import build_rig
 from device.service import Service
 from device.service import service as service_module
 from device.storage.outbox import Outbox
@@ -39,7 +40,14 @@ id = "test-box"
 [camera]
 driver = "picamera2"
 exposure_us = 2000.0
+[lamp]
+driver = "twin"
+[pump]
+driver = "twin"
+[environment]
+driver = "twin"
 [sampling]
+window_change = "person"
 sample_volume_l = 0.02
 settle_s = 0.0
 max_intervals = {intervals}
@@ -72,15 +80,15 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, rig: Rig, strike: Callabl
     """A service whose camera is the fake; `strike` hears every line that it says."""
     monkeypatch.setitem(sys.modules, "picamera2", module(rig))
 
-    def drivers(_config: Config, instrument: Instrument) -> Drivers:
+    def drivers(config: Config, instrument: Instrument) -> device_rig.Rig:
         camera = SupervisedCamera(lambda: Picamera2Camera(rig.instrument.sensor), timeout_s=4.0)
         world: TwinWorld = rig.world
         lamp = TwinLamp(rig)  # type: ignore[arg-type]
-        return Drivers(
-            camera, lamp, TwinPump(world), TwinEnvironment(world), Time(time.monotonic, time.sleep), world.advance_window
+        return device_rig.Rig(
+            parts_of(config), camera, lamp, TwinPump(world), TwinEnvironment(world), advance_window=world.advance_window
         )
 
-    monkeypatch.setattr(service_module, "build_drivers", drivers)
+    monkeypatch.setattr(service_module, "build_rig", drivers)
     monkeypatch.setattr(service_module, "load_instrument", lambda _name: rig.instrument)
     service = Service(configured(folder), say=strike)
     service.run()
@@ -160,7 +168,7 @@ def test_a_camera_whose_library_is_stuck_ends_the_service_for_its_manager_to_res
 def test_real_cameras_are_watched(tmp_path: Path, driver: Any) -> None:
     config = configured(tmp_path)
     config = msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, driver=driver))
-    drivers = build_drivers(config, small_instrument())
+    drivers = build_rig(config, small_instrument())
     assert isinstance(drivers.camera, SupervisedCamera)
     drivers.close()
 
@@ -168,7 +176,7 @@ def test_real_cameras_are_watched(tmp_path: Path, driver: Any) -> None:
 def test_a_v4l2_camera_that_is_not_there_is_told_and_the_service_stays(tmp_path: Path) -> None:
     config = configured(tmp_path)
     camera = msgspec.structs.replace(config.camera, driver="v4l2", device="/dev/no-such-video")
-    drivers = build_drivers(msgspec.structs.replace(config, camera=camera), small_instrument())
+    drivers = build_rig(msgspec.structs.replace(config, camera=camera), small_instrument())
     assert isinstance(drivers.camera, SupervisedCamera)
     told: list[str] = []
     drivers.camera.on_event = lambda event: told.append(event.message)

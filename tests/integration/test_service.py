@@ -15,7 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from device.app import ARTEFACTS
+from device.rig.models import ARTEFACTS
 from device.schemas import json_schema
 from tests.brokers import Broker, Subscriber, broker, free_port
 from tests.controller import Controller
@@ -128,8 +128,11 @@ def test_a_broker_that_refuses_keeps_the_records_and_the_service_goes_on(tmp_pat
     assert [m["historical"] for m in intervals] == [True, True, True, False]
 
 
+SIMULATED = '[pump]\ndriver = "twin"\n[environment]\ndriver = "twin"'
+
+
 def lamp_on(controller: Controller) -> str:
-    return f'[controller]\nport = "{controller.port}"\nacknowledge_timeout_s = 0.3\n[lamp]\ndriver = "serial"'
+    return f'[controller]\nport = "{controller.port}"\nacknowledge_timeout_s = 0.3\n[lamp]\ndriver = "serial"\n{SIMULATED}'
 
 
 def test_a_lamp_that_never_answers_is_one_clear_error(tmp_path: Path, running: Broker) -> None:

@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(900), pytest.mark.filter
 def test_a_toy_classifier_is_trained_exported_scored_and_learns_on_from_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from device.app import ARTEFACTS
     from device.errors import CheckError
     from device.inference.store import ModelStore
+    from device.rig.models import ARTEFACTS
     from models.recipes import bioaerosol
     from models.training.classifier_finetune import finetune_classifier
     from models.training.classify import Fit, export, run_training

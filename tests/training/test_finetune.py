@@ -51,8 +51,8 @@ def own_frames(frames: int = 4) -> TransferFile:
 
 
 def test_a_shipped_model_is_adapted_to_an_instrument_and_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from device.app import ARTEFACTS
     from device.inference.store import ModelStore, verify_golden
+    from device.rig.models import ARTEFACTS
     from models.recipes import hidef_transfer
     from models.recipes.hidef_transfer import Budget, finetune
 
@@ -78,8 +78,8 @@ def test_a_shipped_model_is_adapted_to_an_instrument_and_installs(tmp_path: Path
 
 
 def test_what_became_worse_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from device.app import ARTEFACTS
     from device.inference.store import ModelStore
+    from device.rig.models import ARTEFACTS
     from models.recipes import hidef_transfer
 
     write_transfer(tmp_path / "own.npz", own_frames(2))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from device.app import ARTEFACTS
 from device.errors import InputError
 from device.inference.manifest import load_manifest
+from device.rig.models import ARTEFACTS
 from models.cli import main
 from models.training.export import check_free
 

@@ -14,11 +14,14 @@ import pytest
 from calibration.assays import assay_response
 from calibration.procedures.dose import measure_dose_response
 from device.analysis.pipeline import Pipeline
-from device.app import Drivers, build_drivers, build_mode, build_pipeline, model_store
 from device.calibration import CalibrationRecord, Calibrations
 from device.config import Config, load_config
 from device.errors import HardwareError, InputError
 from device.plan import plan_of
+from device.rig.build import build_rig
+from device.rig.models import build_pipeline, model_store
+from device.rig.modes import build_mode
+from device.rig.rig import Rig
 from device.sampling.assay_mode import BACKGROUND, STATE_KEY, AssayMode, Running
 from device.sampling.findings import Findings
 from device.sampling.impactor_mode import MARKER
@@ -58,7 +61,7 @@ class Box:
         self.world = TwinWorld(
             small_assay_instrument(SIDE_PX), {}, monotonic=time.monotonic, sleep=time.sleep, model="lorenz-mie", sample=sample
         )
-        self.drivers: Drivers = build_drivers(self.config, self.world.instrument, self.world)
+        self.drivers: Rig = build_rig(self.config, self.world.instrument, self.world)
         self.drivers.camera.start()
         self.calibrated = Calibrations(self.world.instrument, None, (record,) if record else (), ())
         self.start()

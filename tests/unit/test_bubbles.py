@@ -11,10 +11,10 @@ import pytest
 
 from device.analysis.background import normalise
 from device.analysis.bubbles import is_bubble
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Exposure, Hologram, LampState
 from device.instrument import load_instrument
+from device.rig.models import build_pipeline, model_store
 from device.twin.forward import scattered_wave
 from device.twin.illumination import Illumination
 from device.twin.mie_scattering import SPHERES

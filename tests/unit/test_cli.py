@@ -61,7 +61,9 @@ def test_bad_input_is_one_paragraph_and_exit_2(case: str, tmp_path: Path) -> Non
 
 def test_doctor_names_every_check_and_what_mends_it(tmp_path: Path) -> None:
     config = tmp_path / "box.toml"
-    config.write_text(f'[controller]\nport = "/dev/no-such"\n[pump]\ndriver = "serial"\n[storage]\nfolder = "{tmp_path}"\n')
+    config.write_text(
+        f'[controller]\nport = "/dev/no-such"\n[pump]\ndriver = "serial"\n[lamp]\ndriver = "twin"\n[environment]\ndriver = "none"\n[storage]\nfolder = "{tmp_path}"\n'
+    )
     done = holonode("doctor", "--json", "--config", str(config))
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 4

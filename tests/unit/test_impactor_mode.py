@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.app import Drivers, build_drivers, build_mode, build_pipeline, model_store
 from device.calibration import Calibrations
 from device.config import Config, load_config
 from device.errors import HardwareError
+from device.rig.build import build_rig
+from device.rig.models import build_pipeline, model_store
+from device.rig.modes import build_mode
+from device.rig.rig import Rig
 from device.sampling.findings import Findings
 from device.sampling.impactor_mode import MARKER, STATE_KEY, ImpactorMode
 from device.sampling.window import Window, window_from_state
@@ -19,13 +22,13 @@ from device.storage.outbox import Outbox
 from tests.worlds import small_world
 
 
-def sampler(folder: Path, **sampling: object) -> tuple[ImpactorMode, Outbox, Drivers]:
+def sampler(folder: Path, **sampling: object) -> tuple[ImpactorMode, Outbox, Rig]:
     plain = load_config(None)
     chosen = msgspec.structs.replace(plain.sampling, sample_volume_l=1.0, **sampling)
     analysis = msgspec.structs.replace(plain.analysis, reconstruction="backpropagate", classifier_model="")
     config: Config = msgspec.structs.replace(plain, sampling=chosen, analysis=analysis)
     world = small_world()
-    drivers = build_drivers(config, world.instrument, world)
+    drivers = build_rig(config, world.instrument, world)
     drivers.camera.start()
     pipeline, _ = build_pipeline(model_store(config), config.analysis, world.instrument.geometry)
     outbox = Outbox(folder, "box")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
-from device.app import ARTEFACTS
 from device.errors import CheckError, InputError
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import Bundle, ModelStore, checked, verify_golden, verify_golden_in_child
 from device.optics.geometry import Geometry
+from device.rig.models import ARTEFACTS
 
 
 @pytest.fixture

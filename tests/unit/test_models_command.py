@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from device.app import ARTEFACTS
 from device.cli import main
 from device.errors import CheckError, HolonodeError, InputError
 from device.inference.active import activate, install, rollback
 from device.inference.store import ACTIVE_FILE, ModelStore
+from device.rig.models import ARTEFACTS
 from tests.faults.models_corruption import SUFFIXES, campaign, cut, flipped, released
 
 ROOT = Path(__file__).resolve().parents[2]

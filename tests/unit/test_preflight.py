@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from device.app import Drivers, build_drivers, model_store
 from device.calibration import Calibrations, load_calibrations, write_record
 from device.config import Config, load_config
 from device.drivers.ports import NoFrameError
@@ -21,6 +20,9 @@ from device.health.endurance import Facts, endurance_checks, lit_s_per_sample
 from device.health.preflight import Preflight, preflight
 from device.messaging.payloads import Check
 from device.plan import plan_of
+from device.rig.build import build_rig
+from device.rig.models import model_store
+from device.rig.rig import Rig
 from device.sampling.window import Window
 from device.storage.reading import History
 from device.twin.world import SimulatedTime, TwinWorld
@@ -58,7 +60,7 @@ def looked(
     config: Config,
     world: TwinWorld | None = None,
     *,
-    drivers: Drivers | None = None,
+    drivers: Rig | None = None,
     sleep: Callable[[float], None] | None = None,
     broker: Callable[[Sequence[Check]], Check] = lambda _: Check(name="broker", status="ok"),
     calibrated: Calibrations | None = None,
@@ -67,7 +69,7 @@ def looked(
     days: float = 21.0,
 ) -> Preflight:
     world = world or a_world()
-    hands = drivers or build_drivers(config, small_instrument(), world)
+    hands = drivers or build_rig(config, small_instrument(), world)
     try:
         return preflight(
             config, calibrated or Calibrations(small_instrument(), None, (), ()), model_store(config), hands,
@@ -136,7 +138,7 @@ class DeadCamera:
 
 def test_a_dead_camera_is_one_failed_check_and_the_rest_is_looked_at_all_the_same(tmp_path: Path) -> None:
     config = a_config(tmp_path)
-    drivers = build_drivers(config, small_instrument(), a_world())
+    drivers = build_rig(config, small_instrument(), a_world())
     outcome = looked(config, drivers=replace(drivers, camera=DeadCamera()))
     assert outcome.failed == ("lamp and camera",)
     assert found(outcome, "humidity").status == "ok"
@@ -164,7 +166,7 @@ def controller() -> Iterator[Controller]:
 def serial(folder: Path, controller: Controller, **pump: Any) -> Config:
     return a_config(
         folder, controller={"port": controller.port}, pump={"driver": "serial", "full_flow_ml_min": 20_000.0, **pump},
-        environment={"driver": "serial"},
+        environment={"driver": "serial"}, lamp={"driver": "twin"},
     )  # fmt: skip
 
 
@@ -225,12 +227,15 @@ def test_the_controllers_sensors_tell_what_surrounds_the_box(
 
 
 CRON = msgspec.structs.replace(load_config(None).sampling.schedule, kind="cron", cron="0 6 * * *", zone="Europe/Berlin")
+SIMULATED_BESIDE: dict[str, Any] = {
+    **{part: {"driver": "twin"} for part in ("lamp", "pump", "environment")}, "sampling": {"window_change": "person"},
+}  # fmt: skip
 RANGES = {
     "current above the lamp's": ({"lamp": {"current_ma": 60.0}}, "lamp current", "failed"),
     "no current": ({"lamp": {"current_ma": 0.0}}, "lamp current", "failed"),
     "exposure beyond the camera's patience": ({"camera": {"exposure_us": 3e6}}, "exposure", "failed"),
     "pump too small": ({"pump": {"full_flow_ml_min": 5000.0}}, "flow", "failed"),
-    "real camera, simulated lamp and pump": ({"camera": {"driver": "picamera2"}}, "drivers", "failed"),
+    "real camera, simulated lamp and pump": ({"camera": {"driver": "picamera2"}, **SIMULATED_BESIDE}, "drivers", "failed"),
     "a schedule that never comes": (
         {"sampling": {"schedule": msgspec.structs.replace(CRON, cron="0 6 30 2 *")}}, "schedule", "failed",
     ),
@@ -248,7 +253,7 @@ def test_a_configuration_the_instrument_can_not_carry_out_is_refused_before_anyt
     parts, name, status = RANGES[case]
     world = a_world()
     config = a_config(tmp_path, **parts)
-    hands = build_drivers(a_config(tmp_path), small_instrument(), world)
+    hands = build_rig(a_config(tmp_path), small_instrument(), world)
     outcome = looked(config, world, drivers=hands)
     assert found(outcome, name).status == status
     if status == "failed":
@@ -324,7 +329,7 @@ def test_a_calibration_that_expired_fails_and_one_that_will_is_told(tmp_path: Pa
 
 def test_an_environment_that_does_not_answer_fails(tmp_path: Path) -> None:
     config = a_config(tmp_path)
-    drivers = build_drivers(config, small_instrument(), a_world())
+    drivers = build_rig(config, small_instrument(), a_world())
     drivers.environment.close()
     assert "environment" in looked(config, drivers=drivers).failed
 
@@ -385,7 +390,7 @@ def test_a_dark_frame_costs_the_interval_and_not_the_service() -> None:
     from device.sampling.holograms import divided
 
     world = a_world()
-    drivers = build_drivers(load_config(None), world.instrument, world)
+    drivers = build_rig(load_config(None), world.instrument, world)
     drivers.camera.start()
     frame = drivers.camera.capture(Exposure(1000.0), drivers.lamp.off())
     assert frame is not None

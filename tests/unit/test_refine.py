@@ -12,9 +12,9 @@ from device.analysis.depth import Depth, pooled
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import segment
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
+from device.rig.models import build_pipeline, model_store
 from models.recipes.hidef_evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
 
 

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from device.analysis.reconstruct import run_tiles
-from device.app import ARTEFACTS
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
+from device.rig.models import ARTEFACTS
 from device.twin.forward import object_field, thin_hologram
 from device.twin.illumination import Illumination
 from device.twin.scene import draw_particle

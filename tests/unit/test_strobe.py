@@ -7,11 +7,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from device.app import Drivers, build_drivers
 from device.config import Config, load_config
 from device.errors import HardwareError, InputError
 from device.frames import Exposure
 from device.instrument import load_instrument
+from device.rig.build import build_rig
+from device.rig.rig import Rig
 from device.sampling.lit_frame import captured, light_on, lit_frame
 from device.twin.world import TwinWorld
 from tests.worlds import small_instrument
@@ -28,15 +29,15 @@ def configured(**strobe_us: float) -> Config:
     )
 
 
-def opened(**strobe_us: float) -> Drivers:
-    drivers = build_drivers(
+def opened(**strobe_us: float) -> Rig:
+    drivers = build_rig(
         configured(**strobe_us), load_instrument("bioaerosol-imx219-850nm"), TwinWorld(small_instrument(64), {})
     )
     drivers.camera.start()
     return drivers
 
 
-def brightness(drivers: Drivers) -> float:
+def brightness(drivers: Rig) -> float:
     frame = lit_frame(drivers.camera, drivers.lamp, Exposure(EXPOSURE_US, lamp_current_ma=20.0))
     assert frame is not None
     return float(frame.pixels.mean()) - small_instrument(64).sensor.dark_level_counts

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.app import twin_world
 from device.cli import main
 from device.config import load_config
 from device.errors import InputError
 from device.frames import Exposure, LampState
 from device.instrument import load_instrument
+from device.rig.simulated import twin_world
 from device.twin.environment import Environment
 from device.twin.forward import scattered_wave
 from device.twin.illumination import Illumination, coherence_envelope

@@ -13,10 +13,10 @@ from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.refine import Misfit, RefineSettings, refine
 from device.analysis.segment import Segment
 from device.analysis.verify import VerifySettings, unexplained_map, unexplained_regions, verify
-from device.app import build_pipeline, model_store
 from device.config import load_config
 from device.frames import Hologram
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT
+from device.rig.models import build_pipeline, model_store
 from models.recipes.hidef_evaluation import GEOMETRY, ScoringField, scoring_fields
 
 NOISE = 0.03

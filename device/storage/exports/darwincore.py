@@ -97,7 +97,8 @@ def _event(place: Place, device_id: str, interval: Interval) -> dict[str, object
         "minimumElevationInMeters": place.altitude_m,
         "maximumElevationInMeters": place.altitude_m,
         "eventRemarks": f"volume uncertainty {interval.volume_uncertainty}; QARTOD {interval.qc}; calibration "
-        f"{interval.calibration_id or 'none'}; configuration {interval.config_hash}; pipeline {interval.pipeline_id}",
+        f"{interval.calibration_id or 'none'}; configuration {interval.config_hash}; pipeline {interval.pipeline_id}"
+        + (f"; SIMULATED: {', '.join(interval.simulated)}" if interval.simulated else ""),
     }
 
 

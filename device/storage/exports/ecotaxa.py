@@ -194,6 +194,7 @@ def _acquisition_values(source: Source, one: _Object) -> dict[str, tuple[str, _C
         "wavelength_um": ("[t]", instrument.lamp.wavelength_um),
         "pixel_um": ("[t]", one.crop.about.pitch_um),
         "calibration_id": ("[t]", one.detection.calibration_id),
+        "simulated": ("[t]", " ".join(one.detection.simulated) or None),
     }
 
 

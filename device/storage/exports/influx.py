@@ -58,7 +58,7 @@ def _of_interval(one: Interval) -> Iterator[str]:
     fields: dict[str, Field] = {
         "seq": one.seq, "qc": one.qc, "duration_s": (_microseconds(one.ended_at) - at_us) / 1e6, "volume_ml": one.volume_ml,
         "volume_m3": one.volume_m3, "volume_uncertainty": one.volume_uncertainty, "dead_time_s": one.dead_time_s,
-        **_fields("clock", one.clock), **_fields("frames", one.frames), **_fields("aggregation", one.aggregation),
+        "simulated": " ".join(one.simulated), **_fields("clock", one.clock), **_fields("frames", one.frames), **_fields("aggregation", one.aggregation),
         **_fields("dose", one.dose),
     }  # fmt: skip
     yield _line("holonode_interval", tags, fields, at_us)

@@ -207,6 +207,7 @@ def _interval_variables(source: Source, labels: tuple[str, ...]) -> list[_Variab
     plain: list[tuple[str, Any, str, Callable[[Interval], Any], str]] = [
         ("interval_id", str, "the interval", lambda i: i.id, ""),
         ("mode", str, "way of sampling", lambda i: i.mode, ""),
+        ("simulated", str, "simulated parts of the instrument, by spaces; empty: none", lambda i: " ".join(i.simulated), ""),
         ("calibration_id", str, "calibration record in use", lambda i: i.calibration_id, ""),
         ("config_hash", str, "configuration in use", lambda i: i.config_hash, ""),
         ("pipeline_id", str, "analysis in use", lambda i: i.pipeline_id, ""),

@@ -106,10 +106,17 @@ def _plain(kind: Kind, name: str, text: str, *path: str) -> Column:
 
 
 def _header(*inside: str) -> list[Column]:
+    simulated = _attribute(*inside, "simulated")
     return [
         _plain("text", "device_id", "The box", *inside, "device_id"),
         _plain("text", "spool_id", "Its store; with device and seq it names a record for ever", *inside, "spool_id"),
         _plain("integer", "seq", "Number of the record in the store", *inside, "seq"),
+        Column(
+            "simulated",
+            "text",
+            lambda row: " ".join(simulated(row)),
+            "Simulated parts of the instrument by spaces; empty: none",
+        ),
     ]
 
 

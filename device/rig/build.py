@@ -1,0 +1,89 @@
+"""The parts of a box as configured."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from device.config import Config
+from device.drivers.ports import Camera, Environment, Lamp, Pump
+from device.errors import InputError
+from device.instrument import Instrument
+from device.parts import Parts, parts_of
+from device.rig import real
+from device.rig.rig import Rig, Time
+
+if TYPE_CHECKING:
+    from device.twin.world import TwinWorld
+
+__all__ = ["build_rig"]
+
+
+def build_rig(config: Config, instrument: Instrument, world: TwinWorld | None = None) -> Rig:
+    """Everything as configured, lamp and pump off; `world` stands in for the simulated instrument's own.
+
+    InputError where a real box leaves a part unnamed. The twin is loaded only where a part of it was asked for.
+    """
+    parts = parts_of(config)
+    rig = _rig_with_twin(config, instrument, parts, world) if parts.simulated else _real_rig(config, instrument, parts)
+    _set_strobe(config, rig)
+    return rig
+
+
+def _real_rig(config: Config, instrument: Instrument, parts: Parts) -> Rig:
+    time = Time()
+    with ExitStack() as undo:
+        line = cache(partial(real.controller_line, config))
+        lamp = real.build_lamp(line, instrument)
+        undo.callback(lamp.close)
+        pump = real.build_pump(config, line, instrument, time.monotonic)
+        undo.callback(pump.close)
+        environment = real.build_environment(config, line)
+        camera = real.build_camera(config, instrument)
+        undo.pop_all()
+    return Rig(parts, camera, lamp, pump, environment, time)
+
+
+def _rig_with_twin(config: Config, instrument: Instrument, parts: Parts, world: TwinWorld | None) -> Rig:
+    """Some or all of it simulated; a simulated camera sees what the real lamp and pump acknowledged."""
+    from device.drivers.twin import TwinCamera, TwinEnvironment, TwinLamp, TwinPump
+    from device.rig.simulated import bystander_world, twin_world
+
+    seen = "camera" in parts.simulated
+    if world is None:
+        world = twin_world(config, instrument=instrument) if seen else bystander_world(instrument)
+    camera: Camera = TwinCamera(world) if seen else real.build_camera(config, instrument)
+    lamp: Lamp = TwinLamp(world)
+    pump: Pump = TwinPump(world)
+    environment: Environment = TwinEnvironment(world)
+    with ExitStack() as undo:
+        line = cache(partial(real.controller_line, config))
+        if "lamp" not in parts.simulated:
+            lamp = real.build_lamp(line, instrument)
+            undo.callback(lamp.close)
+            world.follow_lamp(partial(getattr, lamp, "state"))
+        if "pump" not in parts.simulated:
+            pump = real.build_pump(config, line, instrument, world.monotonic)
+            undo.callback(pump.close)
+            world.follow_pump(pump.volume_ml)
+        if "environment" not in parts.simulated:
+            environment = real.build_environment(config, line)
+        undo.pop_all()
+    time = Time(world.monotonic, world.sleep, simulated=seen and not config.twin.realtime)
+    return Rig(parts, camera, lamp, pump, environment, time, world.advance_window if seen else None)
+
+
+def _set_strobe(config: Config, rig: Rig) -> None:
+    """The pulse that lights each frame; InputError where it doesn't lie within the exposure."""
+    delay_us, width_us = config.lamp.strobe_delay_us, config.lamp.strobe_width_us
+    if not width_us:
+        return
+    if delay_us + width_us > config.camera.exposure_us:
+        rig.close()
+        raise InputError(
+            "the strobe outlasts the exposure", where="lamp.strobe_width_us",
+            expected=f"delay and width of at most {config.camera.exposure_us:g} us together",
+            got=f"{delay_us:g} + {width_us:g} us", remedy="Shorten the strobe, or raise camera.exposure_us.",
+        )  # fmt: skip
+    rig.lamp.set_strobe(delay_us, width_us)

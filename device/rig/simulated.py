@@ -1,0 +1,56 @@
+"""The simulated parts: the twin's camera, lamp, pump and surroundings over one world. Real rigs never import this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from device.config import Config
+from device.errors import InputError
+from device.instrument import Instrument, load_instrument
+from device.twin.aggregation import Sample
+from device.twin.environment import Environment
+from device.twin.morphology import MORPHOLOGIES
+from device.twin.world import SimulatedTime, TwinWorld
+
+__all__ = ["bystander_world", "twin_world"]
+
+_ENVIRONMENT = (
+    "temperature_c", "lamp_ageing", "fouling", "fringe_contrast", "flow_um_s", "prnu", "hot_share", "dark_current_e_s", "row_noise_e",
+)  # fmt: skip
+
+
+def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
+    """The simulated instrument of a configuration."""
+    unknown = sorted(set(config.twin.concentration_per_m3) - set(MORPHOLOGIES))
+    if unknown:
+        raise InputError(
+            "unknown morphology", where="twin.concentration_per_m3", expected=" | ".join(sorted(MORPHOLOGIES)), got=unknown[0]
+        )
+    truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
+    world = TwinWorld(
+        instrument=instrument or load_instrument(config.device.instrument),
+        concentration_per_m3=config.twin.concentration_per_m3,
+        seed=config.twin.seed if seed is None else seed,
+        truth_file=truth,
+        environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
+        model=config.twin.scattering,
+        sample=_sample(config) if config.sampling.mode == "assay" else None,
+    )
+    if not config.twin.realtime:
+        simulated = SimulatedTime()
+        world.monotonic, world.sleep = simulated.monotonic, simulated.sleep
+    return world
+
+
+def _sample(config: Config) -> Sample:
+    """What fills the simulated chamber."""
+
+    return Sample(analyte_per_ul=config.twin.analyte_per_ul, beads_per_ul=config.twin.beads_per_ul)
+
+
+def bystander_world(instrument: Instrument) -> TwinWorld:
+    """For a simulated lamp, pump or surroundings beside a real camera: nothing is rendered, time is real, the air is clean."""
+    few = msgspec.structs.replace(instrument.sensor, width_px=16, height_px=16)
+    return TwinWorld(instrument=msgspec.structs.replace(instrument, sensor=few), concentration_per_m3={})
