@@ -295,6 +295,7 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> i
     from calibration.assays import assay_response
     from calibration.frames import Shots
     from calibration.procedures.dose import measure_dose_response, read_table, responses_of
+    from device.sampling.assay.settings import assay_settings
 
     if (len(args.frames) == 1) == bool(args.doses_per_ul):
         raise InputError(
@@ -316,7 +317,7 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> i
         digests.append(hashlib.sha256(args.frames[0].read_bytes()).hexdigest())
     else:
         known = responses_of(args.doses_per_ul, run)
-    outcome = measure_dose_response(*known, duration_s=config.sampling.assay.duration_s)
+    outcome = measure_dose_response(*known, duration_s=assay_settings(config).duration_s)
     record, path = _written(args, config, instrument, Shots([], digests), outcome)
     _report(args, record, path)
     return 0 if outcome.passed else 4

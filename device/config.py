@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, defstruct, field
 
 from device.errors import InputError
+from device.sampling.kinds import sampling_kinds
 from device.tomlfile import load_toml
 
 __all__ = ["PRESET", "Config", "config_hash", "load_config", "public"]
 
 PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
 """What runs without a configuration: the simulated bioaerosol sampler."""
+
+
+def _with_kinds(
+    name: str, base: type[Struct], choice: str, default: str, kinds: Mapping[str, tuple[str, type[Struct] | None]]
+) -> type[Struct]:
+    """A table with a choice of kinds, and a table of its own for each that has settings; kinds by name: summary and settings."""
+    said = "; ".join(f"{kind}: {summary}" for kind, (summary, _) in kinds.items()) + "."
+    chosen = Annotated[Literal[tuple(kinds)], Meta(description=said)]
+    tables = [(kind, settings, settings()) for kind, (_, settings) in kinds.items() if settings is not None]
+    fields = [(choice, chosen, default), *tables]
+    return defstruct(name, fields, bases=(base,), frozen=True, kw_only=True, forbid_unknown_fields=True, module=__name__)
+
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -137,42 +151,6 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """False: pump and exposure take no wall time (demonstrations, tests)."""
 
 
-class FlowConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bursts of frames of a stream, for mode = "flow"."""
-
-    frames_per_interval: Annotated[int, Meta(ge=3, le=1000)] = 12
-    """Frames of a burst; their median is its background, so that what sticks to the window isn't counted."""
-    frame_interval_s: Annotated[float, Meta(ge=0.001, le=600)] = 0.4
-    """Between frames. Shorter than the fastest layer takes through the field, nothing passes unseen; longer, each frame shows
-    more that is new."""
-    light: Literal["strobed", "continuous"] = "strobed"
-    """strobed: the lamp is on for each frame; continuous: through the burst."""
-    flush_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
-    """Pump on before the first frame, until the flow is steady."""
-
-
-class AssayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A chamber of beads, looked at while they clump, for mode = "assay"."""
-
-    duration_s: Annotated[float, Meta(ge=1, le=86_400)] = 1200.0
-    """From the first look to the last, which tells the dose."""
-    look_every_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
-    """From one look to the next; each is an interval of its own."""
-    bead_um: Annotated[float, Meta(gt=0, le=100)] = 10.0
-    """Diameter of a bead: two whose middles lie farther apart only lie side by side."""
-    fill_ml: Annotated[float, Meta(ge=0, le=100)] = 0.05
-    """Pumped to bring the sample in; 0: a person fills the chamber before the start."""
-    settle_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
-    """Between pump off and the first look: the beads come down."""
-    background: Literal["empty", "smooth"] = "empty"
-    """empty: frames of the chamber before it is filled, for beads that sit still have no median over time; smooth: each frame's
-    own even light, where the chamber is never seen empty."""
-    empty_frames: Annotated[int, Meta(ge=1, le=100)] = 8
-    """Of the empty chamber, averaged."""
-    longest_gap_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
-    """Without power: a running assay that was interrupted for longer is given up."""
-
-
 class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When samples begin."""
 
@@ -192,12 +170,9 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Of the box, east positive."""
 
 
-class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
-    mode: Literal["impactor", "flow", "assay"] = "impactor"
-    """impactor: air onto a sticky window, frames before and after; flow: bursts of frames of liquid in a channel; assay: a chamber
-    of beads that clump by the dose of what they are made for."""
     sample_volume_l: Positive = 13.0
     """Air per interval."""
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 0.5
@@ -212,9 +187,20 @@ class SamplingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """automatic: the instrument advances its window; person: it asks for a clean one and goes on (`holonode window changed`)."""
     max_intervals: Annotated[int, Meta(ge=0)] = 0
     """Stop after this many; 0: go on until stopped."""
-    flow: FlowConfig = FlowConfig()
-    assay: AssayConfig = AssayConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+
+
+if TYPE_CHECKING:
+
+    class SamplingConfig(_Sampling, frozen=True, kw_only=True):
+        """With the way of sampling, and a table for the settings of each that has some."""
+
+        mode: str = "impactor"
+
+else:
+    SamplingConfig = _with_kinds(
+        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_kinds().values()}
+    )
 
 
 class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

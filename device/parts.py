@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from device.config import Config
 from device.errors import InputError
+from device.sampling.kinds import sampling_kind
 
 __all__ = ["Parts", "parts_of"]
 
@@ -54,7 +55,11 @@ def parts_of(config: Config) -> Parts:
             expected='"serial" (the controller\'s); "none" where there is no pump or are no sensors', got="nothing",
             remedy='Name them. "twin" simulates a part beside the real ones: its records say so and never pass quality control.',
         )  # fmt: skip
-    if config.camera.driver != _SIMULATED and config.sampling.mode != "flow" and config.sampling.window_change == "automatic":
+    if (
+        config.camera.driver != _SIMULATED
+        and sampling_kind(config.sampling.mode).window != "none"
+        and config.sampling.window_change == "automatic"
+    ):
         raise InputError(
             "nothing on this box changes its window", where="sampling.window_change", expected='"person"', got='"automatic"',
             remedy='Set sampling.window_change = "person"; `holonode window changed` tells when it is clean.',

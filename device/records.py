@@ -241,7 +241,8 @@ class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     started_at: str
     ended_at: str
     clock: ClockRecord
-    mode: Literal["impactor", "flow", "assay", "replay"]
+    mode: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,31}$")]
+    """How it was sampled: impactor, flow, assay or another; replay: recorded frames."""
     volume_ml: float | None = None
     volume_m3: float | None = None
     volume_uncertainty: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from itertools import pairwise
 from typing import Any
 
@@ -77,14 +78,14 @@ def _describe(definition: dict[str, Any], kind: type[Struct]) -> None:
 
 
 def _field_docstrings(kind: type[Struct]) -> dict[str, str]:
-    """The string under each annotated field, read from the source."""
-    tree = ast.parse(inspect.getsource(kind))
-    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+    """The string under each annotated field, read from the source, those it inherits included."""
     texts: dict[str, str] = {}
-    for field, text in pairwise(body):
-        match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
-                texts[name] = said
-            case _:
-                continue
+    for base in reversed([base for base in kind.__mro__ if issubclass(base, Struct) and base is not Struct]):
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        for field, text in pairwise(tree.body if isinstance(tree, ast.ClassDef) else []):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                    texts[name] = said
+                case _:
+                    continue
     return texts

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from device.config import Config
 from device.errors import InputError
+from device.sampling.kinds import sampling_kinds
 
 __all__ = ["SETTABLE", "STATE_KEY", "Value", "changed", "overlaid", "overlay_of"]
 
@@ -31,14 +32,12 @@ SETTABLE: dict[str, tuple[float, float]] = {
     "sampling.window_intervals": (1, 10_000),
     "sampling.window_most_hidden": (0.01, 0.9),
     "sampling.schedule.every_s": (1, 604_800),
-    "sampling.flow.frames_per_interval": (3, 60),  # all of a burst are in memory at once
-    "sampling.flow.frame_interval_s": (0.001, 600),
-    "sampling.flow.flush_s": (0, 600),
     "analysis.min_esd_um": (0, 1000),
     "analysis.max_esd_um": (1, 10_000),
     "analysis.reject_below": (0, 1),
     "analysis.refine_iterations": (0, 20),
     "analysis.refine_most_particles": (0, 100_000),
+    **{f"sampling.{k.name}.{key}": bounds for k in sampling_kinds().values() for key, bounds in k.settable.items()},
 }
 """Lowest and highest value by dotted key."""
 

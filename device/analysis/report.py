@@ -45,7 +45,8 @@ class Origin:
     config_hash: str
     pipeline_id: str
     models: Models
-    mode: Literal["impactor", "flow", "assay", "replay"]
+    mode: str
+    """A way of sampling, or replay."""
     calibration_id: str | None = None
     labels: tuple[str, ...] = ()
     """Classes that are counted even when none was seen."""

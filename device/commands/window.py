@@ -18,7 +18,7 @@ def execute(args: argparse.Namespace) -> int:
 
     from device.config import load_config
     from device.errors import InputError
-    from device.sampling.impactor_mode import MARKER
+    from device.sampling.impactor.mode import MARKER
 
     folder = Path(load_config(args.config).storage.folder).expanduser()
     if not folder.is_dir():

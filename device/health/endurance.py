@@ -14,9 +14,10 @@ from device.config import Config
 from device.instrument import Instrument
 from device.messaging.payloads import Check, CheckStatus
 from device.plan import Plan
-from device.sampling.impactor_mode import MARKER
-from device.sampling.impactor_mode import STATE_KEY as WINDOW_KEY
-from device.sampling.window import Window, window_from_state
+from device.sampling.impactor.mode import MARKER
+from device.sampling.impactor.mode import STATE_KEY as WINDOW_KEY
+from device.sampling.impactor.window import Window, window_from_state
+from device.sampling.kinds import sampling_kind
 from device.storage.reading import History
 
 __all__ = ["LIT_KEY", "Facts", "endurance_checks", "facts_of", "lit_s_per_sample"]
@@ -50,12 +51,7 @@ def facts_of(get: Callable[[str], str | None], folder: Path, history: History | 
 def lit_s_per_sample(config: Config) -> float:
     """How long the lamp is on in one sample."""
     exposure_s = config.camera.exposure_us * 1e-6 + _SWITCHING_S
-    flow = config.sampling.flow
-    if config.sampling.mode != "flow":
-        return exposure_s
-    if flow.light == "continuous":
-        return (flow.frames_per_interval - 1) * flow.frame_interval_s + exposure_s
-    return flow.frames_per_interval * exposure_s
+    return sampling_kind(config.sampling.mode).lit_s(config, exposure_s)
 
 
 def endurance_checks(
@@ -121,7 +117,7 @@ def _lamp(config: Config, instrument: Instrument, facts: Facts, a_day: float, da
 def _window(config: Config, instrument: Instrument, window: Window, a_day: float, days: float) -> Iterator[Check]:
     """Of the impactor: what still fits on it."""
     sampling, sensor = config.sampling, instrument.sensor
-    if sampling.mode != "impactor":
+    if sampling_kind(sampling.mode).window != "fills":
         return
     field_um2 = sensor.width_px * sensor.height_px * instrument.geometry.object_pitch_um**2
     hidden = window.samples_left(field_um2, sampling.window_most_hidden) if window.samples else math.inf

@@ -13,12 +13,11 @@ from device.health.parts import parts_check
 from device.instrument import Instrument
 from device.messaging.payloads import Check
 from device.plan import Plan
+from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
 
 __all__ = ["range_checks"]
 
-_MODES = {"impactor": "impactor", "flow": "flow", "assay": "static"}
-"""The fluidics that a mode needs."""
 _MOST_BLUR_PX = 1.0
 """Motion while a frame is lit: more smears the finest fringes."""
 
@@ -47,7 +46,7 @@ def _light(config: Config, instrument: Instrument) -> Iterator[Check]:
 
 def _flow(config: Config, instrument: Instrument) -> Iterator[Check]:
     mode, fluidics = config.sampling.mode, instrument.fluidics
-    needed = _MODES.get(mode, fluidics.kind)
+    needed = sampling_kind(mode).instrument_kind
     if fluidics.kind != needed:
         yield Check(
             name="mode", status="failed", value=mode, message=f"{instrument.name} is an instrument of kind {fluidics.kind}",

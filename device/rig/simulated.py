@@ -9,6 +9,7 @@ import msgspec
 from device.config import Config
 from device.errors import InputError
 from device.instrument import Instrument, load_instrument
+from device.sampling.kinds import sampling_kind
 from device.twin.aggregation import Sample
 from device.twin.environment import Environment
 from device.twin.morphology import MORPHOLOGIES
@@ -36,7 +37,7 @@ def twin_world(config: Config, *, seed: int | None = None, instrument: Instrumen
         truth_file=truth,
         environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
         model=config.twin.scattering,
-        sample=_sample(config) if config.sampling.mode == "assay" else None,
+        sample=_sample(config) if sampling_kind(config.sampling.mode).instrument_kind == "static" else None,
     )
     if not config.twin.realtime:
         simulated = SimulatedTime()

@@ -1,11 +1,11 @@
-"""How and when a sample is taken.
+"""How and when a sample is taken. Each way of sampling is a folder with a descriptor, `kind.py`; adding one touches nothing else.
 
-impactor   air onto a sticky window: a frame before, a volume of air, a frame after (impactor_mode analyses, window keeps
-           what lies there)
-flow       bursts of frames of liquid in a channel (flow_mode counts every particle once in the volume that it swept)
-assay      a chamber of beads that clump: empty, filled, looked at over time (assay_mode keeps what a running one has seen,
-           and tells the dose at its end)
-schedule   intervals, cron expressions, sun times; wakes waits for them
+kinds      what a way of sampling says of itself, and which there are
+impactor/  air onto a sticky window           flow/  bursts of frames of liquid in a channel
+assay/     a chamber of beads that clump
+schedule   intervals, cron expressions, sun times; wakes waits for them; sun tells sunrise and sunset
 steps      moves that are allowed, and everything off
+lit_frame  a frame under an acknowledged lamp
+holograms  frames to holograms: divided by a background, or the difference of two
 findings   what an interval came to, whichever mode took it
 """

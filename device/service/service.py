@@ -34,6 +34,7 @@ from device.rig.modes import build_mode
 from device.rig.records import calibrations
 from device.rig.rig import Rig
 from device.sampling.findings import Mode
+from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
@@ -229,7 +230,7 @@ class Service:
             self._config.homeassistant,
             outbox,
             labels=work.origin.labels,
-            unit="m^-3" if self._config.sampling.mode == "impactor" else "mL^-1",
+            unit=sampling_kind(self._config.sampling.mode).unit,
             model=calibrated.instrument.name,
             buttons=BUTTONS if takes_commands else None,
         )

@@ -40,7 +40,7 @@ from device.rig.models import build_pipeline, model_store
 from device.rig.modes import build_mode
 from device.rig.records import calibrations
 from device.sampling.findings import Findings, Mode
-from device.sampling.flow_mode import view_of
+from device.sampling.flow.mode import view_of
 from device.storage.outbox import Outbox
 
 LEAST_UM = {"flow": 8.0, "impactor": 8.0}

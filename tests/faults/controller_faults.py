@@ -26,7 +26,7 @@ from device.drivers.serial_pump import SerialPump
 from device.drivers.twin import TwinCamera
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.impactor import Impactor, Sample
+from device.sampling.impactor.sampler import Impactor, Sample
 from tests.controller import Controller
 from tests.firmware import Firmware, missing_toolchain
 from tests.worlds import small_world

@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.config import AssayConfig
 from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.assay import Assay, Phase
-from device.sampling.assay_mode import look_times_s
+from device.sampling.assay.chamber import Assay, Phase
+from device.sampling.assay.mode import look_times_s
+from device.sampling.assay.settings import AssaySettings
 from device.twin.aggregation import Sample
 from device.twin.world import SimulatedTime, TwinWorld
 from tests.worlds import small_assay_instrument
@@ -65,7 +65,7 @@ def rig(**settings: object) -> Rig:
     )
     lamp, pump, camera = TwinLamp(world), TwinPump(world), Watched(TwinCamera(world))
     camera.start()
-    chosen = msgspec.structs.replace(AssayConfig(empty_frames=3, fill_ml=0.05, settle_s=2.0), **settings)
+    chosen = msgspec.structs.replace(AssaySettings(empty_frames=3, fill_ml=0.05, settle_s=2.0), **settings)
     assay = Assay(camera, lamp, pump, chosen, EXPOSURE, 0.5, monotonic=time.monotonic, sleep=time.sleep)
     return Rig(world, lamp, pump, camera, assay)
 

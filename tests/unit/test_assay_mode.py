@@ -22,9 +22,10 @@ from device.rig.build import build_rig
 from device.rig.models import build_pipeline, model_store
 from device.rig.modes import build_mode
 from device.rig.rig import Rig
-from device.sampling.assay_mode import BACKGROUND, STATE_KEY, AssayMode, Running
+from device.sampling.assay.mode import BACKGROUND, STATE_KEY, AssayMode, Running
+from device.sampling.assay.settings import assay_settings
 from device.sampling.findings import Findings
-from device.sampling.impactor_mode import MARKER
+from device.sampling.impactor.mode import MARKER
 from device.storage.arrays import load_array, save_array
 from device.storage.outbox import Outbox
 from device.twin.aggregation import Sample
@@ -36,7 +37,7 @@ SIDE_PX = 256
 
 def configured(window_change: str = "automatic", **assay: object) -> Config:
     plain = load_config("simulated-assay")
-    timing = msgspec.structs.replace(plain.sampling.assay, duration_s=900.0, look_every_s=300.0, empty_frames=2, **assay)
+    timing = msgspec.structs.replace(assay_settings(plain), duration_s=900.0, look_every_s=300.0, empty_frames=2, **assay)
     sampling = msgspec.structs.replace(plain.sampling, assay=timing, window_change=window_change)
     analysis = msgspec.structs.replace(plain.analysis, refine_iterations=0, classifier_model="")
     return msgspec.structs.replace(plain, sampling=sampling, analysis=analysis)

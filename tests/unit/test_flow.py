@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.config import FlowConfig
 from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
 from device.instrument import Instrument, load_instrument
-from device.sampling.flow import Flow, Phase
+from device.sampling.flow.burst import Flow, Phase
+from device.sampling.flow.settings import FlowSettings
 from device.twin.world import SimulatedTime, TwinWorld
 
 FLOW_ML_MIN = 1.5
@@ -66,7 +66,7 @@ def rig(**settings: object) -> Rig:
     world = TwinWorld(small_flow_instrument(), {"giardia": 1e5}, monotonic=time.monotonic, sleep=time.sleep)
     lamp, pump, camera = TwinLamp(world), TwinPump(world), Watched(TwinCamera(world))
     camera.start()
-    chosen = msgspec.structs.replace(FlowConfig(frames_per_interval=4, frame_interval_s=0.1, flush_s=1.0), **settings)
+    chosen = msgspec.structs.replace(FlowSettings(frames_per_interval=4, frame_interval_s=0.1, flush_s=1.0), **settings)
     flow = Flow(camera, lamp, pump, chosen, EXPOSURE, FLOW_ML_MIN, monotonic=time.monotonic, sleep=time.sleep)
     return Rig(world, lamp, pump, camera, flow)
 

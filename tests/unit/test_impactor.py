@@ -12,7 +12,7 @@ from device.config import SamplingConfig
 from device.drivers.ports import PumpState
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.impactor import Impactor, Phase
+from device.sampling.impactor.sampler import Impactor, Phase
 
 FLOW_ML_MIN = 6000.0
 

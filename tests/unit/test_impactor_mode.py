@@ -16,8 +16,8 @@ from device.rig.models import build_pipeline, model_store
 from device.rig.modes import build_mode
 from device.rig.rig import Rig
 from device.sampling.findings import Findings
-from device.sampling.impactor_mode import MARKER, STATE_KEY, ImpactorMode
-from device.sampling.window import Window, window_from_state
+from device.sampling.impactor.mode import MARKER, STATE_KEY, ImpactorMode
+from device.sampling.impactor.window import Window, window_from_state
 from device.storage.outbox import Outbox
 from tests.worlds import small_world
 

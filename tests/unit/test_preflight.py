@@ -23,7 +23,7 @@ from device.plan import plan_of
 from device.rig.build import build_rig
 from device.rig.models import model_store
 from device.rig.rig import Rig
-from device.sampling.window import Window
+from device.sampling.impactor.window import Window
 from device.storage.reading import History
 from device.twin.world import SimulatedTime, TwinWorld
 from tests.controller import Controller

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from device.analysis.overlap import Overlap
-from device.sampling.window import Window, window_from_state
+from device.sampling.impactor.window import Window, window_from_state
 
 FIELD_UM2 = 500.0**2
 
@@ -66,7 +66,7 @@ def test_what_lies_there_makes_the_result_less_certain() -> None:
 
 def test_a_marker_is_left_for_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from device.cli import main
-    from device.sampling.impactor_mode import MARKER
+    from device.sampling.impactor.mode import MARKER
 
     config = tmp_path / "box.toml"
     config.write_text(f'[storage]\nfolder = "{tmp_path / "store"}"\n')

@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 from device import __version__
 from device.errors import InputError
 from device.records import Interval
+from device.sampling.kinds import sampling_kinds
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Place, Source
 from device.storage.exports.taxa import Taxon, taxon
@@ -36,14 +37,13 @@ OCCURRENCE_TERMS = (
     "identificationRemarks", "occurrenceRemarks",
 )  # fmt: skip
 
-_PROTOCOL = {
-    "impactor": "air drawn onto a window, digital in-line holography of what landed, counted by machine",
-    "flow": "liquid drawn through a channel, digital in-line holography, counted by machine",
-    "assay": "digital in-line holography of a window, counted by machine",
-    "replay": "recorded holograms, counted by machine",
-}
 _QUANTITY = {"m^-3": "individuals per cubic metre", "L^-1": "individuals per litre", "mL^-1": "individuals per millilitre"}
 _UNVERIFIED = "unverified"
+
+
+def _protocol(mode: str) -> str:
+    kind = sampling_kinds().get(mode)
+    return kind.protocol if kind else "recorded holograms, counted by machine"
 
 
 def write(source: Source, bundle: Bundle) -> None:
@@ -85,7 +85,7 @@ def _event(place: Place, device_id: str, interval: Interval) -> dict[str, object
         "eventID": interval.id,
         "eventDate": f"{interval.started_at}/{interval.ended_at}",
         "eventType": "Sample",
-        "samplingProtocol": _PROTOCOL[interval.mode],
+        "samplingProtocol": _protocol(interval.mode),
         "sampleSizeValue": volume,
         "sampleSizeUnit": unit if volume is not None else None,
         "samplingEffort": f"{frames.analysed} of {frames.captured} frames searched; {interval.dead_time_s} s of dead time",

@@ -21,12 +21,12 @@ from device.analysis.dose_response import Dose, DoseResponse
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.pipeline import Pipeline
 from device.analysis.report import Losses, Volume
-from device.config import SamplingConfig
 from device.errors import HardwareError
 from device.frames import Hologram, RawFrame
 from device.instrument import Instrument
 from device.records import Aggregation, DoseEstimate, FrameCounts
-from device.sampling.assay import Assay
+from device.sampling.assay.chamber import Assay
+from device.sampling.assay.settings import AssaySettings
 from device.sampling.findings import Findings, LookedAt, Notice, chosen
 from device.sampling.holograms import divided
 from device.storage.arrays import load_array, save_array
@@ -68,7 +68,7 @@ class AssayMode:
         assay: Assay,
         pipeline: Pipeline,
         instrument: Instrument,
-        settings: SamplingConfig,
+        settings: AssaySettings,
         efficiency: DetectionEfficiency | None,
         curve: DoseResponse | None,
         *,
@@ -83,7 +83,7 @@ class AssayMode:
         self._settings, self._efficiency, self._curve = settings, efficiency, curve
         self._keep, self._file, self._marker, self._now = keep, folder / BACKGROUND, marker, now
         self._fresh_chamber = fresh_chamber
-        self._times_s = look_times_s(settings.assay.duration_s, settings.assay.look_every_s)
+        self._times_s = look_times_s(settings.duration_s, settings.look_every_s)
         self._background: NDArray[np.float32] | None = None
         self._started_s = 0.0
         self._notices: list[Notice] = []
@@ -99,10 +99,8 @@ class AssayMode:
         """See `findings.Mode`."""
         if self.running.phase == "filling":
             self._give_up("the chamber wasn't filled to the end")
-        if self.running.phase == "running" and self._gap_s > self._settings.assay.longest_gap_s:
-            self._give_up(
-                f"it was left alone for {self._gap_s:.0f} s, {self._settings.assay.longest_gap_s:.0f} s is the longest"
-            )
+        if self.running.phase == "running" and self._gap_s > self._settings.longest_gap_s:
+            self._give_up(f"it was left alone for {self._gap_s:.0f} s, {self._settings.longest_gap_s:.0f} s is the longest")
         if self.running.phase != "running" and not self._begin():
             return None
         due_s = next((t for t in self._times_s if t > self._seen_s), self._times_s[-1])
@@ -127,7 +125,7 @@ class AssayMode:
         self._started_s = self._assay.monotonic() - max(self._seen_s, 0.0) - self._gap_s
         told = f"the assay goes on after {max(self._seen_s, 0.0) / 60:.0f} min; {self._gap_s:.0f} s were missed"
         self._notices.append(Notice("assay_resumed", "info", told, self._gap_s, "s"))
-        if self._settings.assay.background == "empty":
+        if self._settings.background == "empty":
             shape = (self._instrument.sensor.height_px, self._instrument.sensor.width_px)
             self._background = load_array(self._file, shape)
             if self._background is None:
@@ -150,7 +148,7 @@ class AssayMode:
         """A fresh chamber, looked at empty and filled; False where a recorded camera has no more."""
         self._freshen()
         self._background = None
-        if self._settings.assay.background == "empty":
+        if self._settings.background == "empty":
             frames = self._assay.empty()
             if frames is None:
                 return False
@@ -186,7 +184,7 @@ class AssayMode:
         ended = elapsed_s >= self._times_s[-1] - 1e-6
         phase: Literal["running", "done"] = "done" if ended else "running"
         self.running, self._gap_s = Running(phase=phase, last_at=self._now().isoformat(), looks=looks), 0.0
-        grown = growth(looks, self._settings.assay.duration_s)
+        grown = growth(looks, self._settings.duration_s)
         aggregation = _aggregation(looks[-1], grown) if analysis.analysed else None
         dose = self._dose(grown) if ended else None
         lost = self._beads_lost(looks)
@@ -209,7 +207,7 @@ class AssayMode:
     def _look(self, looked: LookedAt, hologram: Hologram, elapsed_s: float) -> Look:
         pitch_um, shape = hologram.geometry.object_pitch_um, hologram.intensity.shape
         pieces = pieces_of(looked.analysis.particles, looked.analysis.classifications, pitch_um)
-        clusters, debris = clusters_of(pieces, self._settings.assay.bead_um)
+        clusters, debris = clusters_of(pieces, self._settings.bead_um)
         return look_at(clusters, (shape[0] * pitch_um, shape[1] * pitch_um), elapsed_s, debris)
 
     def _volume(self) -> Volume:

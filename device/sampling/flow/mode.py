@@ -21,7 +21,7 @@ from device.frames import Hologram
 from device.instrument import Instrument
 from device.records import Classification, FrameCounts, Particle
 from device.sampling.findings import Backdrop, Findings, LookedAt, Notice, chosen
-from device.sampling.flow import Burst, Flow
+from device.sampling.flow.burst import Burst, Flow
 from device.sampling.holograms import divided
 
 __all__ = ["FlowMode", "view_of"]

@@ -17,8 +17,8 @@ from device.instrument import Instrument
 from device.records import FrameCounts
 from device.sampling.findings import Backdrop, Findings, Notice, chosen
 from device.sampling.holograms import difference
-from device.sampling.impactor import Impactor, Sample
-from device.sampling.window import BLUR_UM, Window, window_from_state
+from device.sampling.impactor.sampler import Impactor, Sample
+from device.sampling.impactor.window import BLUR_UM, Window, window_from_state
 
 __all__ = ["MARKER", "STATE_KEY", "ImpactorMode"]
 

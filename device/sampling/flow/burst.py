@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from device.config import FlowConfig
 from device.drivers.ports import Camera, Lamp, Pump
 from device.errors import HardwareError
 from device.frames import Exposure, RawFrame
+from device.sampling.flow.settings import FlowSettings
 from device.sampling.lit_frame import captured, light_on, lit_frame
 from device.sampling.steps import all_off, moved
 
@@ -59,7 +59,7 @@ class Flow:
         camera: Camera,
         lamp: Lamp,
         pump: Pump,
-        settings: FlowConfig,
+        settings: FlowSettings,
         exposure: Exposure,
         flow_ml_min: float,
         *,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TypeVar
 
-from device.config import AssayConfig
 from device.drivers.ports import Camera, Lamp, Pump
 from device.frames import Exposure, RawFrame
+from device.sampling.assay.settings import AssaySettings
 from device.sampling.lit_frame import lit_frame
 from device.sampling.steps import all_off, moved, pumped_ml
 
@@ -51,7 +51,7 @@ class Assay:
         camera: Camera,
         lamp: Lamp,
         pump: Pump,
-        settings: AssayConfig,
+        settings: AssaySettings,
         exposure: Exposure,
         flow_ml_min: float,
         *,
