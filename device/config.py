@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, defstruct, field
 
+from device.drivers.cameras.kinds import camera_kinds
 from device.errors import InputError
 from device.sampling.kinds import sampling_kinds
 from device.tomlfile import load_toml
@@ -45,12 +46,9 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A reference instrument's name or the path of an instrument file."""
 
 
-class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The camera."""
+class _Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The camera. Beside any but the simulated one, lamp, pump and environment name their drivers."""
 
-    driver: Literal["twin", "replay", "picamera2", "v4l2"] = "twin"
-    """twin: the simulated camera; replay: recorded frames; picamera2: a Raspberry Pi camera; v4l2: any other Linux camera.
-    Beside any but the simulated one, lamp, pump and environment name their drivers."""
     device: str = "/dev/video0"
     """Device file for driver = "v4l2"; the names in /dev/v4l/by-id don't change."""
     exposure_us: Annotated[float, Meta(ge=1, le=10_000_000)] = 1000.0
@@ -61,6 +59,19 @@ class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """After this long without a frame (and the exposures that it takes) the camera counts as hung and is restarted."""
     replay_inputs: list[str] = []
     """Files, folders or globs for driver = "replay"."""
+
+
+if TYPE_CHECKING:
+
+    class CameraConfig(_Camera, frozen=True, kw_only=True):
+        """With the kind of camera, and a table for the settings of each that has some."""
+
+        driver: str = "twin"
+
+else:
+    CameraConfig = _with_kinds(
+        "CameraConfig", _Camera, "driver", "twin", {k.name: (k.summary, k.settings) for k in camera_kinds().values()}
+    )
 
 
 class ControllerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,7 +31,7 @@ _KINDS: dict[str, type[Struct]] = {
 _UNITS = {
     "_um2": "um^2", "_um3": "um^3", "_um": "um", "_us": "us", "_ns": "ns", "_s": "s", "_ma": "mA", "_ml": "mL", "_l": "L",
     "_m3": "m^3", "_px": "px", "_mb": "MB", "_rad": "rad", "_e": "electrons", "_counts": "counts", "_ml_min": "mL/min",
-    "_percent": "%", "_per_m3": "m^-3", "_per_ul": "uL^-1",
+    "_percent": "%", "_per_m3": "m^-3", "_per_ul": "uL^-1", "_ul": "uL",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -72,6 +72,8 @@ def _choices(kind: type[Struct], keys: list[str]) -> str:
         if not (isinstance(here, type) and issubclass(here, Struct)):
             return ""
         here = {f.encode_name: f.type for f in msgspec.structs.fields(here)}.get(key)
+    if get_origin(here) is Annotated:
+        here = get_args(here)[0]
     return " | ".join(map(str, get_args(here))) if get_origin(here) is Literal else ""
 
 

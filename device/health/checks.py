@@ -12,6 +12,7 @@ from pathlib import Path
 
 from device.clock import BoxClock
 from device.config import Config
+from device.drivers.cameras.kinds import camera_kind
 from device.errors import HolonodeError
 from device.health.clock import clock_check
 from device.health.installed import (
@@ -201,31 +202,9 @@ def own_broker_check() -> Check:
 
 
 def _camera(config: Config) -> Check:
-    driver = config.camera.driver
-    if driver == "picamera2" and importlib.util.find_spec("picamera2") is None:
-        return Check(
-            name="camera",
-            status="failed",
-            value=driver,
-            message="picamera2 is missing",
-            remedy="apt-get install python3-picamera2",
-        )
-    if driver == "v4l2" and not os.access(config.camera.device, os.R_OK | os.W_OK):
-        there = Path(config.camera.device).exists()
-        return Check(
-            name="camera",
-            status="failed",
-            value=config.camera.device,
-            message="no permission" if there else "no such device",
-            remedy="sudo usermod -a -G video $USER, then log in again"
-            if there
-            else "Plug the camera in; ls /dev/v4l/by-id shows its name for camera.device",
-        )
-    if driver == "replay" and not config.camera.replay_inputs:
-        return Check(
-            name="camera", status="failed", value=driver, message="nothing to replay", remedy="Set camera.replay_inputs"
-        )
-    return Check(name="camera", status="ok", value=driver)
+    found = camera_kind(config.camera.driver).look(config.camera)
+    status = "ok" if found.good else "failed"
+    return Check(name="camera", status=status, value=found.value, message=found.message, remedy=found.remedy)
 
 
 def _controller(config: Config) -> Check:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from device.config import Config
+from device.drivers.cameras.kinds import camera_kind
 from device.drivers.ports import Camera, Environment, Lamp, Pump
+from device.errors import InputError
 from device.instrument import Instrument
 
 if TYPE_CHECKING:
@@ -19,24 +21,11 @@ __all__ = ["Line", "build_camera", "build_environment", "build_lamp", "build_pum
 
 
 def build_camera(config: Config, instrument: Instrument) -> Camera:
-    """Recorded frames, or a real camera, watched."""
-    settings = config.camera
-    if settings.driver == "replay":
-        from device.drivers.replay import ReplayCamera
-
-        return ReplayCamera(list(settings.replay_inputs))
-    from device.drivers.supervised_camera import SupervisedCamera
-
-    def build() -> Camera:
-        if settings.driver == "picamera2":
-            from device.drivers.picamera2_camera import Picamera2Camera
-
-            return Picamera2Camera(instrument.sensor, timeout_s=settings.timeout_s)
-        from device.drivers.v4l2_camera import V4l2Camera
-
-        return V4l2Camera(instrument.sensor, settings.device, timeout_s=settings.timeout_s)
-
-    return SupervisedCamera(build, timeout_s=settings.timeout_s)
+    """Of the kind that is configured; InputError where that is the twin's."""
+    build = camera_kind(config.camera.driver).build
+    if build is None:
+        raise InputError("a real box has no simulated camera", where="camera.driver", got=config.camera.driver)
+    return build(config.camera, instrument)
 
 
 def controller_line(config: Config) -> SerialLine:

@@ -86,7 +86,7 @@ def test_an_instrument_without_a_sensor_says_so(tmp_path: Path) -> None:
 def test_a_choice_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
     path = tmp_path / "box.toml"
     path.write_text('[sampling]\nmode = "pump"\n')
-    with pytest.raises(InputError, match=r"sampling\.mode .*line 2.*expected impactor \| flow \| assay; got 'pump'"):
+    with pytest.raises(InputError, match=r"sampling\.mode .*line 2.*expected impactor \| assay \| flow; got 'pump'"):
         load_config(path)
 
 
