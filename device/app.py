@@ -18,6 +18,9 @@ from device.config import AnalysisConfig, CameraConfig, Config
 from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import InputError
 from device.frames import Exposure
+from device.health.demands import refuse_dry_chamber, refuse_long_strobe, refuse_unknown_morphologies
+from device.health.readiness import Readiness, readiness
+from device.inference.coverage import not_covered, open_for
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
 from device.instrument import Instrument, load_instrument
@@ -30,7 +33,17 @@ if TYPE_CHECKING:
     from device.twin.aggregation import Sample
     from device.twin.world import TwinWorld
 
-__all__ = ["Drivers", "Time", "build_drivers", "build_mode", "build_pipeline", "calibrations", "model_store", "twin_world"]
+__all__ = [
+    "Drivers",
+    "Time",
+    "build_drivers",
+    "build_mode",
+    "build_pipeline",
+    "calibrations",
+    "model_store",
+    "readiness_of",
+    "twin_world",
+]
 
 ARTEFACTS = Path(__file__).resolve().parents[1] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
@@ -79,6 +92,12 @@ def calibrations(config: Config, instrument: Instrument) -> Calibrations:
     return load_calibrations(Path(config.calibration.folder).expanduser(), instrument, clock.now(), dated=dated)
 
 
+def readiness_of(config: Config) -> Readiness:
+    """Whether the box can do what a configuration says; InputError where there is no such instrument."""
+    calibrated = calibrations(config, load_instrument(config.device.instrument))
+    return readiness(config, calibrated, model_store(config))
+
+
 def build_pipeline(
     store: ModelStore,
     settings: AnalysisConfig,
@@ -97,23 +116,20 @@ def build_pipeline(
     classifier: ClassifierNetwork | None = None
     uses: dict[str, ModelUse] = {}
     if settings.reconstruction == "hidef":
-        bundle, interpreter = store.open(settings.reconstruction_model)
+        bundle, interpreter = open_for(store, settings.reconstruction_model, "reconstruction")
         refusal = bundle.manifest.refusal(geometry)
         if refusal:
-            raise InputError(
-                "the reconstruction model doesn't cover this recording", where=bundle.model.name, got=refusal,
-                remedy="Check wavelength, pitch and distance (all in micrometres), or use plain back-propagation.",
-            )  # fmt: skip
+            raise not_covered(store, bundle, geometry, refusal)
         network = HidefNetwork(interpreter, bundle.manifest)
         uses["reconstruction"] = bundle.use
     if settings.classifier_model:
-        bundle, interpreter = store.open(settings.classifier_model)
+        bundle, interpreter = open_for(store, settings.classifier_model, "classification")
         refusal = bundle.manifest.refusal(geometry)
         if refusal is None:
             classifier = ClassifierNetwork(interpreter, bundle.manifest)
             uses["classifier"] = bundle.use
         elif strict:
-            raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
+            raise not_covered(store, bundle, geometry, refusal)
     chosen = PipelineSettings(
         settings.min_esd_um,
         settings.max_esd_um,
@@ -202,11 +218,7 @@ def _assay_mode(
 
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
     flow_ml_min, settings = calibrated.instrument.fluidics.flow_ml_min, config.sampling.assay
-    if settings.fill_ml > 0 and flow_ml_min <= 0:
-        raise InputError(
-            "this instrument has no flow to fill a chamber with", where="sampling.assay.fill_ml", got=f"{settings.fill_ml:g} mL",
-            remedy="Set fill_ml = 0 where a person fills it, or give the instrument file its fluidics.flow_ml_min.",
-        )  # fmt: skip
+    refuse_dry_chamber(config, calibrated.instrument)
     assay = Assay(
         drivers.camera, drivers.lamp, drivers.pump, settings, exposure, flow_ml_min,
         monotonic=drivers.time.monotonic, sleep=sleep,
@@ -231,14 +243,9 @@ def _assay_mode(
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
     """The simulated instrument of a configuration."""
     from device.twin.environment import Environment
-    from device.twin.morphology import MORPHOLOGIES
     from device.twin.world import SimulatedTime, TwinWorld
 
-    unknown = sorted(set(config.twin.concentration_per_m3) - set(MORPHOLOGIES))
-    if unknown:
-        raise InputError(
-            "unknown morphology", where="twin.concentration_per_m3", expected=" | ".join(sorted(MORPHOLOGIES)), got=unknown[0]
-        )
+    refuse_unknown_morphologies(config)
     truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
     world = TwinWorld(
         instrument=instrument or load_instrument(config.device.instrument),
@@ -296,17 +303,14 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
 
 def _set_strobe(config: Config, lamp: Lamp) -> None:
     """The pulse that lights each frame; InputError where it doesn't lie within the exposure."""
-    delay_us, width_us = config.lamp.strobe_delay_us, config.lamp.strobe_width_us
-    if not width_us:
+    if not config.lamp.strobe_width_us:
         return
-    if delay_us + width_us > config.camera.exposure_us:
+    try:
+        refuse_long_strobe(config)
+    except InputError:
         lamp.close()
-        raise InputError(
-            "the strobe outlasts the exposure", where="lamp.strobe_width_us",
-            expected=f"delay and width of at most {config.camera.exposure_us:g} us together",
-            got=f"{delay_us:g} + {width_us:g} us", remedy="Shorten the strobe, or raise camera.exposure_us.",
-        )  # fmt: skip
-    lamp.set_strobe(delay_us, width_us)
+        raise
+    lamp.set_strobe(config.lamp.strobe_delay_us, config.lamp.strobe_width_us)
 
 
 def _actuators(config: Config, instrument: Instrument, world: TwinWorld) -> tuple[Lamp, Pump, Environment]:

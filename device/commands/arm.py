@@ -75,10 +75,11 @@ def _held(config: Config, folder: Path) -> Generator[tuple[Outbox, History | Non
 
 
 def _looked(config: Config, outbox: Outbox, history: History | None, days: float) -> Preflight:
-    """The preflight, with drivers of its own."""
+    """The preflight, with drivers of its own; without any where the box isn't ready for them."""
+    import time
     from pathlib import Path
 
-    from device.app import build_drivers, calibrations, model_store
+    from device.app import build_drivers, calibrations, model_store, readiness_of
     from device.calibration import commissioning_record
     from device.clock import BoxClock
     from device.health.endurance import facts_of
@@ -86,14 +87,14 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
     from device.instrument import load_instrument
 
     nominal = load_instrument(config.device.instrument)
-    drivers = build_drivers(config, nominal)
+    drivers = None if readiness_of(config).errors else build_drivers(config, nominal)
     try:
         return preflight(
             config,
             calibrations(config, nominal),
             model_store(config),
             drivers,
-            sleep=drivers.time.sleep,
+            sleep=drivers.time.sleep if drivers else time.sleep,
             facts=facts_of(outbox.get_state, outbox.folder, history),
             days=days,
             clock=BoxClock().quality(),
@@ -101,7 +102,8 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
             commissioned=commissioning_record(Path(config.calibration.folder).expanduser(), nominal),
         )
     finally:
-        drivers.close()
+        if drivers is not None:
+            drivers.close()
 
 
 def _broker(config: Config, folder: Path, checks: Sequence[Check]) -> Check:

@@ -68,7 +68,7 @@ def execute(args: argparse.Namespace) -> int:
 
     import msgspec
 
-    from device.app import model_store
+    from device.app import readiness_of
     from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
@@ -76,7 +76,11 @@ def execute(args: argparse.Namespace) -> int:
 
     config = load_config(args.config)
     busy = in_use(Path(config.storage.folder).expanduser())
-    checks = run_checks(config, model_store(config)) + ([] if args.no_optics or busy else _optics(config)) + _trend(config)
+    checks = (
+        run_checks(config, lambda: readiness_of(config).checks)
+        + ([] if args.no_optics or busy else _optics(config))
+        + _trend(config)
+    )
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:

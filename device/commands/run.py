@@ -16,20 +16,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
+    import json
     import logging
     import os
     import sys
 
     import msgspec
 
+    from device.app import readiness_of
     from device.config import load_config
     from device.drivers.supervised_camera import CameraStuckError
     from device.service import Service
 
-    if args.dry_run:
-        return _dry_run(args)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     config = load_config(args.config)
+    plan = readiness_of(config).require()
+    if args.dry_run:
+        print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+        return 0
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
@@ -39,17 +43,3 @@ def execute(args: argparse.Namespace) -> int:
         print(f"holonode run: {error}", file=sys.stderr, flush=True)
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
-
-
-def _dry_run(args: argparse.Namespace) -> int:
-    import json
-
-    from device.app import calibrations
-    from device.config import load_config
-    from device.instrument import load_instrument
-    from device.plan import plan_of
-
-    config = load_config(args.config)
-    plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))
-    print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
-    return 0

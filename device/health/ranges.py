@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from device.config import Config
@@ -22,9 +22,10 @@ _MOST_BLUR_PX = 1.0
 """Motion while a frame is lit: more smears the finest fringes."""
 
 
-def range_checks(config: Config, instrument: Instrument, plan: Plan, now: datetime) -> list[Check]:
+def range_checks(config: Config, instrument: Instrument, plan: Plan, now: datetime | None = None) -> list[Check]:
     """Exposure, current, flow, volume and schedule against the instrument."""
-    return [*_light(config, instrument), *_flow(config, instrument), _drivers(config), _wakes(config, plan, now)]
+    wakes = _wakes(config, plan, now or datetime.now(UTC))
+    return [*_light(config, instrument), *_flow(config, instrument), _drivers(config), wakes]
 
 
 def _light(config: Config, instrument: Instrument) -> Iterator[Check]:
