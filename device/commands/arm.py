@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
+from device.arguments import number
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +23,9 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--days", type=float, default=21.0, metavar="N", help="that it is to last by itself (default: 21)")
+    parser.add_argument(
+        "--days", type=number(0, 3660, above=True), default=21.0, metavar="N", help="that it is to last by itself (default: 21)"
+    )
     parser.add_argument("--force", metavar="REASON", help="arm although checks fail; the reason is recorded and published")
     parser.add_argument("--by", metavar="NAME", help="who arms it (default: the user)")
     parser.add_argument("--new-baseline", action="store_true", help="take the optics' baseline anew, e.g. with a new lamp")
@@ -36,8 +40,6 @@ def execute(args: argparse.Namespace) -> int:
     from device.errors import InputError
     from device.health.armed import arm
 
-    if not 0 < args.days <= 3660:
-        raise InputError("a box can't last so long", where="--days", expected="more than 0, at most 3660", got=args.days)
     if args.force is not None and not args.force.strip():
         raise InputError("arming against a failed check needs a reason", where="--force", expected="a sentence")
     config = load_config(args.config)

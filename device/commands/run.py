@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from device.arguments import whole
+
 __all__ = ["add_arguments", "execute"]
 
 
@@ -11,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without touching hardware")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
-    parser.add_argument("--intervals", type=int, metavar="N", help="stop after N intervals (default: the configuration's)")
+    parser.add_argument(
+        "--intervals", type=whole(0, 1_000_000_000), metavar="N", help="stop after N intervals (default: the configuration's)"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
