@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
+from device.arguments import number, whole
 from device.edge import at_the_edge
 from device.errors import InputError
 
@@ -37,6 +38,7 @@ _PROCEDURES = {
         8,
     ),
 }
+_LENGTH_UM = number(0, 1e6, above=True)
 _BEADS = {"distance", "tilt", "pitch", "flow"}
 
 
@@ -52,9 +54,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", metavar="FILE", help="configuration (default: the simulated bioaerosol sampler)")
         sub.add_argument("--instrument", metavar="FILE", help="instrument file or name (default: the configuration's)")
         sub.add_argument("--out", type=Path, metavar="DIR", help="folder of records (default: the configuration's)")
-        sub.add_argument("--count", type=int, default=count, metavar="N", help=f"live frames to take (default {count})")
+        sub.add_argument(
+            "--count", type=whole(1, 100_000), default=count, metavar="N", help=f"live frames to take (default {count})"
+        )
         sub.add_argument("--operator", default="", help="who measures; goes into the record")
-        sub.add_argument("--valid-days", type=float, default=180.0, metavar="D", help="how long the record holds (default 180)")
+        sub.add_argument(
+            "--valid-days",
+            type=number(0, 36_600, above=True),
+            default=180.0,
+            metavar="D",
+            help="how long the record holds (default 180)",
+        )
         sub.add_argument("--yes", action="store_true", help="don't wait for Enter before measuring")
         sub.add_argument("--json", action="store_true", help="print the record as JSON")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -65,41 +75,57 @@ def _parser() -> argparse.ArgumentParser:
 def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
     if name in _BEADS:
         group = sub.add_argument_group("beads")
-        group.add_argument("--diameter-um", type=float, default=10.0, metavar="X", help="mean diameter (default 10)")
+        group.add_argument("--diameter-um", type=_LENGTH_UM, default=10.0, metavar="X", help="mean diameter (default 10)")
         group.add_argument(
-            "--diameter-uncertainty-um", type=float, default=0.05, metavar="X", help="one standard deviation of it"
+            "--diameter-uncertainty-um", type=number(0, 1e6), default=0.05, metavar="X", help="one standard deviation of it"
         )
         group.add_argument(
-            "--index", type=float, metavar="N",
+            "--index", type=number(0.5, 5), metavar="N",
             help="refractive index of a bead relative to what is around it, times the instrument's medium_index "
             "(default: polystyrene in an adhesive in air, in water where the instrument holds water)",
         )  # fmt: skip
         group.add_argument(
-            "--search-um", type=float, default=60.0, metavar="X", help="distances searched around the nominal one"
+            "--search-um", type=_LENGTH_UM, default=60.0, metavar="X", help="distances searched around the nominal one"
         )
     if name == "pitch":
-        sub.add_argument("--ruling-um", type=float, metavar="X", help="period of a ruled target; else beads")
-        sub.add_argument("--ruling-uncertainty-um", type=float, default=0.005, metavar="X", help="one standard deviation of it")
-    if name == "flow":
-        sub.add_argument("--interval-s", type=float, required=True, metavar="T", help="time between the two frames")
-        sub.add_argument("--channel-width-um", type=float, required=True, metavar="X", help="channel across flow and axis")
+        sub.add_argument("--ruling-um", type=_LENGTH_UM, metavar="X", help="period of a ruled target; else beads")
         sub.add_argument(
-            "--channel-height-um", type=float, metavar="X", help="channel along the axis (default: the instrument's)"
+            "--ruling-uncertainty-um", type=number(0, 1e6), default=0.005, metavar="X", help="one standard deviation of it"
         )
-        sub.add_argument("--reach-px", type=int, default=110, metavar="N", help="farthest a particle may go between the frames")
-    if name == "counts":
-        sub.add_argument("--concentration-per-ml", type=float, required=True, metavar="C", help="of the suspension")
-        sub.add_argument("--relative-uncertainty", type=float, default=0.05, metavar="U", help="of it, dilution included")
-        sub.add_argument("--volume-ml", type=float, required=True, metavar="V", help="volume seen in all frames together")
-        sub.add_argument("--min-esd-um", type=float, default=4.0, metavar="X", help="smallest particle counted")
-        sub.add_argument("--max-esd-um", type=float, default=300.0, metavar="X", help="largest particle counted")
+    if name == "flow":
         sub.add_argument(
-            "--size-class-um", type=int, nargs=2, metavar=("LOW", "HIGH"),
+            "--interval-s", type=number(0, 86_400, above=True), required=True, metavar="T", help="time between the two frames"
+        )
+        sub.add_argument("--channel-width-um", type=_LENGTH_UM, required=True, metavar="X", help="channel across flow and axis")
+        sub.add_argument(
+            "--channel-height-um", type=_LENGTH_UM, metavar="X", help="channel along the axis (default: the instrument's)"
+        )
+        sub.add_argument(
+            "--reach-px", type=whole(1, 16_384), default=110, metavar="N", help="farthest a particle may go between the frames"
+        )
+    if name == "counts":
+        sub.add_argument(
+            "--concentration-per-ml", type=number(0, 1e15, above=True), required=True, metavar="C", help="of the suspension"
+        )
+        sub.add_argument(
+            "--relative-uncertainty", type=number(0, 1), default=0.05, metavar="U", help="of it, dilution included"
+        )
+        sub.add_argument(
+            "--volume-ml",
+            type=number(0, 1e9, above=True),
+            required=True,
+            metavar="V",
+            help="volume seen in all frames together",
+        )
+        sub.add_argument("--min-esd-um", type=number(0, 1e6), default=4.0, metavar="X", help="smallest particle counted")
+        sub.add_argument("--max-esd-um", type=_LENGTH_UM, default=300.0, metavar="X", help="largest particle counted")
+        sub.add_argument(
+            "--size-class-um", type=whole(0, 1_000_000), nargs=2, metavar=("LOW", "HIGH"),
             help="diameters that the efficiency holds for; one record a class (default: every size)",
         )  # fmt: skip
     if name == "dose":
         sub.add_argument(
-            "--doses-per-ul", type=float, nargs="+", default=[], metavar="D",
+            "--doses-per-ul", type=number(0, 1e15), nargs="+", default=[], metavar="D",
             help="one assay each, in this order, 0 for a blank; else name a CSV file with dose_per_ul and bonds_per_bead",
         )  # fmt: skip
     if name == "transfer":
@@ -108,11 +134,13 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
             "--background", type=Path, metavar="FILE", help="frame of the empty field (default: each frame's own light)"
         )
         sub.add_argument(
-            "--heights-um", type=float, nargs="+", default=[], metavar="Z",
+            "--heights-um", type=_LENGTH_UM, nargs="+", default=[], metavar="Z",
             help="object to sensor of each frame, where all show one object that stands still",
         )  # fmt: skip
         sub.add_argument("--no-aberrations", action="store_true", help="don't look for aberrations: there is no lens")
-        sub.add_argument("--rounds", type=int, default=6, metavar="N", help="rounds of reconstruction and fit (default 6)")
+        sub.add_argument(
+            "--rounds", type=whole(1, 1000), default=6, metavar="N", help="rounds of reconstruction and fit (default 6)"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,10 +153,6 @@ def _execute(args: argparse.Namespace) -> int:
     from device.config import load_config
     from device.instrument import load_instrument
 
-    if args.valid_days <= 0 or args.count < 1:
-        raise InputError(
-            "nothing to measure", expected="--valid-days and --count above 0", got=f"{args.valid_days:g}, {args.count}"
-        )
     config = load_config(args.config)
     instrument = load_instrument(args.instrument or config.device.instrument)
     if args.procedure == "dose":
@@ -218,7 +242,7 @@ def _targets(args: argparse.Namespace, instrument: Instrument, shots: Shots) -> 
     target = BeadTarget(args.diameter_um, args.diameter_uncertainty_um, _index(args, instrument), args.search_um)
     beads = (scan_beads if args.procedure == "flow" else find_beads)(frames[0], instrument, target)
     if args.procedure == "distance":
-        return measure_distance(beads, instrument)
+        return measure_distance(beads, instrument, target.diameter_um)
     if args.procedure == "tilt":
         return measure_tilt(beads, instrument)
     if args.procedure == "pitch":
@@ -244,14 +268,15 @@ def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, sh
         max_esd_um=args.max_esd_um,
     )
     pipeline, _ = build_pipeline(model_store(config), settings, instrument.geometry, strict=False)
-    counted = 0
+    per_frame: list[int] = []
     for pixels in shots.frames:
         frame = normalise(np.maximum(pixels - np.float32(instrument.sensor.dark_level_counts), 0))
         hologram = Hologram(frame.intensity, instrument.geometry, frame.noise, datetime.now(UTC))
-        counted += len(pipeline.analyse(hologram).particles)
+        per_frame.append(len(pipeline.analyse(hologram).particles))
     return measure_counts(
-        counted, volume_ml=args.volume_ml, concentration_per_ml=args.concentration_per_ml,
+        sum(per_frame), volume_ml=args.volume_ml, concentration_per_ml=args.concentration_per_ml,
         relative_uncertainty=args.relative_uncertainty, size_class_um=args.size_class_um,
+        per_frame=per_frame,
     )  # fmt: skip
 
 
@@ -269,8 +294,6 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     from device.rig.records import calibrations
     from device.transfer import write_transfer
 
-    if args.rounds < 1:
-        raise InputError("nothing to fit", where="--rounds", expected="1 or more", got=args.rounds)
     dark = instrument.sensor.dark_level_counts
     empty = np.mean(recorded([args.background]).frames, axis=0) if args.background else None
     intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device.arguments import number, whole
 from device.errors import HolonodeError, InputError
 
 if TYPE_CHECKING:
@@ -38,10 +39,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--work", type=Path, default=Path("runs"), metavar="DIR", help="folder of trainings (default runs/)")
         sub.add_argument("--artefacts", type=Path, default=ROOT / "artefacts", metavar="DIR", help="folder of bundles")
         if name == "train":
-            sub.add_argument("--steps", type=int, default=14000, help="optimiser steps of hidef (default 14000)")
-            sub.add_argument("--epochs", type=int, default=45, help="passes of a classifier over its crops (default 45)")
             sub.add_argument(
-                "--seconds", type=float, metavar="S", help="time of training, over all sittings; ends it before --steps"
+                "--steps", type=whole(1, 100_000_000), default=14000, help="optimiser steps of hidef (default 14000)"
+            )
+            sub.add_argument(
+                "--epochs", type=whole(1, 100_000), default=45, help="passes of a classifier over its crops (default 45)"
+            )
+            sub.add_argument(
+                "--seconds",
+                type=number(0, 1e9, above=True),
+                metavar="S",
+                help="time of training, over all sittings; ends it before --steps",
             )
         if name == "export":
             sub.add_argument(
@@ -50,9 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("export", "finetune"):
             sub.add_argument("--version", required=True, metavar="X.Y.Z", help="one that isn't taken: bundles stay as they are")
         if name in ("train", "finetune"):
-            sub.add_argument("--seed", type=int, default=1)
+            sub.add_argument("--seed", type=whole(0, 2**31), default=1)
             sub.add_argument(
-                "--threads", type=int, metavar="N", help="processor cores (default: all; a GPU is used where there is one)"
+                "--threads",
+                type=whole(1, 1024),
+                metavar="N",
+                help="processor cores (default: all; a GPU is used where there is one)",
             )
             sub.add_argument(
                 "--start-from", metavar="BUNDLE", help="NAME, NAME-VERSION or .tflite whose weights are the first ones"
@@ -61,8 +72,14 @@ def _parser() -> argparse.ArgumentParser:
             _add_finetune(sub)
         if name in ("evaluate", "card"):
             sub.add_argument(
-                "--fields", type=int, default=4, help="test fields of hidef a bin (a recipe says how many of a classifier)"
+                "--fields",
+                type=whole(1, 10_000),
+                default=4,
+                help="test fields of hidef a bin (a recipe says how many of a classifier)",
             )
+        if name == "card":
+            sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the card (default: the recipe's in --work)")
+            sub.add_argument("--replace", action="store_true", help="also where a card of this bundle is there already")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -71,7 +88,13 @@ def _add_finetune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--frames", type=Path, metavar="FILE", help="of `holonode-calibrate transfer`: for hidef")
     sub.add_argument("--labels", type=Path, metavar="FILE", help="of `holonode review export`: for a classifier")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the bundle goes")
-    sub.add_argument("--cpu-minutes", type=float, default=10.0, metavar="M", help="processor time of hidef's (default 10)")
+    sub.add_argument(
+        "--cpu-minutes",
+        type=number(0, 1e6, above=True),
+        default=10.0,
+        metavar="M",
+        help="processor time of hidef's (default 10)",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,8 +121,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    if args.steps < 1 or args.epochs < 1 or (args.seconds is not None and args.seconds <= 0):
-        raise InputError("nothing to learn from", expected="--steps 1 or more, --epochs 1 or more, --seconds above 0")
     start_from = _start(args) if args.start_from else None
     if args.recipe not in HIDEF and (start_from or args.seconds):
         raise InputError(
@@ -150,8 +171,6 @@ def _use_threads(threads: int | None) -> None:
     """How many cores TensorFlow may use; before it has started."""
     if threads is None:
         return
-    if threads < 1:
-        raise InputError("no core, no training", where="--threads", expected="1 or more", got=threads)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -166,8 +185,6 @@ def _finetune(args: argparse.Namespace) -> None:
             "nothing to adapt from", where=f"finetune {args.recipe}", expected=f"--{wanted} FILE alone",
             remedy=f"`{source}` writes one.",
         )  # fmt: skip
-    if args.cpu_minutes <= 0:
-        raise InputError("no time to learn in", where="--cpu-minutes", expected="above 0", got=args.cpu_minutes)
     from models.training.export import check_free
 
     start_from = _start(args)
@@ -229,9 +246,11 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _card(args: argparse.Namespace) -> None:
-    from models.training.cards import write_card
+    from models.training.cards import card_path, write_card
 
-    print(write_card(args.recipe, args.artefacts, args.work / args.recipe, ROOT / "cards", _lines(args)))
+    path = card_path(args.recipe, args.artefacts, args.out or args.work / args.recipe, replace=args.replace)
+    write_card(args.recipe, args.artefacts, args.work / args.recipe, path, _lines(args))
+    print(path)
 
 
 if __name__ == "__main__":

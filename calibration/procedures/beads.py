@@ -15,7 +15,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from calibration.procedures.outcome import Outcome, mean_with_uncertainty
+from calibration.procedures.comparison import against_instrument
+from calibration.procedures.outcome import Outcome, halves_agree, mean_with_uncertainty
 from device.calibration import Quantity
 from device.errors import InputError
 from device.instrument import Instrument
@@ -38,6 +39,9 @@ _REACH_PX = 56
 _LEAST_BEADS = 5
 _SCOUTS = 2
 _WORST_RESIDUAL = 0.9
+_WORST_DIAMETER = 0.1
+"""Relative error of the beads' median diameter as fitted."""
+_TILTS_AGREE_DEGREES = 0.15
 _PITCH_SHARE = 0.003
 """Relative error of a pitch from beads that their scatter doesn't show (neighbours' fringes, background division): the rms of
 simulated trials (tests/benchmarks/calibration_twin.py). A ruled target has none of it."""
@@ -211,8 +215,11 @@ def _too_few(beads: Sequence[FoundBead]) -> list[str]:
     return [f"only {len(beads)} usable beads ({_LEAST_BEADS} or more)"] if len(beads) < _LEAST_BEADS else []
 
 
-def measure_distance(beads: Sequence[FoundBead], instrument: Instrument) -> Outcome:
-    """Distance of the plane of beads from the sensor, at the middle of the frame."""
+def measure_distance(beads: Sequence[FoundBead], instrument: Instrument, diameter_um: float | None = None) -> Outcome:
+    """Distance of the plane of beads from the sensor, at the middle of the frame.
+
+    It fails where halves of the beads, their size (of `diameter_um`, where it is known) or the instrument file contradict it.
+    """
     z_um = np.array([b.z_um for b in beads])
     if len(beads) >= _LEAST_BEADS:
         plane, _, _ = _plane(beads)
@@ -222,9 +229,25 @@ def measure_distance(beads: Sequence[FoundBead], instrument: Instrument) -> Outc
     reasons = _too_few(beads)
     if scatter_um > 15:
         reasons.append(f"the beads scatter by {scatter_um:.1f} um in depth (15 or less): use a slide with one layer")
+    inner = np.argsort([np.hypot(b.x_um, b.y_um) for b in beads])
+    middle = len(beads) // 2
+    reasons += halves_agree("distance", (z_um[::2], z_um[1::2]), (z_um[inner[:middle]], z_um[inner[middle:]]), floor=1.0)
+    reasons += _wrong_size(beads, diameter_um)
     scale = instrument.optics.distance_um / instrument.geometry.propagation_um
     values = {"distance_um": Quantity(value=distance_um * scale, uncertainty=uncertainty_um * scale, unit="um")}
+    reasons += against_instrument(values, instrument)
     return Outcome(values, {"depth_scatter_um": scatter_um, "beads": float(count)}, reasons)
+
+
+def _wrong_size(beads: Sequence[FoundBead], diameter_um: float | None) -> list[str]:
+    """The fit's own diameter is a second reading of pitch, index and distance together."""
+    seen_um = 2 * float(np.median([b.radius_um for b in beads])) if beads else 0.0
+    if diameter_um is None or abs(seen_um / diameter_um - 1) <= _WORST_DIAMETER:
+        return []
+    return [
+        f"the beads look {seen_um:.3g} um across, and are stated as {diameter_um:g} um: check --diameter-um, --index, and the "
+        "instrument's pitch and wavelength"
+    ]
 
 
 def measure_tilt(beads: Sequence[FoundBead], instrument: Instrument) -> Outcome:
@@ -239,9 +262,23 @@ def measure_tilt(beads: Sequence[FoundBead], instrument: Instrument) -> Outcome:
         name: Quantity(value=float(angle), uncertainty=float(np.rad2deg(deviation)) * scale, unit="degrees")
         for name, angle, deviation in zip(("tilt_x_degrees", "tilt_y_degrees"), degrees, deviations[1:], strict=True)
     }
+    reasons += _tilts_apart(beads)
     if float(np.hypot(*degrees)) > 3:
         reasons.append(f"the window is tilted by {np.hypot(*degrees):.1f} degrees (3 or less): reseat it")
     return Outcome(values, {"depth_scatter_um": scatter_um, "beads": float(len(beads))}, reasons)
+
+
+def _tilts_apart(beads: Sequence[FoundBead]) -> list[str]:
+    """Why not, where two halves of the beads lie on planes of other slopes."""
+    halves = beads[::2], beads[1::2]
+    if min(map(len, halves)) < _LEAST_BEADS:
+        return []
+    (first, first_deviations, _), (second, second_deviations, _) = map(_plane, halves)
+    apart = np.rad2deg(np.abs(first - second)[1:])
+    allowed = np.rad2deg(5 * np.hypot(first_deviations, second_deviations)[1:]) + _TILTS_AGREE_DEGREES
+    if (apart <= allowed).all():
+        return []
+    return [f"two halves of the beads disagree about the tilt by {apart.max():.2f} degrees: they don't lie in one plane"]
 
 
 def _plane(beads: Sequence[FoundBead]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -312,4 +349,7 @@ def measure_pitch(
     pitch_um, uncertainty_um, scatter_um, count = mean_with_uncertainty(np.array(estimates), relative * nominal_um)
     magnification = instrument.sensor.pitch_um / nominal_um
     values = {"pitch_um": Quantity(value=pitch_um * magnification, uncertainty=uncertainty_um * magnification, unit="um")}
+    found = np.array(estimates)
+    reasons += halves_agree("pitch", (found[::2], found[1::2]), floor=2 * _PITCH_SHARE * nominal_um)
+    reasons += against_instrument(values, instrument)
     return Outcome(values, {"pitch_scatter_um": scatter_um, "beads": float(count)}, reasons)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.procedures.comparison import against_sensor
 from calibration.procedures.outcome import Outcome
 from device.calibration import Quantity
 from device.errors import InputError
@@ -16,6 +17,8 @@ __all__ = ["measure_dark"]
 
 _HOT_SIGMAS = 8.0
 _MOST_HOT = 1e-3
+_NOISE_AGREES = 0.25
+"""Relative difference of the read noise between halves of the frames, or of the sensor, that nothing needs to explain."""
 
 
 def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> Outcome:
@@ -28,7 +31,8 @@ def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
     stack = np.stack([np.asarray(f, np.float64) for f in frames])
     mean = stack.mean(axis=0)
     differences = np.diff(stack, axis=0)[::2]
-    noise_counts = float(np.sqrt(np.mean([_robust_variance(d) for d in differences]) / 2))
+    variances = np.array([_robust_variance(d) for d in differences]) / 2
+    noise_counts = float(np.sqrt(np.mean(variances)))
     pattern = 1.4826 * float(np.median(np.abs(mean - np.median(mean))))
     hot = np.abs(mean - np.median(mean)) > _HOT_SIGMAS * max(pattern, noise_counts / np.sqrt(len(frames)), 0.05)
     white = 2**sensor.bit_depth - 1
@@ -42,6 +46,13 @@ def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         reasons.append(f"the level moved by {np.ptp(frame_levels):.1f} counts between frames: light leaks in, or it warms up")
     if hot.mean() > _MOST_HOT:
         reasons.append(f"{hot.mean():.2%} of the pixels are hot (at most {_MOST_HOT:.1%})")
+    rows, columns = (np.array_split(differences, 2, axis=axis) for axis in (1, 2))
+    for first, second in (np.array_split(variances, 2), _noise_of(rows), _noise_of(columns)):
+        a, b = (float(np.sqrt(np.mean(half))) for half in (first, second))
+        if abs(a - b) > max(_NOISE_AGREES * max(a, b), 0.1):
+            reasons.append(
+                f"two halves disagree about the read noise: {a:.2f} and {b:.2f} counts; something beside the sensor's own noise moves"
+            )
     values = {
         "dark_level_counts": Quantity(value=level, uncertainty=float(np.std(frame_levels, ddof=1)), unit="counts"),
         "read_noise_e": Quantity(
@@ -49,7 +60,12 @@ def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         ),
         "hot_pixels": Quantity(value=float(hot.sum()), uncertainty=float(np.sqrt(hot.sum())), unit="pixels"),
     }
+    reasons += against_sensor(values, sensor)
     return Outcome(values, {"fixed_pattern_counts": float(np.std(mean[~hot]))}, reasons)
+
+
+def _noise_of(halves: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    return [np.array([_robust_variance(d) for d in half]) / 2 for half in halves]
 
 
 def _robust_variance(difference: NDArray[np.float64]) -> float:

@@ -19,6 +19,8 @@ _UNITS = {
     "bottom": "bonds per bead", "rise": "bonds per bead", "log_ec50": "ln(per uL)", "log_slope": "ln",
     "highest_per_ul": "per uL", "limit_of_detection_per_ul": "per uL", "duration_s": "s", "blank_response": "bonds per bead",
 }  # fmt: skip
+_FALL = 0.25
+"""Of the whole rise, that a larger dose may respond less than a smaller one."""
 _LEAST_RISE = 5.0
 """Standard deviations of a blank that the largest dose must respond with."""
 
@@ -42,6 +44,7 @@ def measure_dose_response(doses_per_ul: Sequence[float], responses: Sequence[flo
     else:
         found = Quantity(value=limits.detection_per_ul, uncertainty=0.0, unit=_UNITS["limit_of_detection_per_ul"])
         values["limit_of_detection_per_ul"] = found
+    reasons += _backwards(doses_per_ul, responses, curve.variance_blank**0.5)
     seen, doses = np.asarray(responses, float), np.asarray(doses_per_ul, float)
     away = (seen - curve.response(doses)) / curve.scatter(doses)
     residuals = {
@@ -50,6 +53,21 @@ def measure_dose_response(doses_per_ul: Sequence[float], responses: Sequence[flo
         "parameters": float(len(PARAMETERS)),
     }
     return Outcome(values, residuals, reasons)
+
+
+def _backwards(doses_per_ul: Sequence[float], responses: Sequence[float], blank_deviation: float) -> list[str]:
+    """Why not, where a larger dose responds clearly less than a smaller one: labels mixed up, or beads that saturate."""
+    doses = sorted(set(doses_per_ul))
+    means = [float(np.mean([r for d, r in zip(doses_per_ul, responses, strict=True) if d == dose])) for dose in doses]
+    rise = max(means) - min(means)
+    for k, (dose, mean) in enumerate(zip(doses, means, strict=True)):
+        best = max(means[:k], default=mean)
+        if best - mean > max(_LEAST_RISE * blank_deviation, _FALL * rise):
+            return [
+                f"{dose:g} per uL responds with {mean:.3g}, a smaller dose with {best:.3g}: samples were mixed up, or the beads are "
+                "saturated; leave doses beyond the rise out"
+            ]
+    return []
 
 
 def read_table(path: Path) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.procedures.comparison import against_sensor
 from calibration.procedures.outcome import Outcome
 from device.analysis.background import block_means
 from device.analysis.baseline import baseline
@@ -21,6 +22,8 @@ from device.instrument import SensorSpec
 __all__ = ["measure_flat"]
 
 _BLOCK_PX = 16
+_GAINS_AGREE = 0.03
+"""Relative, beside five standard deviations: what slow drifts may do."""
 
 
 def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> Outcome:
@@ -33,7 +36,7 @@ def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
     seen = baseline(frames, sensor)
     white = 2**sensor.bit_depth - 1
     stack = np.stack([np.asarray(f, np.float32) for f in frames])
-    light = stack.mean(axis=0) - sensor.dark_level_counts
+    light = _light_of(stack, sensor)
     gain, gain_uncertainty = _electrons_per_count(stack, light, sensor)
     reasons: list[str] = []
     if not 0.1 <= seen.level <= 0.85:
@@ -46,6 +49,14 @@ def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         )
     if seen.unsteadiness > 0.02:
         reasons.append(f"the light moves by {seen.unsteadiness:.1%} from frame to frame (2 % or less): check the lamp's supply")
+    middle = len(stack) // 4 * 2
+    for halves in ((stack[:middle], stack[middle:]), np.array_split(stack, 2, axis=1)):
+        (a, ua), (b, ub) = (_electrons_per_count(half, _light_of(half, sensor), sensor) for half in halves)
+        if abs(a - b) > 5 * np.hypot(ua, ub) + _GAINS_AGREE * gain:
+            reasons.append(
+                f"two halves disagree about the electrons per count: {a:.3g} and {b:.3g}; the light isn't steady, or the sensor "
+                "isn't linear"
+            )
     full_well_e = gain * (white - sensor.dark_level_counts)
     values = {
         "background_level": Quantity(value=seen.level, uncertainty=seen.level * seen.unsteadiness, unit="of full scale"),
@@ -55,7 +66,12 @@ def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         "electrons_per_count": Quantity(value=gain, uncertainty=gain_uncertainty, unit="e-"),
         "full_well_e": Quantity(value=full_well_e, uncertainty=full_well_e * gain_uncertainty / gain, unit="e-"),
     }
+    reasons += against_sensor(values, sensor)
     return Outcome(values, {"frame_to_frame": seen.unsteadiness, "saturated": seen.saturated}, reasons)
+
+
+def _light_of(stack: NDArray[np.float32], sensor: SensorSpec) -> NDArray[np.float32]:
+    return np.asarray(stack.mean(axis=0) - sensor.dark_level_counts, np.float32)
 
 
 def _electrons_per_count(stack: NDArray[np.float32], light: NDArray[np.float32], sensor: SensorSpec) -> tuple[float, float]:

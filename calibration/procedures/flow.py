@@ -17,6 +17,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from calibration.procedures.beads import FoundBead
+from calibration.procedures.comparison import against_instrument
 from calibration.procedures.outcome import Outcome
 from device.calibration import Quantity
 from device.errors import InputError
@@ -26,6 +27,8 @@ __all__ = ["ChannelSection", "displacements_px", "measure_flow"]
 
 _TEMPLATE_PX = 24
 _LEAST_PARTICLES = 5
+_ONE_WAY = 0.9
+"""Length of the mean direction: 1 where all go the same way."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,33 @@ def measure_flow(
         reasons.append(
             f"particles disagree by {scatter_um_s / mean_um_s:.0%} after the profile: the flow isn't steady, or the channel isn't flat"
         )
+    reasons += _second_reading(rows, speed_um_s, mean_um_s, instrument, section)
+    reasons += against_instrument(values, instrument)
     return Outcome(values, {"velocity_scatter_um_s": scatter_um_s, "particles": float(count)}, reasons)
+
+
+def _second_reading(
+    rows: NDArray[np.float64],
+    speed_um_s: NDArray[np.float64],
+    mean_um_s: float,
+    instrument: Instrument,
+    section: ChannelSection,
+) -> list[str]:
+    """Why not, where particles go different ways, or halves of them tell another flow; `rows` as in measure_flow."""
+    reasons: list[str] = []
+    along = rows[:, 1:] / np.maximum(np.hypot(rows[:, 1], rows[:, 2]), 1e-12)[:, None]
+    common = along.mean(axis=0)
+    if np.hypot(*common) < _ONE_WAY:
+        reasons.append(
+            "the particles go different ways: some were taken for others; take a shorter --interval-s or fewer particles"
+        )
+    halves = [
+        _fit_profile(rows[k::2, 0], speed_um_s[k::2], instrument.geometry.propagation_um, section.height_um) for k in (0, 1)
+    ]
+    (a, ua, *_), (b, ub, *_) = halves
+    if min(len(rows[::2]), len(rows[1::2])) >= 4 and abs(a - b) > 5 * np.hypot(ua, ub) + 0.05 * mean_um_s:
+        reasons.append(f"two halves of the particles disagree about the mean velocity: {a:.4g} and {b:.4g} um/s")
+    return reasons
 
 
 def _fit_profile(

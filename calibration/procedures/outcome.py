@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from device.calibration import Quantity
 
-__all__ = ["Outcome", "mean_with_uncertainty", "robust_mean"]
+__all__ = ["Outcome", "halves_agree", "mean_with_uncertainty", "robust_mean"]
+
+_HALVES_SIGMAS = 5.0
+"""Two readings of one quantity that lie farther apart aren't of one quantity; few values, so more than the usual three."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,20 @@ def mean_with_uncertainty(values: NDArray[np.floating], systematic: float = 0.0)
     scatter = float(np.std(values[kept], ddof=1)) if count > 1 else float("inf")
     widening = float(scipy.stats.t.ppf(0.975, max(count - 1, 1)) / scipy.stats.norm.ppf(0.975))
     return mean, float(np.hypot(widening * scatter / np.sqrt(count), systematic)), scatter, count
+
+
+def halves_agree(
+    name: str, *pairs: tuple[NDArray[np.floating], NDArray[np.floating]], floor: float = 0.0
+) -> list[str]:  # fmt: skip
+    """Why not, where two halves of what was measured give another answer; a difference up to `floor` always agrees."""
+    reasons: list[str] = []
+    for first, second in pairs:
+        if min(len(first), len(second)) < 2:
+            continue
+        (a, ua, *_), (b, ub, *_) = mean_with_uncertainty(first), mean_with_uncertainty(second)
+        if abs(a - b) > max(_HALVES_SIGMAS * float(np.hypot(ua, ub)), floor):
+            reasons.append(
+                f"two halves disagree about the {name}: {a:.5g} and {b:.5g}, {abs(a - b) / np.hypot(ua, ub):.0f} standard "
+                "deviations apart: measure again, and look for what differs between them"
+            )
+    return reasons

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.procedures.aberrations import FoundParticles, measure_aberrations, pupil_radius_per_px
-from calibration.procedures.outcome import Outcome, mean_with_uncertainty
+from calibration.procedures.comparison import against_instrument
+from calibration.procedures.outcome import Outcome, halves_agree, mean_with_uncertainty
 from device.analysis.background import noise_level
 from device.analysis.depth import Depth, estimate_depth
 from device.analysis.reconstruct import FieldNetwork, reconstruct
@@ -93,7 +94,9 @@ def measure_transfer(
         halves = [_pupil_of(intensities[k::2], geometries[k::2], network, radius_per_um, rounds) for k in (0, 1)]
     pupil, deviations = _joined(halves, radius_per_um)
     measured = [replace(g, pupil=pupil) for g in geometries]
-    depths = [d for i, g in zip(intensities, measured, strict=True) for d in _found(i, g, network).depths]
+    by_frame = [_found(i, g, network).depths for i, g in zip(intensities, measured, strict=True)]
+    depths = [depth for frame in by_frame for depth in frame]
+    doubts = [] if heights_um else _doubts(by_frame, instrument, nominal)
     distance = _distance(depths, instrument, nominal, heights_um)
     shift_um = distance.value - nominal.distance_um
     measured = [g.at(g.distance_um + shift_um) for g in measured]
@@ -107,7 +110,7 @@ def measure_transfer(
     )
     depth_um = max(instrument.optics.depth_um, spread_um) if not heights_um else instrument.optics.depth_um
     file = _file(intensities, measured, believed, instrument, depth_um, math.sqrt(sum(d * d for d in deviations)))
-    return Measured(_outcome(believed, distance, pupil, deviations, edge=edge), file)
+    return Measured(_outcome(believed, distance, pupil, deviations, doubts, edge=edge), file)
 
 
 def _check(intensities: Sequence[Real], heights_um: Sequence[float]) -> None:
@@ -163,6 +166,22 @@ def _distance(depths: Sequence[Depth], instrument: Instrument, nominal: Geometry
     weights = np.array([1 / prior_um**2, 1 / uncertainty_um**2])
     value = float(np.average([nominal.distance_um, mean_um], weights=weights))
     return Quantity(value=value, uncertainty=float(1 / np.sqrt(weights.sum())), unit="um")
+
+
+def _doubts(by_frame: Sequence[Sequence[Depth]], instrument: Instrument, nominal: Geometry) -> list[str]:
+    """What speaks against the distance that the particles tell by themselves: the instrument file, or half of the frames."""
+    halves = [np.array([d.physical(nominal).z_um for frame in by_frame[k::2] for d in frame]) for k in (0, 1)]
+    places = np.concatenate(halves)
+    if len(places) < 3:
+        return []
+    unit_um = nominal.object_pitch_um**2 / nominal.wavelength_medium_um
+    mean_um, uncertainty_um, _, _ = mean_with_uncertainty(places, 2 * unit_um)
+    told = {
+        "distance_um": Quantity(value=mean_um, uncertainty=math.hypot(uncertainty_um, instrument.optics.depth_um), unit="um")
+    }
+    return against_instrument(told, instrument) + halves_agree(
+        "distance", (halves[0], halves[1]), floor=max(4 * unit_um, instrument.optics.depth_um)
+    )
 
 
 def _by_refinement(intensity: Real, geometry: Geometry, network: FieldNetwork) -> _Believed:
@@ -241,10 +260,16 @@ def _file(
 
 
 def _outcome(
-    believed: Sequence[_Believed], distance: Quantity, pupil: Pupil | None, deviations: Sequence[float], *, edge: bool
+    believed: Sequence[_Believed],
+    distance: Quantity,
+    pupil: Pupil | None,
+    deviations: Sequence[float],
+    doubts: Sequence[str],
+    *,
+    edge: bool,
 ) -> Outcome:
     values = {"distance_um": distance}
-    reasons: list[str] = []
+    reasons = list(doubts)
     if pupil is not None:
         figures = [*zip(pupil.coefficients_rad, deviations, ["rad"] * len(deviations), strict=True)]
         figures.append((pupil.radius_per_um, 0.05 * pupil.radius_per_um, "per um"))

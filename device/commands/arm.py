@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
+from device.arguments import number
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +23,9 @@ __all__ = ["add_arguments", "execute"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--days", type=float, default=21.0, metavar="N", help="that it is to last by itself (default: 21)")
+    parser.add_argument(
+        "--days", type=number(0, 3660, above=True), default=21.0, metavar="N", help="that it is to last by itself (default: 21)"
+    )
     parser.add_argument("--force", metavar="REASON", help="arm although checks fail; the reason is recorded and published")
     parser.add_argument("--by", metavar="NAME", help="who arms it (default: the user)")
     parser.add_argument("--new-baseline", action="store_true", help="take the optics' baseline anew, e.g. with a new lamp")
@@ -36,8 +40,6 @@ def execute(args: argparse.Namespace) -> int:
     from device.errors import InputError
     from device.health.armed import arm
 
-    if not 0 < args.days <= 3660:
-        raise InputError("a box can't last so long", where="--days", expected="more than 0, at most 3660", got=args.days)
     if args.force is not None and not args.force.strip():
         raise InputError("arming against a failed check needs a reason", where="--force", expected="a sentence")
     config = load_config(args.config)
@@ -75,7 +77,8 @@ def _held(config: Config, folder: Path) -> Generator[tuple[Outbox, History | Non
 
 
 def _looked(config: Config, outbox: Outbox, history: History | None, days: float) -> Preflight:
-    """The preflight, with drivers of its own."""
+    """The preflight, with drivers of its own; without any where the box isn't ready for them."""
+    import time
     from pathlib import Path
 
     from device.calibration import commissioning_record
@@ -85,17 +88,18 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
     from device.instrument import load_instrument
     from device.rig.build import build_rig
     from device.rig.models import model_store
+    from device.rig.ready import readiness_of
     from device.rig.records import calibrations
 
     nominal = load_instrument(config.device.instrument)
-    drivers = build_rig(config, nominal)
+    drivers = None if readiness_of(config).errors else build_rig(config, nominal)
     try:
         return preflight(
             config,
             calibrations(config, nominal),
             model_store(config),
             drivers,
-            sleep=drivers.time.sleep,
+            sleep=drivers.time.sleep if drivers else time.sleep,
             facts=facts_of(outbox.get_state, outbox.folder, history),
             days=days,
             clock=BoxClock().quality(),
@@ -103,7 +107,8 @@ def _looked(config: Config, outbox: Outbox, history: History | None, days: float
             commissioned=commissioning_record(Path(config.calibration.folder).expanduser(), nominal),
         )
     finally:
-        drivers.close()
+        if drivers is not None:
+            drivers.close()
 
 
 def _broker(config: Config, folder: Path, checks: Sequence[Check]) -> Check:

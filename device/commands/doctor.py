@@ -71,12 +71,16 @@ def execute(args: argparse.Namespace) -> int:
     from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
-    from device.rig.models import model_store
+    from device.rig.ready import readiness_of
     from device.storage.reading import in_use
 
     config = load_config(args.config)
     busy = in_use(Path(config.storage.folder).expanduser())
-    checks = run_checks(config, model_store(config)) + ([] if args.no_optics or busy else _optics(config)) + _trend(config)
+    checks = (
+        run_checks(config, lambda: readiness_of(config).checks)
+        + ([] if args.no_optics or busy else _optics(config))
+        + _trend(config)
+    )
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from device.arguments import whole
+
 __all__ = ["add_arguments", "execute"]
 
 
@@ -11,11 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without touching hardware")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
-    parser.add_argument("--intervals", type=int, metavar="N", help="stop after N intervals (default: the configuration's)")
+    parser.add_argument(
+        "--intervals", type=whole(0, 1_000_000_000), metavar="N", help="stop after N intervals (default: the configuration's)"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
+    import json
     import logging
     import os
     import sys
@@ -24,12 +29,15 @@ def execute(args: argparse.Namespace) -> int:
 
     from device.config import load_config
     from device.drivers.supervised_camera import CameraStuckError
+    from device.rig.ready import readiness_of
     from device.service import Service
 
-    if args.dry_run:
-        return _dry_run(args)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     config = load_config(args.config)
+    plan = readiness_of(config).require()
+    if args.dry_run:
+        print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+        return 0
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
@@ -39,17 +47,3 @@ def execute(args: argparse.Namespace) -> int:
         print(f"holonode run: {error}", file=sys.stderr, flush=True)
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
-
-
-def _dry_run(args: argparse.Namespace) -> int:
-    import json
-
-    from device.config import load_config
-    from device.instrument import load_instrument
-    from device.plan import plan_of
-    from device.rig.records import calibrations
-
-    config = load_config(args.config)
-    plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))
-    print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
-    return 0

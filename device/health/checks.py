@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from device.clock import BoxClock
@@ -15,6 +15,7 @@ from device.config import Config
 from device.drivers.cameras.kinds import camera_kind
 from device.errors import HolonodeError
 from device.health.clock import clock_check
+from device.health.demands import own_mosquitto
 from device.health.installed import (
     NOT_NEEDED,
     boot_check,
@@ -22,44 +23,42 @@ from device.health.installed import (
     controller_answer_check,
     integrity_check,
     reachable_check,
-    schedule_check,
     secrets_check,
 )
-from device.health.parts import parts_check
-from device.inference.store import ModelStore
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
 
-__all__ = ["disk_check", "model_checks", "own_broker_check", "run_checks", "store_check"]
+__all__ = ["disk_check", "own_broker_check", "run_checks", "store_check"]
 
 _FREE_MB_WANTED = 500
 
 
-def run_checks(config: Config, store: ModelStore) -> list[Check]:
-    """All checks, in the order a person would mend them; what a running service has is left to it."""
+def run_checks(config: Config, ready: Callable[[], Sequence[Check]]) -> list[Check]:
+    """All checks, in the order a person would mend them; what a running service has is left to it.
+
+    `ready` says whether the box can do what its configuration says; it raises where there is no such instrument.
+    """
     folder = Path(config.storage.folder).expanduser()
     busy = in_use(folder)
+    first: list[Callable[[], Check]] = [_python, _runtime, lambda: _instrument(config)]
+    found = [_guarded(check) for check in first]
+    if found[-1].status == "ok":
+        found += ready()
     checks: list[Callable[[], Check]] = [
-        _python,
-        _runtime,
-        *(lambda name=name: _model(store, name) for name in _models(config)),
-        lambda: _instrument(config),
         lambda: _calibration(config),
         lambda: store_check(config),
         lambda: integrity_check(folder, busy=busy),
         lambda: disk_check(config),
         lambda: secrets_check(config),
         lambda: _broker(config, busy=busy),
-        lambda: parts_check(config),
         lambda: _camera(config),
         lambda: camera_access_check(config),
         lambda: _controller(config),
         lambda: controller_answer_check(config, busy=busy),
         lambda: clock_check(BoxClock().quality(), wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")),
-        lambda: schedule_check(config),
         boot_check,
     ]
-    return [check for check in map(_guarded, checks) if check.message != NOT_NEEDED]
+    return [check for check in [*found, *map(_guarded, checks)] if check.message != NOT_NEEDED]
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
@@ -67,16 +66,6 @@ def _guarded(check: Callable[[], Check]) -> Check:
         return check()
     except HolonodeError as error:
         return Check(name="check", status="failed", message=str(error), remedy=error.remedy or "")
-
-
-def model_checks(config: Config, store: ModelStore) -> list[Check]:
-    """Digest and golden self-test of every model that the configuration names."""
-    return [_model(store, name) for name in _models(config)]
-
-
-def _models(config: Config) -> list[str]:
-    names = [config.analysis.reconstruction_model] if config.analysis.reconstruction == "hidef" else []
-    return names + ([config.analysis.classifier_model] if config.analysis.classifier_model else [])
 
 
 def _python() -> Check:
@@ -94,19 +83,6 @@ def _runtime() -> Check:
         return Check(name="tflite runtime", status="ok", value=runtime_name())
     except HolonodeError as error:
         return Check(name="tflite runtime", status="failed", message=error.what, remedy="pip install ai-edge-litert")
-
-
-def _model(store: ModelStore, name: str) -> Check:
-    try:
-        bundle, _ = store.open(name)
-    except HolonodeError as error:
-        return Check(
-            name=f"model {name}",
-            status="failed",
-            message=str(error),
-            remedy="Copy the bundle again, then: holonode models verify",
-        )
-    return Check(name=f"model {name}", status="ok", value=bundle.manifest.version, message="digest and golden self-test passed")
 
 
 def _instrument(config: Config) -> Check:
@@ -188,7 +164,7 @@ def _broker(config: Config, *, busy: bool) -> Check:
 
 def own_broker_check() -> Check:
     """What the service can start where no broker is configured."""
-    if shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists():
+    if own_mosquitto():
         return Check(name="broker", status="ok", value="own mosquitto on loopback")
     if importlib.util.find_spec("amqtt") is not None:
         return Check(
@@ -202,7 +178,10 @@ def own_broker_check() -> Check:
 
 
 def _camera(config: Config) -> Check:
-    found = camera_kind(config.camera.driver).look(config.camera)
+    look = camera_kind(config.camera.driver).look
+    if look is None:
+        return Check(name="camera", status="ok", value=config.camera.driver)
+    found = look(config.camera)
     status = "ok" if found.good else "failed"
     return Check(name="camera", status=status, value=found.value, message=found.message, remedy=found.remedy)
 

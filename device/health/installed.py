@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from device.config import Config
-from device.errors import HardwareError, HolonodeError
+from device.errors import HardwareError
 from device.messaging.payloads import Check
-from device.sampling.schedule import schedule_of, zone_of
 from device.storage.reading import store_reader
 
 __all__ = [
     "NOT_NEEDED", "boot_check", "camera_access_check", "controller_answer_check", "integrity_check", "reachable_check",
-    "schedule_check", "secrets_check",
+    "secrets_check",
 ]  # fmt: skip
 
 NOT_NEEDED = "not needed here"
@@ -148,16 +147,6 @@ _CAUSES = ("power", "its reset pin", "a brown-out", "its watchdog")
 def _last_reset(cause: int) -> str:
     named = [words for bit, words in enumerate(_CAUSES) if cause >> bit & 1]
     return f"last started by {' and '.join(named)}" if named else ""
-
-
-def schedule_check(config: Config) -> Check:
-    """Whether there is such a schedule, in such a zone."""
-    try:
-        schedule_of(config.sampling.schedule)
-        zone = zone_of(config.sampling.schedule).key
-    except HolonodeError as error:
-        return Check(name="schedule", status="failed", message=str(error), remedy=error.remedy or "Correct sampling.schedule")
-    return Check(name="schedule", status="ok", value=config.sampling.schedule.kind, message=f"zone {zone}")
 
 
 def boot_check() -> Check:

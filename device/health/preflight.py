@@ -21,17 +21,17 @@ from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import HolonodeError
 from device.frames import Clock, Exposure
 from device.health.armed import Armed
-from device.health.checks import model_checks, store_check
+from device.health.checks import store_check
 from device.health.clock import clock_check
 from device.health.endurance import Facts, endurance_checks
 from device.health.light import failed_look, focus_check, light_checks, view_dark, view_lit
 from device.health.optics import compare_optics, look
 from device.health.pumping import pump_check
-from device.health.ranges import range_checks
+from device.health.readiness import readiness
 from device.health.surroundings import surroundings_checks
 from device.inference.store import ModelStore
 from device.messaging.payloads import Check, Health
-from device.plan import Plan, plan_of
+from device.plan import Plan
 
 __all__ = ["Hands", "Preflight", "preflight"]
 
@@ -108,7 +108,7 @@ def preflight(
     config: Config,
     calibrated: Calibrations,
     store: ModelStore,
-    hands: Hands,
+    hands: Hands | None,
     *,
     sleep: Callable[[float], None],
     facts: Facts,
@@ -120,30 +120,21 @@ def preflight(
 ) -> Preflight:
     """Every check; nothing is raised for what fails.
 
-    `broker` is given the checks before it and says whether messages get out; `commissioned` is the first `flat` record.
+    `hands` None: they can't be had, because the box isn't ready. `broker` is given the checks before it and says whether
+    messages get out; `commissioned` is the first `flat` record.
     """
     moment = now or datetime.now(UTC)
-    plan, checks = _planned(config, calibrated, moment)
-    if plan is not None:
-        checks += range_checks(config, calibrated.instrument, plan, moment)
-    if not any(check.status == "failed" for check in checks):
-        checks += _instrument_checks(config, calibrated, hands, sleep, commissioned)
-    checks += surroundings_checks(hands.environment)
-    checks += [clock_check(clock, wakes_by_it=config.sampling.schedule.kind in ("cron", "sun"))]
-    checks += [*model_checks(config, store), store_check(config)]
+    ready = readiness(config, calibrated, store, moment)
+    plan, checks = ready.plan, list(ready.checks)
+    if hands is not None:
+        if not any(check.status == "failed" for check in checks):
+            checks += _instrument_checks(config, calibrated, hands, sleep, commissioned)
+        checks += surroundings_checks(hands.environment)
+    checks += [clock_check(clock, wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")), store_check(config)]
     if plan is not None:
         checks += endurance_checks(config, calibrated, plan, facts, days, moment)
     checks.append(broker(checks))
     return Preflight(tuple(checks), plan, days, config_hash(config), calibrated.instrument.id, calibrated.id)
-
-
-def _planned(config: Config, calibrated: Calibrations, now: datetime) -> tuple[Plan | None, list[Check]]:
-    try:
-        return plan_of(config, calibrated, now), []
-    except HolonodeError as error:
-        return None, [
-            Check(name="plan", status="failed", message=str(error), remedy=error.remedy or "Correct the configuration")
-        ]
 
 
 def _instrument_checks(

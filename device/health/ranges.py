@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from device.config import Config
 from device.duct_flow import duct_of
 from device.errors import HolonodeError
-from device.health.parts import parts_check
 from device.instrument import Instrument
 from device.messaging.payloads import Check
 from device.plan import Plan
@@ -22,9 +21,10 @@ _MOST_BLUR_PX = 1.0
 """Motion while a frame is lit: more smears the finest fringes."""
 
 
-def range_checks(config: Config, instrument: Instrument, plan: Plan, now: datetime) -> list[Check]:
+def range_checks(config: Config, instrument: Instrument, plan: Plan, now: datetime | None = None) -> list[Check]:
     """Exposure, current, flow, volume and schedule against the instrument."""
-    return [*_light(config, instrument), *_flow(config, instrument), parts_check(config), _wakes(config, plan, now)]
+    wakes = _wakes(config, plan, now or datetime.now(UTC))
+    return [*_light(config, instrument), *_flow(config, instrument), wakes]
 
 
 def _light(config: Config, instrument: Instrument) -> Iterator[Check]:

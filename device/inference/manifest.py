@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from device.errors import InputError
 from device.optics.geometry import Geometry
 
-__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "Tensor", "load_manifest"]
+__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "Task", "Tensor", "load_manifest"]
 
 Range = tuple[float, float]
+Task = Literal["reconstruction", "classification"]
 
 
 class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +79,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Short name."""
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
     """Major.minor.patch."""
-    task: Literal["reconstruction", "classification"]
+    task: Task
     """What it does."""
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     """Digest of the .tflite file."""

@@ -50,5 +50,9 @@ def password_of(config: MqttConfig) -> str | None:
         return None
     try:
         return Path(config.password_file).expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InputError("the password file can't be read", where="mqtt.password_file", got=error.strerror) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "the password file can't be read", where=f"mqtt.password_file = {config.password_file!r}",
+            got=error.strerror if isinstance(error, OSError) else "not text",
+            remedy="Correct mqtt.password_file, or let the service's user read the file (mode 600, owned by that user).",
+        ) from error  # fmt: skip

@@ -6,5 +6,6 @@ real       cameras, controller, clock of a real box; never loads the twin
 simulated  the twin's parts and its world
 models     the bundles of a box, and the pipeline that they make
 modes      the way of sampling that is configured
+ready      whether the box can do what it is configured for
 records    the calibration records that hold for an instrument
 """

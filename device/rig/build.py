@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from device.config import Config
 from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import InputError
+from device.health.demands import refuse_long_strobe
 from device.instrument import Instrument
 from device.parts import Parts, parts_of
 from device.rig import real
@@ -76,14 +77,11 @@ def _rig_with_twin(config: Config, instrument: Instrument, parts: Parts, world: 
 
 def _set_strobe(config: Config, rig: Rig) -> None:
     """The pulse that lights each frame; InputError where it doesn't lie within the exposure."""
-    delay_us, width_us = config.lamp.strobe_delay_us, config.lamp.strobe_width_us
-    if not width_us:
+    if not config.lamp.strobe_width_us:
         return
-    if delay_us + width_us > config.camera.exposure_us:
+    try:
+        refuse_long_strobe(config)
+    except InputError:
         rig.close()
-        raise InputError(
-            "the strobe outlasts the exposure", where="lamp.strobe_width_us",
-            expected=f"delay and width of at most {config.camera.exposure_us:g} us together",
-            got=f"{delay_us:g} + {width_us:g} us", remedy="Shorten the strobe, or raise camera.exposure_us.",
-        )  # fmt: skip
-    rig.lamp.set_strobe(delay_us, width_us)
+        raise
+    rig.lamp.set_strobe(config.lamp.strobe_delay_us, config.lamp.strobe_width_us)

@@ -8,7 +8,7 @@ from pathlib import Path
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
-from device.errors import InputError
+from device.inference.coverage import not_covered, open_for
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
 from device.instrument import Instrument
@@ -44,23 +44,20 @@ def build_pipeline(
     classifier: ClassifierNetwork | None = None
     uses: dict[str, ModelUse] = {}
     if settings.reconstruction == "hidef":
-        bundle, interpreter = store.open(settings.reconstruction_model)
+        bundle, interpreter = open_for(store, settings.reconstruction_model, "reconstruction")
         refusal = bundle.manifest.refusal(geometry)
         if refusal:
-            raise InputError(
-                "the reconstruction model doesn't cover this recording", where=bundle.model.name, got=refusal,
-                remedy="Check wavelength, pitch and distance (all in micrometres), or use plain back-propagation.",
-            )  # fmt: skip
+            raise not_covered(store, bundle, geometry, refusal)
         network = HidefNetwork(interpreter, bundle.manifest)
         uses["reconstruction"] = bundle.use
     if settings.classifier_model:
-        bundle, interpreter = store.open(settings.classifier_model)
+        bundle, interpreter = open_for(store, settings.classifier_model, "classification")
         refusal = bundle.manifest.refusal(geometry)
         if refusal is None:
             classifier = ClassifierNetwork(interpreter, bundle.manifest)
             uses["classifier"] = bundle.use
         elif strict:
-            raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
+            raise not_covered(store, bundle, geometry, refusal)
     chosen = PipelineSettings(
         settings.min_esd_um,
         settings.max_esd_um,

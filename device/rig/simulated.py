@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 
 from device.config import Config
-from device.errors import InputError
+from device.health.demands import refuse_unknown_morphologies
 from device.instrument import Instrument, load_instrument
 from device.sampling.kinds import sampling_kind
 from device.twin.aggregation import Sample
 from device.twin.environment import Environment
-from device.twin.morphology import MORPHOLOGIES
 from device.twin.world import SimulatedTime, TwinWorld
 
 __all__ = ["bystander_world", "twin_world"]
@@ -24,11 +23,7 @@ _ENVIRONMENT = (
 
 def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
     """The simulated instrument of a configuration."""
-    unknown = sorted(set(config.twin.concentration_per_m3) - set(MORPHOLOGIES))
-    if unknown:
-        raise InputError(
-            "unknown morphology", where="twin.concentration_per_m3", expected=" | ".join(sorted(MORPHOLOGIES)), got=unknown[0]
-        )
+    refuse_unknown_morphologies(config)
     truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
     world = TwinWorld(
         instrument=instrument or load_instrument(config.device.instrument),

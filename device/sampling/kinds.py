@@ -70,6 +70,10 @@ class Sample:
     """Analysis left out."""
 
 
+def _no_demand(_config: Config, _instrument: Instrument) -> None:
+    return None
+
+
 def _no_notes(_config: Config, _calibrated: Calibrations) -> list[str]:
     return []
 
@@ -94,6 +98,10 @@ class SamplingKind:
     sample: Callable[[Config, Instrument], Sample]
     lit_s: Callable[[Config, float], float]
     """How long the lamp is on in one sample, given how long for one frame."""
+    demand: Callable[[Config, Instrument], None] = _no_demand
+    """Raises InputError where a configuration can't be carried out with an instrument."""
+    procedures: tuple[str, ...] = ()
+    """Calibrations that it alone uses."""
     notes: Callable[[Config, Calibrations], list[str]] = _no_notes
     """What a plan should say besides."""
     settings: type[Struct] | None = None

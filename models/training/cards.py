@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.errors import CheckError, InputError
 from device.inference.manifest import Manifest
 from device.inference.store import ModelStore
 
 if TYPE_CHECKING:
     from models.training.classify import ClassifierRecipe
 
-__all__ = ["write_card"]
+__all__ = ["card_path", "write_card"]
+
+_NO_FIGURE = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
 
 _TEXTS: dict[str, dict[str, str]] = {
     "hidef": {
@@ -48,8 +52,29 @@ def _classifier_texts(name: str) -> dict[str, str]:
     }
 
 
-def write_card(recipe: str, artefacts: Path, work: Path, folder: Path, table: list[str]) -> Path:
-    """Write the card of a recipe's newest bundle; `table` is its evaluation as Markdown."""
+def card_path(recipe: str, artefacts: Path, folder: Path, *, replace: bool) -> Path:
+    """Where the card of a recipe's newest bundle goes; InputError where one lies there and isn't to be replaced."""
+    manifest = ModelStore(artefacts).find(recipe).manifest
+    path = folder / f"{manifest.name}-{manifest.version}.md"
+    if path.exists() and not replace:
+        raise InputError(
+            "there is a card of this bundle already", where=path, expected="a folder without one", got="a card",
+            remedy="Name another folder with --out, or say --replace.",
+        )  # fmt: skip
+    return path
+
+
+def write_card(recipe: str, artefacts: Path, work: Path, path: Path, table: list[str]) -> None:
+    """Write the card of a recipe's newest bundle; `table` is its evaluation as Markdown.
+
+    CheckError, and nothing is written, where a figure of it is none.
+    """
+    empty = [line for line in table if _NO_FIGURE.search(line)]
+    if empty:
+        raise CheckError(
+            "the evaluation gave no figure", where=path, expected="a number in every row", got=empty[0].strip(),
+            remedy="Score more fields (--fields), or mend the evaluation; no card was written.",
+        )  # fmt: skip
     bundle = ModelStore(artefacts).find(recipe)
     family = recipe.removesuffix("-small")
     manifest, text = bundle.manifest, _TEXTS[family] if family in _TEXTS else _classifier_texts(recipe)
@@ -61,10 +86,10 @@ def write_card(recipe: str, artefacts: Path, work: Path, folder: Path, table: li
         "## Limits", "", text["limits"], "", *_guarded(family), "",
         f"Made by `holonode-models card {recipe}`.",
     ]  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{manifest.name}-{manifest.version}.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _guarded(family: str) -> list[str]:

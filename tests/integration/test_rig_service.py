@@ -82,7 +82,7 @@ from device.service import Service
 
 def capture(self, *_):
     resident_kb = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))
-    print("resident MiB", int(resident_kb) // 1024, "twin", [n for n in sys.modules if "twin" in n.split(".")], flush=True)
+    print("resident MiB", int(resident_kb) // 1024, "twin", [n for n in sys.modules if n.startswith("device.twin")], flush=True)
     os._exit(0)
 
 watched.SupervisedCamera.start = lambda self: None

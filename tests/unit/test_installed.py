@@ -12,14 +12,13 @@ from device.health.installed import (
     camera_access_check,
     controller_answer_check,
     integrity_check,
-    schedule_check,
     secrets_check,
     unit_check,
 )
 from device.storage.outbox import Outbox
 from device.storage.reading import in_use, store_reader
 from tests.controller import Controller
-from tests.unit.test_preflight import CRON, a_config
+from tests.unit.test_preflight import a_config
 
 
 @pytest.mark.parametrize(("mode", "status"), [(0o600, "ok"), (0o400, "ok"), (0o640, "failed"), (0o644, "failed")])
@@ -80,14 +79,6 @@ def test_a_camera_that_this_user_may_not_open_is_told_with_its_group(tmp_path: P
     assert camera_access_check(config, [device]).status == "ok"
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "usermod -a -G" in camera_access_check(config, [device]).remedy
-
-
-def test_a_schedule_in_no_zone_fails(tmp_path: Path) -> None:
-    import msgspec
-
-    assert schedule_check(a_config(tmp_path, sampling={"schedule": CRON})).status == "ok"
-    lost = msgspec.structs.replace(CRON, zone="Europe/Atlantis")
-    assert schedule_check(a_config(tmp_path, sampling={"schedule": lost})).status == "failed"
 
 
 UNITS = {

@@ -53,7 +53,8 @@ def test_a_real_box_with_a_part_unnamed_is_refused_by_the_parts_name(tmp_path: P
     parts = {**REAL, "camera": {"driver": camera}, unnamed: {"driver": None}}
     with pytest.raises(InputError, match=rf"in {unnamed}\.driver"):
         build_rig(configured(tmp_path, parts), load_instrument("bioaerosol-imx219-850nm"))
-    assert parts_check(configured(tmp_path, parts)).status == "failed"
+    with pytest.raises(InputError):
+        parts_check(configured(tmp_path, parts))
 
 
 def test_a_real_controller_beside_nothing_else_named_is_refused(tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ class CameraKind:
     """What it is, for the configuration's reference."""
     build: Callable[[Any, Instrument], Camera] | None
     """From the table `[camera]`; None: the twin's, which is built with the other simulated parts."""
-    look: Callable[[Any], Finding]
-    """Whether it can be used as configured."""
+    look: Callable[[Any], Finding] | None = None
+    """Whether it is there and may be used; None: only opening it tells."""
+    demand: Callable[[Any], None] = lambda _camera: None
+    """Raises InputError or HardwareError where it can't work as configured, whatever is plugged in."""
     settings: type[Struct] | None = None
     """Its table `[camera.<name>]`; every field has a default."""
 

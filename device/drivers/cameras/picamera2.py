@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from device.drivers.cameras.kinds import CameraKind, Finding
+from device.drivers.cameras.kinds import CameraKind
+from device.errors import HardwareError
 
 if TYPE_CHECKING:
     from device.drivers.ports import Camera
@@ -25,12 +26,9 @@ def _build(camera: Any, instrument: Instrument) -> Camera:
     return SupervisedCamera(build, timeout_s=camera.timeout_s)
 
 
-def _look(_camera: Any) -> Finding:
+def _demand(_camera: Any) -> None:
     if importlib.util.find_spec("picamera2") is None:
-        return Finding(
-            good=False, value="picamera2", message="picamera2 is missing", remedy="apt-get install python3-picamera2"
-        )
-    return Finding(good=True, value="picamera2")
+        raise HardwareError("picamera2 is missing", where="camera.driver", remedy="apt-get install python3-picamera2")
 
 
-KIND = CameraKind(name="picamera2", summary="a Raspberry Pi camera", build=_build, look=_look)
+KIND = CameraKind(name="picamera2", summary="a Raspberry Pi camera", build=_build, demand=_demand)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from device.drivers.cameras.kinds import CameraKind, Finding
+from device.drivers.cameras.kinds import CameraKind
+from device.errors import InputError
 
 if TYPE_CHECKING:
     from device.drivers.ports import Camera
@@ -19,10 +20,15 @@ def _build(camera: Any, _instrument: Instrument) -> Camera:
     return ReplayCamera(list(camera.replay_inputs))
 
 
-def _look(camera: Any) -> Finding:
-    if camera.replay_inputs:
-        return Finding(good=True, value="replay")
-    return Finding(good=False, value="replay", message="nothing to replay", remedy="Set camera.replay_inputs")
+def _demand(camera: Any) -> None:
+    from device.drivers.recorded import expand
+
+    if not camera.replay_inputs:
+        raise InputError(
+            "nothing to replay", where="camera.replay_inputs", expected="files, folders or globs", got="none",
+            remedy="Set camera.replay_inputs, or another camera.driver.",
+        )  # fmt: skip
+    expand(camera.replay_inputs)
 
 
-KIND = CameraKind(name="replay", summary="recorded frames", build=_build, look=_look)
+KIND = CameraKind(name="replay", summary="recorded frames", build=_build, demand=_demand)

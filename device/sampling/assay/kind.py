@@ -28,11 +28,7 @@ def _build(setup: Setup) -> Mode:
 
     calibrated, outbox = setup.calibrated, setup.outbox
     flow_ml_min, settings = calibrated.instrument.fluidics.flow_ml_min, assay_settings(setup.config)
-    if settings.fill_ml > 0 and flow_ml_min <= 0:
-        raise InputError(
-            "this instrument has no flow to fill a chamber with", where="sampling.assay.fill_ml", got=f"{settings.fill_ml:g} mL",
-            remedy="Set fill_ml = 0 where a person fills it, or give the instrument file its fluidics.flow_ml_min.",
-        )  # fmt: skip
+    _demand(setup.config, calibrated.instrument)
     assay = Assay(
         setup.camera, setup.lamp, setup.pump, settings, setup.exposure, flow_ml_min,
         monotonic=setup.monotonic, sleep=setup.sleep,
@@ -45,6 +41,15 @@ def _build(setup: Setup) -> Mode:
         state=outbox.get_state(STATE_KEY), keep=outbox.keep, folder=outbox.folder, fresh_chamber=setup.clean_window,
         marker=outbox.folder / MARKER,
     )  # fmt: skip
+
+
+def _demand(config: Config, instrument: Instrument) -> None:
+    fill_ml = assay_settings(config).fill_ml
+    if fill_ml > 0 and instrument.fluidics.flow_ml_min <= 0:
+        raise InputError(
+            "this instrument has no flow to fill a chamber with", where="sampling.assay.fill_ml", got=f"{fill_ml:g} mL",
+            remedy="Set fill_ml = 0 where a person fills it, or give the instrument file its fluidics.flow_ml_min.",
+        )  # fmt: skip
 
 
 def _sample(config: Config, instrument: Instrument) -> Sample:
@@ -86,6 +91,8 @@ KIND = SamplingKind(
     build=_build,
     sample=_sample,
     lit_s=lambda _config, frame_s: frame_s,
+    demand=_demand,
+    procedures=("dose",),
     notes=_notes,
     settings=AssaySettings,
 )

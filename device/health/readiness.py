@@ -1,0 +1,147 @@
+"""Can this box do what its configuration says? One list, asked by `doctor`, `run --dry-run`, `arm` and by `run` before it starts.
+
+Configuration, instrument, models, calibration, mode, schedule and what is installed, each against the others; no hardware is
+touched. What a person finds out at his desk must not differ from what the service finds out on the roof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from device.calibration import Calibrations
+from device.config import Config
+from device.drivers.cameras.kinds import camera_kind
+from device.errors import HolonodeError, InputError
+from device.health import demands
+from device.health.parts import parts_check
+from device.health.ranges import range_checks
+from device.inference.coverage import not_covered, open_for
+from device.inference.manifest import Task
+from device.inference.networks import ClassifierNetwork, HidefNetwork
+from device.inference.store import ModelStore
+from device.instrument import Instrument
+from device.messaging.payloads import Check
+from device.optics.geometry import Geometry
+from device.plan import Plan, plan_of
+from device.sampling.kinds import sampling_kind
+
+__all__ = ["Readiness", "readiness", "statement"]
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What came of it."""
+
+    checks: tuple[Check, ...]
+    plan: Plan | None
+    """None where the configuration allows none."""
+    errors: tuple[HolonodeError, ...]
+    """Why it can't, in the order of the checks; empty where it can."""
+
+    def require(self) -> Plan:
+        """The plan; raises the first reason where the box can't carry it out."""
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            remedy = " ".join(filter(None, [first.remedy, f"{more} more: `holonode doctor` lists them." if more else ""]))
+            raise type(first)(statement(first), remedy=remedy or None)
+        if self.plan is None:
+            raise InputError("the configuration allows no plan")
+        return self.plan
+
+
+def readiness(config: Config, calibrated: Calibrations, store: ModelStore, now: datetime | None = None) -> Readiness:
+    """Every demand of a configuration; nothing is raised for one that isn't met."""
+    checks: list[Check] = []
+    errors: list[HolonodeError] = []
+    plan: Plan | None = None
+    try:
+        plan = plan_of(config, calibrated, now)
+    except HolonodeError as error:
+        _note("plan", error, checks, errors)
+    if plan is not None:
+        for check in range_checks(config, calibrated.instrument, plan, now):
+            checks.append(check)
+            if check.status == "failed":
+                errors.append(_error_of(check))
+    for name, demand in _demands(config, calibrated, store):
+        try:
+            checks.append(demand())
+        except HolonodeError as error:
+            _note(name, error, checks, errors)
+    for name, met in _plain(config, calibrated.instrument).items():
+        try:
+            met()
+        except HolonodeError as error:
+            _note(name, error, checks, errors)
+    return Readiness(tuple(checks), plan, tuple(errors))
+
+
+def statement(error: HolonodeError) -> str:
+    """What an error says, less what to do about it."""
+    return str(error).removesuffix(f" {error.remedy}") if error.remedy else str(error)
+
+
+def _note(name: str, error: HolonodeError, checks: list[Check], errors: list[HolonodeError]) -> None:
+    remedy = error.remedy or "Correct the configuration"
+    checks.append(Check(name=name, status="failed", message=statement(error), remedy=remedy))
+    errors.append(error)
+
+
+def _error_of(check: Check) -> InputError:
+    figure = " ".join(str(v) for v in (check.value, check.unit) if v is not None)
+    return InputError(f"{check.name} {figure}: {check.message}", remedy=check.remedy or None)
+
+
+def _demands(config: Config, calibrated: Calibrations, store: ModelStore) -> Iterator[tuple[str, Callable[[], Check]]]:
+    # Simulated parts beside real ones run, and every record tells of them: this fails no demand, nobody should arm such a box.
+    yield "drivers", lambda: parts_check(config)
+    geometry = calibrated.instrument.geometry
+    analysis = config.analysis
+    if analysis.reconstruction == "hidef":
+        name = analysis.reconstruction_model
+        yield f"model {name}", lambda: _model(store, name, "reconstruction", geometry)
+    if classifier := analysis.classifier_model:
+        yield f"model {classifier}", lambda: _model(store, classifier, "classification", geometry)
+    else:
+        yield (
+            "names",
+            lambda: Check(name="names", status="ok", value="none", message="counted, not named: no classifier is set"),
+        )
+    if "dose" in sampling_kind(config.sampling.mode).procedures:
+        yield "response", lambda: _response(calibrated)
+
+
+def _plain(config: Config, instrument: Instrument) -> dict[str, Callable[[], None]]:
+    """Demands that are worth a line only where they aren't met."""
+    return {
+        "sizes": lambda: demands.refuse_sizes(config),
+        "strobe": lambda: demands.refuse_long_strobe(config),
+        "sampling": lambda: sampling_kind(config.sampling.mode).demand(config, instrument),
+        "camera driver": lambda: camera_kind(config.camera.driver).demand(config.camera),
+        "controller port": lambda: demands.refuse_missing_port(config),
+        "simulated air": lambda: demands.refuse_unknown_morphologies(config),
+        "broker settings": lambda: demands.refuse_missing_broker(config),
+    }
+
+
+def _model(store: ModelStore, name: str, task: Task, geometry: Geometry) -> Check:
+    bundle, interpreter = open_for(store, name, task)
+    refusal = bundle.manifest.refusal(geometry)
+    if refusal:
+        raise not_covered(store, bundle, geometry, refusal)
+    (HidefNetwork if task == "reconstruction" else ClassifierNetwork)(interpreter, bundle.manifest)
+    return Check(
+        name=f"model {name}", status="ok", value=bundle.manifest.version,
+        message="digest and golden self-test passed; covers the instrument",
+    )  # fmt: skip
+
+
+def _response(calibrated: Calibrations) -> Check:
+    if calibrated.figures("dose"):
+        return Check(name="response", status="ok", message="doses are published")
+    return Check(
+        name="response", status="warning", message="no response was calibrated: clumping is published, a dose isn't",
+        remedy="holonode-calibrate dose",
+    )  # fmt: skip
