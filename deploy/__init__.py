@@ -1,1 +1,4 @@
-"""How it gets onto boxes, and how many boxes are run."""
+"""How it gets onto boxes, and how many boxes are run.
+
+fleet/  collectors into PostgreSQL
+"""

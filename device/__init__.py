@@ -5,7 +5,9 @@ edge         where a program ends: an error is one line and an exit status
 frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
-config       the TOML configuration
+config       the TOML configuration; settings: what of it may be changed from afar
+clock        wall time and its quality
+arguments    bounds of command-line arguments
 parts        what a box is made of: all simulated, or real with every part named
 calibration  the sealed records that hold for an instrument    transfer   an instrument's own frames, on their way to models
 duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do

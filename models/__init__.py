@@ -4,4 +4,5 @@ recipes/    one file per learned system: what it simulates, its network, loss, m
 training/   sample pool, loop, export and quantisation, quality metrics, cards
 artefacts/  shipped bundles: *.tflite with a manifest and a golden sample each
 cards/      generated model cards
+cli         the `holonode-models` command
 """

@@ -8,12 +8,18 @@ segment      field -> particles' masks and centres
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
 verify       does the reconstruction explain the hologram
 measure      masks -> Particle: place, size, shape, phase
+fragments    pieces of one particle put together
+bubbles      told from particles, in water
+tracking     particles of a stream counted once
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees
 count        exact Poisson intervals, concentrations
+efficiency   share of the particles that are counted, by size
+overlap      particles that lie so close that they are counted as one
 aggregation  clusters of beads, their statistics, their growth; dose_response: from growth to dose, with its interval
 pipeline     the stages strung together, with their provenance
 obstruction  is something too large in the way
+optical_health  how the optics are, from frames that are there anyway; baseline: as they were; theil_sen: a slope through outliers
 report       analyses to records
 panels       a picture of a frame, with close-ups from gallery
 drawing      what the pictures share

@@ -10,6 +10,9 @@ twin         render frames with known truth
 review       crops kept for a person to look at, label and take away
 models       the model store
 schema       the published schemas
+export       data out of the store
+window       tell the service that the window is clean
 
-Shared: check_lines (checks for a person), geometry_args (how it was recorded), hologram_input (files to normalised frames).
+Shared: check_lines (checks for a person), geometry_args (how it was recorded), hologram_input (files to normalised frames),
+field_output (reconstructions to .npz and pictures).
 """

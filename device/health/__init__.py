@@ -3,6 +3,8 @@
 checks        what is present, missing, wrong, and the command that mends it; installed: rights, store, controller, boot
 preflight     everything before a box is left alone: ranges (configuration against instrument), light (lamp and camera),
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
+readiness     whether the configuration can be carried out, for doctor, dry run, arm and run alike; demands: one by one
+parts         what of the box is real
 armed         that somebody did so: kept in the store, told as an event
 optics        today's view against the commissioning record
 trend         the optics from interval to interval against their baseline; drifts

@@ -5,4 +5,6 @@ interpreter  the only importer of a TFLite runtime
 store        bundles: found, verified (digest, manifest, golden sample), opened
 active       what changes the store: install, activate, roll back
 networks     HIDEF and classifier: arrays in, arrays out, in physical terms
+coverage     whether a model does what it is configured for here, and what would
+selftest     golden self-test in a process of its own
 """

@@ -2,6 +2,9 @@
 
 geometry         the recording geometry and its equivalent plane-wave form
 propagation      band-limited angular spectrum, kernels cached by geometry
+fresnel          by one transform, and onto a grid of one's own choosing      fft    the one place that knows the library
+pupil            what a lens, a window or a cover slip does to the wave
+coherence        what partial coherence and finite pixels leave of a fringe
 autofocus        distance with uncertainty from one hologram
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form

@@ -7,4 +7,7 @@ room        what goes first on a short disk
 gap         what could not be kept, counted until it is told
 backdate    stamps corrected once the clock is set
 review      crops for a person to look at, within a budget
+exports/    data out
+audit       what was asked of this box
+reading     a store looked at from outside            arrays  arrays that survive power loss
 """

@@ -2,5 +2,10 @@
 
 pool     a rolling pool of simulated samples, filled by one process and read by another
 loop     the training loop: resumable, seeded, on whatever Keras runs on
-unet     the network family
+unet     the network family            restore   trained weights out of a shipped file
+render   fills a pool                  curves    loss against megapixels
+export   int8 .tflite, manifest, golden sample; cards: model cards; quality: statistics of evaluations
+blind_spots  what the guard can't see
+classify the machinery of all classifiers: frames (simulated, kept on disk), crops (cut as the box cuts them), strangers (to learn
+         to say 'unknown' from), calibration (logits to probabilities), scoring; classifier_finetune: from labelled crops
 """
