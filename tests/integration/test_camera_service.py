@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 import pytest
 
 from device.app import Drivers, Time, build_drivers
@@ -126,8 +127,8 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
         def stats(self) -> dict[str, Any]:
             return {}
 
-        def publish(self, _topic: str, payload: dict[str, Any]) -> None:
-            published.append(payload)
+        def publish(self, _topic: str, payload: Struct) -> None:
+            published.append(msgspec.to_builtins(payload))
 
     drivers = SimpleNamespace(environment=TwinEnvironment(rig.world))
     store = Outbox(tmp_path / "store", "test-box")
