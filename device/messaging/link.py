@@ -341,9 +341,10 @@ class MqttLink:
         self._up_at = math.inf
         heads = [mid for mid in (self._sender.head(), self._statements.head()) if mid is not None]
         blamed = None if note.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
-        # Both hear of it: neither may keep what was in flight.
         reason = note.reason if note.by_broker else None
-        met = [self._sender.lost(blamed, reason), self._statements.lost(blamed, reason)]
+        # `status` follows whatever else went out first: a row that was acknowledged and hung up on comes before it.
+        of_row = self._sender.lost(None if self._statements.is_status(blamed) else blamed, reason)
+        met = [of_row, self._statements.lost(None if of_row else blamed, reason)]
         if note.asked:
             return
         self._losses += 1

@@ -7,6 +7,7 @@ aside and tried again later, so that it doesn't hold up the rest. Everything her
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -38,10 +39,13 @@ _REFUSED_FOR_GOOD = (PACKET_TOO_LARGE, PAYLOAD_FORMAT_INVALID)
 """Of this row, whatever the broker does with others."""
 
 _HANG_UPS, _HANG_UPS_ALONE = 3, 2
-"""Connections in a row that ended with the same row first in flight; fewer tell of one that went out by itself."""
+"""Connections in a row that ended with the same row first in flight, before it is to blame; of one that went out by itself
+among others that did."""
+_JUST_S = 0.5
 _MOST_BLAMED = 3
 """Rows set aside in a row with none taken between: beyond, the broker hangs up on whatever it gets."""
-_ASIDE_S, _ASIDE_FOR_GOOD_S = 600.0, 86400.0
+_ASIDE_S, _ASIDE_FOR_GOOD_S = 20.0, 86400.0
+"""The first time that the broker hangs up on a row, ten times as long each time after; where it says that it never takes it."""
 
 _TELL_SILENT_S = 8.0
 _SILENT_S = 30.0
@@ -108,6 +112,8 @@ class Sender:
         self._window = settings.window
         self._alone = 0  # rows still to go out one by one, so that the one the broker hangs up on is found
         self._head, self._hang_ups, self._blamed = 0, 0, 0
+        self._answered = (0, -math.inf)  # the last row that the broker answered, and when
+        self._suspects: dict[int, int] = {}  # seq -> times that the broker hung up on it
         self._too_large: dict[int, int] = {}  # seq -> bytes
         self._said_to = [0, 0]  # by QoS 0: the last of the live rows, the last of history
         self._pause_until, self._pause_s = 0.0, _FIRST_PAUSE_S
@@ -157,33 +163,42 @@ class Sender:
 
         Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does).
         """
-        head = 0 if blamed is None else self._in_flight.get(blamed, 0)
+        head = self._met() if blamed is None else self._in_flight.get(blamed, 0)
         by_itself = len(self._in_flight) == 1
         self._forget_flight()
-        self._hang_ups = 0 if not head else self._hang_ups + 1 if head == self._head else 1
+        near = abs(head - self._head) <= 1
+        self._hang_ups = 0 if not head else self._hang_ups + 1 if near else 1
         self._head = head
         if not head:
             return False
-        if by_itself and reason == PACKET_TOO_LARGE:
+        if reason == PACKET_TOO_LARGE and by_itself:
             self._set_aside(head, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
-        elif reason == PACKET_TOO_LARGE:
-            self._alone = max(self._alone, 2 * self._settings.window)
-        elif self._hang_ups >= (_HANG_UPS_ALONE if self._alone and by_itself else _HANG_UPS):
-            self._blame(head, by_itself=by_itself)
-        return self._hang_ups != 1
+        elif head in self._suspects:
+            self._blame(head)
+        elif self._hang_ups >= _HANG_UPS or (self._alone and by_itself and self._hang_ups >= _HANG_UPS_ALONE):
+            self.told.hang_ups += 1
+            self.told.refused += 1
+            self._tell(
+                "publish_refused", "The broker hangs up on what is published; does it let this device write? Records are kept."
+            )
+            self._pause()
+            if by_itself and self._blamed < _MOST_BLAMED:
+                self._blame(head)
+        if self._hang_ups > 1 or reason == PACKET_TOO_LARGE:
+            self._alone = 2 * self._settings.window
+        return self._hang_ups != 1 or head in self._suspects
 
-    def _blame(self, head: int, *, by_itself: bool) -> None:
+    def _met(self) -> int:
+        """The row that the broker met last, where it has just acknowledged it: some acknowledge a row and then hang up on it."""
+        seq, at = self._answered
+        return seq if self._monotonic() - at < _JUST_S else 0
+
+    def _blame(self, head: int) -> None:
+        times = self._suspects.get(head, 0)
+        self._suspects[head] = times + 1
+        self._blamed += 1
         self._hang_ups = 0
-        self.told.hang_ups += 1
-        self.told.refused += 1
-        self._tell(
-            "publish_refused", "The broker hangs up on what is published; does it let this device write? Records are kept."
-        )
-        if by_itself and self._blamed < _MOST_BLAMED:
-            self._blamed += 1
-            self._set_aside(head, _ASIDE_S, "the broker hangs up on it")
-        self._alone = 2 * self._settings.window
-        self._pause()
+        self._set_aside(head, min(_ASIDE_S * 10**times, _ASIDE_FOR_GOOD_S), "the broker hangs up on it")
 
     def _forget_flight(self) -> None:
         self._in_flight.clear()
@@ -198,6 +213,7 @@ class Sender:
             if seq is None:
                 continue
             self._progress_at = self._monotonic()
+            self._answered = (seq, self._progress_at)
             if self._limits.qos == 0:
                 self.told.unacknowledged += 1
                 continue

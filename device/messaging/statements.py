@@ -212,6 +212,10 @@ class Statements:
         fresh = [mid for mid, (_, _, at) in self._unproven.items() if now - at < _SUSPECT_S]
         return first_of([*self._in_flight, *fresh])
 
+    def is_status(self, mid: int | None) -> bool:
+        """Whether this message is `status`."""
+        return mid is not None and self._in_flight.get(mid, ("", 0))[0] == self._status
+
     def lost(self, blamed: int | None, reason: int | None) -> bool:
         """The connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged, once more."""
         with self._lock:
