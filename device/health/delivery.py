@@ -46,7 +46,9 @@ def _troubles(report: LinkReport) -> list[tuple[CheckStatus, str, str]]:
     if report.too_large:
         first = [f"record {seq} ({size} bytes)" for seq, size in list(report.too_large.items())[:_MOST_NAMED]]
         more = f" and {len(report.too_large) - len(first)} more" if len(report.too_large) > len(first) else ""
-        message = f"larger than the {report.limits.most_bytes} bytes that the broker takes: {', '.join(first)}{more}; kept"
+        most = report.limits.most_bytes
+        what = "larger than what the broker takes" if most is None else f"larger than the {most} bytes that the broker takes"
+        message = f"{what}: {', '.join(first)}{more}; kept"
         found.append(("warning", message, "Raise the broker's largest packet"))
     if report.refused:
         found.append(("warning", f"{report.refused} publishes refused since the start", "Let this device write its topics"))

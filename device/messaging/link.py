@@ -46,6 +46,8 @@ log = logging.getLogger("holonode")
 
 _STEADY_S = 30.0
 """A connection that stands for so long is sound again; until then its next loss is the same trouble, told already."""
+_ONE_BY_ONE = 40
+"""Messages after a connection that was cut with some in flight: two windows, so that what it was cut at is among them."""
 _OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
 
 
@@ -127,7 +129,8 @@ class MqttLink:
         self._faults = self._losses = 0
         self._up_at = math.inf
         self._lost: Ending | None = None
-        self._head: tuple[str, int] | None = None
+        self._one_by_one = 0  # messages still to go out so
+        self._records_turn = False
         self._delivered = 0
         self._boot_id = outbox.boot_id
         self._topics = Topics(outbox.device_id)
@@ -284,12 +287,26 @@ class MqttLink:
             self._connection.renew()
         self._hear()
         connected = self.state is LinkState.CONNECTED
-        self._sender.work(connected=connected)
-        if connected:
-            self._statements.work()
+        if connected and self._one_by_one:
+            self._one()
+        else:
+            self._sender.work(connected=connected)
+            if connected:
+                self._statements.work()
         if self._sender.told.delivered > self._delivered or time.monotonic() - self._up_at > _STEADY_S:
             self._delivered = self._sender.told.delivered
             self._connection.sound()
+
+    def _one(self) -> None:
+        """The next one, a record or a statement by turns, once nothing is in flight: what is cut at is to blame."""
+        if self._sender.in_flight or self._statements.waits_for_answer:
+            self._sender.work(connected=True, most=0)
+            return
+        self._records_turn = not self._records_turn
+        if self._records_turn or not self._statements.work(one=True):
+            self._sender.work(connected=True, most=1)
+            if not self._sender.in_flight:
+                self._statements.work(one=True)
 
     def _hear(self) -> None:
         """What came in since the last time; only the link's thread calls this, or nobody after it has ended."""
@@ -324,6 +341,7 @@ class MqttLink:
     def _answered(self, answers: list[Answer]) -> None:
         for answer in answers:
             self._statements.answered(answer.mid)
+        self._one_by_one = max(self._one_by_one - len(answers), 0)
         self._sender.answered(answers)
 
     def _received(self, message: Message) -> None:
@@ -341,10 +359,13 @@ class MqttLink:
         self._up_at = math.inf
         heads = [mid for mid in (self._sender.head(), self._statements.head()) if mid is not None]
         blamed = None if note.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
+        alone = self._sender.in_flight + self._statements.in_flight <= 1
         reason = note.reason if note.by_broker else None
         # `status` follows whatever else went out first: a row that was acknowledged and hung up on comes before it.
-        of_row = self._sender.lost(None if self._statements.is_status(blamed) else blamed, reason)
-        met = [of_row, self._statements.lost(None if of_row else blamed, reason)]
+        of_row = self._sender.lost(None if self._statements.is_status(blamed) else blamed, reason, alone=alone)
+        met = [of_row, self._statements.lost(None if of_row else blamed, reason, alone=alone)]
+        if blamed is not None or of_row:
+            self._one_by_one = _ONE_BY_ONE
         if note.asked:
             return
         self._losses += 1

@@ -38,12 +38,11 @@ _NOT_LIVE_AFTER_S = 30.0
 _REFUSED_FOR_GOOD = (PACKET_TOO_LARGE, PAYLOAD_FORMAT_INVALID)
 """Of this row, whatever the broker does with others."""
 
-_HANG_UPS, _HANG_UPS_ALONE = 3, 2
-"""Connections in a row that ended with the same row first in flight, before it is to blame; of one that went out by itself
-among others that did."""
+_HANG_UPS = 3
+"""Connections in a row that ended with the same row first in flight, before that is told."""
+_HANG_UPS_ALONE = 2
+"""The same with nothing else in flight, before the row is to blame."""
 _JUST_S = 0.5
-_MOST_BLAMED = 3
-"""Rows set aside in a row with none taken between: beyond, the broker hangs up on whatever it gets."""
 _ASIDE_S, _ASIDE_FOR_GOOD_S = 20.0, 86400.0
 """The first time that the broker hangs up on a row, ten times as long each time after; where it says that it never takes it."""
 
@@ -110,10 +109,10 @@ class Sender:
         self._early: set[int] = set()  # in flight, and confirmed before the broker acknowledged it
         self._limits = Limits()
         self._window = settings.window
-        self._alone = 0  # rows still to go out one by one, so that the one the broker hangs up on is found
-        self._head, self._hang_ups, self._blamed = 0, 0, 0
+        self._head, self._hang_ups, self._hang_ups_alone = 0, 0, 0
         self._answered = (0, -math.inf)  # the last row that the broker answered, and when
-        self._suspects: dict[int, int] = {}  # seq -> times that the broker hung up on it
+        self._sizes: dict[int, int] = {}  # seq -> bytes of the packet, of what is in flight
+        self._cut_at, self._cut_until, self._cuts = 0, 0.0, 0  # bytes that the broker hangs up on, until when held to, times
         self._too_large: dict[int, int] = {}  # seq -> bytes
         self._said_to = [0, 0]  # by QoS 0: the last of the live rows, the last of history
         self._pause_until, self._pause_s = 0.0, _FIRST_PAUSE_S
@@ -154,54 +153,61 @@ class Sender:
         # What the broker acknowledged and didn't keep is gone.
         self._forget_flight()
 
+    @property
+    def in_flight(self) -> int:
+        """Rows that the broker hasn't acknowledged."""
+        return len(self._in_flight)
+
     def head(self) -> int | None:
         """The message id of the first that the broker may have met and not taken."""
         return first_of(self._in_flight)
 
-    def lost(self, blamed: int | None, reason: int | None = None) -> bool:
-        """A connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged, once more.
+    def lost(self, blamed: int | None, reason: int | None = None, *, alone: bool = False) -> bool:
+        """A connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged.
 
-        Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does).
+        Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does). `alone`: nothing else was in flight.
         """
         head = self._met() if blamed is None else self._in_flight.get(blamed, 0)
-        by_itself = len(self._in_flight) == 1
+        size = self._sizes.get(head, 0)
         self._forget_flight()
-        near = abs(head - self._head) <= 1
-        self._hang_ups = 0 if not head else self._hang_ups + 1 if near else 1
+        if not head or abs(head - self._head) > 1:
+            self._hang_ups = self._hang_ups_alone = 0
         self._head = head
         if not head:
             return False
-        if reason == PACKET_TOO_LARGE and by_itself:
-            self._set_aside(head, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
-        elif head in self._suspects:
-            self._blame(head)
-        elif self._hang_ups >= _HANG_UPS or (self._alone and by_itself and self._hang_ups >= _HANG_UPS_ALONE):
+        self._hang_ups += 1
+        self._hang_ups_alone += alone
+        if self._hang_ups == _HANG_UPS:
             self.told.hang_ups += 1
             self.told.refused += 1
             self._tell(
                 "publish_refused", "The broker hangs up on what is published; does it let this device write? Records are kept."
             )
             self._pause()
-            if by_itself and self._blamed < _MOST_BLAMED:
-                self._blame(head)
-        if self._hang_ups > 1 or reason == PACKET_TOO_LARGE:
-            self._alone = 2 * self._settings.window
-        return self._hang_ups != 1 or head in self._suspects
+        if alone and reason == PACKET_TOO_LARGE:
+            self._set_aside(head, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
+        elif alone and (self._hang_ups_alone >= _HANG_UPS_ALONE or 0 < self._cut_at <= size):
+            self._blame(head, size)
+        return alone or self._hang_ups > 1
 
     def _met(self) -> int:
         """The row that the broker met last, where it has just acknowledged it: some acknowledge a row and then hang up on it."""
         seq, at = self._answered
         return seq if self._monotonic() - at < _JUST_S else 0
 
-    def _blame(self, head: int) -> None:
-        times = self._suspects.get(head, 0)
-        self._suspects[head] = times + 1
-        self._blamed += 1
-        self._hang_ups = 0
-        self._set_aside(head, min(_ASIDE_S * 10**times, _ASIDE_FOR_GOOD_S), "the broker hangs up on it")
+    def _blame(self, seq: int, size: int) -> None:
+        """Set it aside, and what is as large for as long: were each row tried, none would get through behind many."""
+        hold_s = min(_ASIDE_S * 10**self._cuts, _ASIDE_FOR_GOOD_S)
+        self._cuts += 1
+        self._cut_at = min(size, self._cut_at or size)
+        self._cut_until = self._monotonic() + hold_s
+        self._hang_ups = self._hang_ups_alone = 0
+        self._too_large[seq] = size
+        self._set_aside(seq, hold_s, f"the broker hangs up on it ({size} bytes)")
 
     def _forget_flight(self) -> None:
         self._in_flight.clear()
+        self._sizes.clear()
         self._early.clear()
         self._outbox.unpublished()
 
@@ -212,6 +218,7 @@ class Sender:
             seq = self._in_flight.pop(answer.mid, None)
             if seq is None:
                 continue
+            size = self._sizes.pop(seq, 0)
             self._progress_at = self._monotonic()
             self._answered = (seq, self._progress_at)
             if self._limits.qos == 0:
@@ -224,6 +231,8 @@ class Sender:
                 self._unheard(seq)
             else:
                 done.append(seq)
+                if 0 < self._cut_at <= size:
+                    self._cut_at = self._cuts = 0
         if done:
             self._taken(done)
 
@@ -277,8 +286,8 @@ class Sender:
         self._outbox.resend_after_s = self._settings.retry_s
         self._untell("not_confirmed")
 
-    def work(self, *, connected: bool) -> None:
-        """Send what may go."""
+    def work(self, *, connected: bool, most: int | None = None) -> None:
+        """Send what may go, up to `most` in flight."""
         now = self._monotonic()
         if not self.busy:
             self._moved_at = now
@@ -287,7 +296,8 @@ class Sender:
         if connected and not self.wants_renewal:
             self._watch(now)
             if now >= self._pause_until:
-                while self._send(now) and self._monotonic() - now < _LOOK_THROUGH_S:
+                window = self._window if most is None else most
+                while self._send(now, window) and self._monotonic() - now < _LOOK_THROUGH_S:
                     pass
 
     def _age(self, now: float) -> None:
@@ -317,32 +327,42 @@ class Sender:
             quiet_s = now - self._confirmed_at
             self._outbox.resend_after_s = min(max(self._settings.retry_s, quiet_s), _LONGEST_RETRY_S)
 
-    def _send(self, now: float) -> bool:
+    def _send(self, now: float, window: int) -> bool:
         """Whether rows were passed by, so that others may go in their place."""
         passed = False
-        for row in self._next(now):
+        for row in self._next(now, window):
             body = _body(row)
             topic = self._topics.of(row.kind)
-            if not self._limits.fits(topic, body, 1):
-                self._leave_for_size(row.seq, self._limits.packet_bytes(topic, body, 1))
+            size = self._limits.packet_bytes(topic, body, 1)
+            if self._is_left_for_size(row.seq, size, now):
                 passed = True
                 continue
             if not self._in_flight:
                 self._progress_at = now
             self._in_flight[self._publish(row.kind, body)] = row.seq
+            self._sizes[row.seq] = size
             if self.unconfirmable:
                 self._said_to[row.historical] = row.seq
             else:
                 self._outbox.published([row.seq])
         return passed
 
-    def _leave_for_size(self, seq: int, size: int) -> None:
-        self._too_large[seq] = size
-        self._set_aside(seq, _ASIDE_FOR_GOOD_S, f"{size} bytes, the broker takes packets of {self._limits.most_bytes} bytes")
+    def _is_left_for_size(self, seq: int, size: int, now: float) -> bool:
+        most = self._limits.most_bytes
+        if most is not None and size > most:
+            self._too_large[seq] = size
+            self._set_aside(seq, _ASIDE_FOR_GOOD_S, f"{size} bytes, the broker takes packets of {most} bytes")
+            return True
+        if self._cut_at and size >= self._cut_at and now < self._cut_until:
+            self._too_large[seq] = size
+            self._set_aside(seq, self._cut_until - now, f"{size} bytes, the broker hangs up on {self._cut_at}")
+            return True
+        self._too_large.pop(seq, None)
+        return False
 
-    def _next(self, now: float) -> list[Row]:
+    def _next(self, now: float, window: int) -> list[Row]:
         """The rows that may go out."""
-        room = (1 if self._alone else self._window) - len(self._in_flight)
+        room = window - len(self._in_flight)
         most_out = _UNCONFIRMED_PER_WINDOW * self._settings.window
         out = self._outbox.unconfirmed if self._collector else 0
         live = self._pending(self._outbox.pending_live, min(room, most_out - out), self._said_to[False])
@@ -368,8 +388,6 @@ class Sender:
 
     def _taken(self, seqs: list[int]) -> None:
         """By the broker."""
-        self._alone = max(self._alone - len(seqs), 0)
-        self._blamed = 0
         self._pause_s = _FIRST_PAUSE_S
         self._untell("publish_refused")
         self._untell("no_subscriber")

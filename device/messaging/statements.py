@@ -27,7 +27,7 @@ __all__ = ["LeftOut", "Publish", "Statements"]
 _MOST_WAITING = 64
 """Answers; a flood of requests beyond loses its own."""
 _CUTS = 2
-"""In a row at the same message, before it is to blame."""
+"""In a row at the same message with nothing else in flight, before it is to blame."""
 _CUTS_AT_STATUS = 6
 """It comes first on every connection: whatever cuts those cuts at it."""
 _SUSPECT_S = 5.0
@@ -134,14 +134,16 @@ class Statements:
             self._in_flight.clear()
             self._unproven.clear()
 
-    def work(self) -> None:
-        """Say what may be said."""
-        while (limits := self._limits) is not None:
+    def work(self, *, one: bool = False) -> bool:
+        """Say what may be said; `one`: no more than one. Whether anything was."""
+        said = False
+        while (limits := self._limits) is not None and not (said and one):
             with self._lock:
                 statement = self._next(limits)
             if statement is None:
-                return
-            self._send(statement, limits)
+                break
+            said |= self._send(statement, limits)
+        return said
 
     def _next(self, limits: Limits) -> _Statement | None:
         room = limits.statements_in_flight == 0 or len(self._in_flight) < limits.statements_in_flight
@@ -153,17 +155,18 @@ class Statements:
             return self._once.popleft()
         return None
 
-    def _send(self, statement: _Statement, limits: Limits) -> None:
+    def _send(self, statement: _Statement, limits: Limits) -> bool:
         topic = statement.topic
         qos = statement.qos if limits.statements_in_flight else 0
         body = self._fitting(statement, qos, limits)
         if body is None:
-            return
+            return False
         mid = self._publish(topic, body, qos=qos, retain=statement.retain, properties=statement.properties)
         if qos:
             self._in_flight[mid] = (topic, len(body))
         else:
             self._unproven[mid] = (topic, len(body), time.monotonic())
+        return True
 
     def _fitting(self, statement: _Statement, qos: int, limits: Limits) -> bytes | None:
         """The longest version that the broker takes; None where there is none."""
@@ -206,18 +209,33 @@ class Statements:
         """Something that was sent later is acknowledged."""
         self._unproven = {other: sent for other, sent in self._unproven.items() if not earlier(other, mid)}
 
+    @property
+    def in_flight(self) -> int:
+        """Statements that the broker hasn't acknowledged, and those of a moment ago that it never will."""
+        return len(self._in_flight) + len(self._fresh())
+
+    @property
+    def waits_for_answer(self) -> bool:
+        """Whether one is out that the broker will acknowledge."""
+        return bool(self._in_flight)
+
+    def _fresh(self) -> list[int]:
+        now = time.monotonic()
+        return [mid for mid, (_, _, at) in self._unproven.items() if now - at < _SUSPECT_S]
+
     def head(self) -> int | None:
         """The message id of the first that the broker may have met and not taken."""
-        now = time.monotonic()
-        fresh = [mid for mid, (_, _, at) in self._unproven.items() if now - at < _SUSPECT_S]
-        return first_of([*self._in_flight, *fresh])
+        return first_of([*self._in_flight, *self._fresh()])
 
     def is_status(self, mid: int | None) -> bool:
         """Whether this message is `status`."""
         return mid is not None and self._in_flight.get(mid, ("", 0))[0] == self._status
 
-    def lost(self, blamed: int | None, reason: int | None) -> bool:
-        """The connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged, once more."""
+    def lost(self, blamed: int | None, reason: int | None, *, alone: bool = False) -> bool:
+        """The connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged.
+
+        `alone`: nothing else was in flight.
+        """
         with self._lock:
             self._limits = None
             self.dropped += len(self._once)
@@ -225,8 +243,7 @@ class Statements:
         found = None if blamed is None else self._in_flight.get(blamed) or self._unproven.get(blamed)
         self._in_flight.clear()
         self._unproven.clear()
-        if found is None:
-            self._cuts = ("", 0)
+        if found is None or not alone:
             return False
         topic, size = found[:2]
         self._cuts = (topic, self._cuts[1] + 1 if self._cuts[0] == topic else 1)
@@ -235,8 +252,7 @@ class Statements:
             most = 0 if topic in self._caps else size // 2
             self._caps[topic] = (most, time.monotonic() + _TRY_AGAIN_S)
             self._cuts = ("", 0)
-            return True
-        return self._cuts[1] > 1 and topic != self._status
+        return topic != self._status
 
 
 def _bodies(payload: Struct | bytes) -> Iterable[bytes]:

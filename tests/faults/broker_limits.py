@@ -243,7 +243,7 @@ def _deliver(
             said = True
             time.sleep(0.5)
         time.sleep(0.05)
-    return _, made, first_s
+    return began, made, first_s
 
 
 def _fitting(made: Sequence[Event], limits: Limits) -> set[int]:
