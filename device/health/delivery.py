@@ -66,7 +66,9 @@ def _broker(report: LinkReport) -> Check:
     if report.limits.qos == 0:
         remedies.append("Let the broker take QoS 1")
     if report.lost is not None:
-        told.append(f"{report.lost.words()} after {report.lost.stood_s:.0f} s, at {report.lost.at}; {report.losses} since the start")
+        told.append(
+            f"{report.lost.words()} after {report.lost.stood_s:.0f} s, at {report.lost.at}; {report.losses} since the start"
+        )
         remedies.append(report.lost.remedy)
     return Check(
         name="broker", status="warning" if remedies else "ok", value=report.state.value, message="; ".join(told),

@@ -49,9 +49,7 @@ class Backoff:
 class Contention:
     """Whether another client connects by this one's name."""
 
-    def __init__(
-        self, jitter: Callable[[], float] = random.random, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, jitter: Callable[[], float] = random.random, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.count = 0
         """Times that this client was put out."""
         self.certain = False

@@ -365,7 +365,9 @@ class Connection:
             self._learn(code)
         else:
             self._failures += 1
-            self._tell("broker_refused", f"The broker at {self._where} refuses the connection: {named(code)}. {remedy_of(code)}.")
+            self._tell(
+                "broker_refused", f"The broker at {self._where} refuses the connection: {named(code)}. {remedy_of(code)}."
+            )
         self._wake()
 
     def _learn(self, code: int) -> None:
@@ -381,7 +383,9 @@ class Connection:
         self._end()
         if isinstance(error, ssl.SSLError):
             why = getattr(error, "verify_message", "") or error.reason or str(error)
-            self._tell("broker_untrusted", f"No safe connection to the broker at {self._where}: {why}; records wait in the outbox.")
+            self._tell(
+                "broker_untrusted", f"No safe connection to the broker at {self._where}: {why}; records wait in the outbox."
+            )
             return
         self._tell("broker_lost", f"No broker answers at {self._where}; records wait in the outbox.")
 

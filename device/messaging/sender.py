@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import DeliveryConfig
+from device.messaging.confirmations import Confirmations
 from device.messaging.connection import Answer
 from device.messaging.limits import Limits
-from device.messaging.payloads import Ack
 from device.messaging.reasons import NO_MATCHING_SUBSCRIBERS, PACKET_TOO_LARGE, PAYLOAD_FORMAT_INVALID, named, remedy_of
 from device.messaging.statements import first_of
 from device.messaging.topics import Topics
@@ -55,15 +54,10 @@ _LIVE_SHARE = 0.2
 """Of what may be out for confirmation: history leaves it to live rows."""
 _LONGEST_RETRY_S = 3600.0
 
+_SEQ = re.compile(rb'"seq":(\d+)')
+
 _LOOK_THROUGH_S = 0.2
 """Of a turn: rows that can't go are passed by, however many lie before one that can."""
-
-
-class _Lone(Struct, frozen=True):
-    """An acknowledgement that doesn't say where it begins."""
-
-    spool_id: str
-    seq: int
 
 
 @dataclass
@@ -106,14 +100,14 @@ class Sender:
         self._collector = settings.confirm == "collector"
         self._topics = Topics(outbox.device_id)
         self._in_flight: dict[int, int] = {}  # message id -> seq
-        self._early: set[int] = set()  # in flight, and confirmed before the broker acknowledged it
+        self._confirmations = Confirmations(outbox, tell)
         self._limits = Limits()
         self._window = settings.window
         self._head, self._hang_ups, self._hang_ups_alone = 0, 0, 0
         self._answered = (0, -math.inf)  # the last row that the broker answered, and when
-        self._sizes: dict[int, int] = {}  # seq -> bytes of the packet, of what is in flight
+        self._sizes: dict[int, tuple[int, int]] = {}  # row in flight -> its own seq, bytes of the packet
         self._cut_at, self._cut_until, self._cuts = 0, 0.0, 0  # bytes that the broker hangs up on, until when held to, times
-        self._too_large: dict[int, int] = {}  # seq -> bytes
+        self._too_large: dict[int, tuple[int, int]] = {}  # row -> its own seq, bytes of the packet
         self._said_to = [0, 0]  # by QoS 0: the last of the live rows, the last of history
         self._pause_until, self._pause_s = 0.0, _FIRST_PAUSE_S
         self._tokens, self._tokens_at = 0.0, monotonic()
@@ -133,7 +127,7 @@ class Sender:
     @property
     def too_large(self) -> dict[int, int]:
         """Bytes of the packet by seq, of those that the broker doesn't take for their size."""
-        return dict(self._too_large)
+        return dict(self._too_large.copy().values())
 
     @property
     def unconfirmable(self) -> bool:
@@ -168,7 +162,7 @@ class Sender:
         Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does). `alone`: nothing else was in flight.
         """
         head = self._met() if blamed is None else self._in_flight.get(blamed, 0)
-        size = self._sizes.get(head, 0)
+        number, size = self._sizes.get(head, (head, 0))
         self._forget_flight()
         if not head or abs(head - self._head) > 1:
             self._hang_ups = self._hang_ups_alone = 0
@@ -185,9 +179,9 @@ class Sender:
             )
             self._pause()
         if alone and reason == PACKET_TOO_LARGE:
-            self._set_aside(head, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
+            self._set_aside(head, number, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
         elif alone and (self._hang_ups_alone >= _HANG_UPS_ALONE or 0 < self._cut_at <= size):
-            self._blame(head, size)
+            self._blame(head, number, size)
         return alone or self._hang_ups > 1
 
     def _met(self) -> int:
@@ -195,20 +189,20 @@ class Sender:
         seq, at = self._answered
         return seq if self._monotonic() - at < _JUST_S else 0
 
-    def _blame(self, seq: int, size: int) -> None:
+    def _blame(self, row: int, number: int, size: int) -> None:
         """Set it aside, and what is as large for as long: were each row tried, none would get through behind many."""
         hold_s = min(_ASIDE_S * 10**self._cuts, _ASIDE_FOR_GOOD_S)
         self._cuts += 1
         self._cut_at = min(size, self._cut_at or size)
         self._cut_until = self._monotonic() + hold_s
         self._hang_ups = self._hang_ups_alone = 0
-        self._too_large[seq] = size
-        self._set_aside(seq, hold_s, f"the broker hangs up on it ({size} bytes)")
+        self._too_large[row] = (number, size)
+        self._set_aside(row, number, hold_s, f"the broker hangs up on it ({size} bytes)")
 
     def _forget_flight(self) -> None:
         self._in_flight.clear()
         self._sizes.clear()
-        self._early.clear()
+        self._confirmations.forget()
         self._outbox.unpublished()
 
     def answered(self, answers: Sequence[Answer]) -> None:
@@ -218,7 +212,7 @@ class Sender:
             seq = self._in_flight.pop(answer.mid, None)
             if seq is None:
                 continue
-            size = self._sizes.pop(seq, 0)
+            number, size = self._sizes.pop(seq, (seq, 0))
             self._progress_at = self._monotonic()
             self._answered = (seq, self._progress_at)
             if self._limits.qos == 0:
@@ -226,7 +220,7 @@ class Sender:
                 continue
             self._untell("broker_silent")
             if answer.reason.is_failure:
-                self._refused(seq, answer.reason)
+                self._refused(seq, number, answer.reason)
             elif answer.reason.value == NO_MATCHING_SUBSCRIBERS and self._collector:
                 self._unheard(seq)
             else:
@@ -238,45 +232,12 @@ class Sender:
 
     def acked(self, payload: bytes, *, retained: bool) -> None:
         """A collector's word."""
-        ack = None if retained or not self._collector else self._understood(payload)
+        ack = None if retained or not self._collector else self._confirmations.read(payload)
         if ack is None:
             self.told.acks_ignored += 1
             return
         self.told.acks += 1
-        self._confirmed(self._settle(ack))
-
-    def _understood(self, payload: bytes) -> Ack | None:
-        """None where it settles nothing."""
-        try:
-            ack = msgspec.json.decode(payload, type=Ack)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            ack = self._lone(payload)
-        if ack is None or ack.spool_id != self._outbox.spool_id or not 1 <= ack.first <= ack.seq:
-            return None
-        return ack
-
-    def _lone(self, payload: bytes) -> Ack | None:
-        """One without `first` speaks for a single record, and says nothing of those before it."""
-        try:
-            lone = msgspec.json.decode(payload, type=_Lone)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        oldest = self._outbox.oldest_waiting
-        if oldest is None or oldest.seq >= lone.seq:
-            return Ack(spool_id=lone.spool_id, seq=lone.seq, first=lone.seq)
-        self._tell(
-            "ack_without_first",
-            f"A collector confirms record {lone.seq} without `first`: that settles nothing while record {oldest.seq} waits. "
-            "Let it say {spool_id, seq, first}: everything from first to seq is committed.",
-        )
-        return None
-
-    def _settle(self, ack: Ack) -> int:
-        """Rows that are settled by it: those in flight only once the broker has acknowledged them, too."""
-        early = sorted(seq for seq in self._in_flight.values() if ack.first <= seq <= ack.seq)
-        self._early.update(early)
-        ranges = [(before + 1, after - 1) for before, after in pairwise((ack.first - 1, *early, ack.seq + 1))]
-        return sum(self._outbox.confirmed_to(ack.spool_id, last, first) for first, last in ranges if first <= last)
+        self._confirmed(self._confirmations.settle(ack, self._in_flight.values()))
 
     def _confirmed(self, settled: int) -> None:
         if not settled:
@@ -334,30 +295,30 @@ class Sender:
             body = _body(row)
             topic = self._topics.of(row.kind)
             size = self._limits.packet_bytes(topic, body, 1)
-            if self._is_left_for_size(row.seq, size, now):
+            if self._is_left_for_size(row.seq, _number(body), size, now):
                 passed = True
                 continue
             if not self._in_flight:
                 self._progress_at = now
             self._in_flight[self._publish(row.kind, body)] = row.seq
-            self._sizes[row.seq] = size
+            self._sizes[row.seq] = (_number(body), size)
             if self.unconfirmable:
                 self._said_to[row.historical] = row.seq
             else:
                 self._outbox.published([row.seq])
         return passed
 
-    def _is_left_for_size(self, seq: int, size: int, now: float) -> bool:
+    def _is_left_for_size(self, row: int, number: int, size: int, now: float) -> bool:
         most = self._limits.most_bytes
         if most is not None and size > most:
-            self._too_large[seq] = size
-            self._set_aside(seq, _ASIDE_FOR_GOOD_S, f"{size} bytes, the broker takes packets of {most} bytes")
+            self._too_large[row] = (number, size)
+            self._set_aside(row, number, _ASIDE_FOR_GOOD_S, f"{size} bytes, the broker takes packets of {most} bytes")
             return True
         if self._cut_at and size >= self._cut_at and now < self._cut_until:
-            self._too_large[seq] = size
-            self._set_aside(seq, self._cut_until - now, f"{size} bytes, the broker hangs up on {self._cut_at}")
+            self._too_large[row] = (number, size)
+            self._set_aside(row, number, self._cut_until - now, f"{size} bytes, the broker hangs up on {self._cut_at}")
             return True
-        self._too_large.pop(seq, None)
+        self._too_large.pop(row, None)
         return False
 
     def _next(self, now: float, window: int) -> list[Row]:
@@ -395,18 +356,19 @@ class Sender:
             self._outbox.delivered(seqs)
             self.told.delivered += len(seqs)
             self._moved_at = self._monotonic()
-        for seq in self._early.intersection(seqs):
-            self._early.discard(seq)
-            self._confirmed(self._outbox.confirmed_to(self._outbox.spool_id, seq, seq))
+        self._confirmed(self._confirmations.acknowledged(seqs))
 
-    def _refused(self, seq: int, reason: ReasonCode) -> None:
+    def _refused(self, seq: int, number: int, reason: ReasonCode) -> None:
         self.told.refused += 1
         if reason.value in _REFUSED_FOR_GOOD:
-            self._set_aside(seq, _ASIDE_FOR_GOOD_S, f"the broker says: {named(reason.value)}")
+            self._set_aside(seq, number, _ASIDE_FOR_GOOD_S, f"the broker says: {named(reason.value)}")
             return
         self._outbox.unpublished([seq])
         self._pause()
-        self._tell("publish_refused", f"The broker refuses what is published: {named(reason.value)}. {remedy_of(reason.value)}. Records are kept.")
+        self._tell(
+            "publish_refused",
+            f"The broker refuses what is published: {named(reason.value)}. {remedy_of(reason.value)}. Records are kept.",
+        )
 
     def _unheard(self, seq: int) -> None:
         self.told.unheard += 1
@@ -414,12 +376,12 @@ class Sender:
         self._pause()
         self._tell("no_subscriber", "Nobody listens to this device's records; they are kept until a collector does.")
 
-    def _set_aside(self, seq: int, for_s: float, why: str) -> None:
+    def _set_aside(self, row: int, number: int, for_s: float, why: str) -> None:
         self.told.set_aside += 1
-        self._outbox.set_aside(seq, for_s)
+        self._outbox.set_aside(row, for_s)
         self._tell(
             "record_set_aside",
-            f"Record {seq} can't be delivered: {why}. It is kept and tried again; others go on, and those that meet this are "
+            f"Record {number} can't be delivered: {why}. It is kept and tried again; others go on, and those that meet this are "
             "counted in `stats`.",
         )
 
@@ -429,6 +391,12 @@ class Sender:
             return
         self._pause_until = now + self._pause_s * (0.5 + self._jitter())
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def _number(body: bytes) -> int:
+    """A record's own seq: rows may be counted otherwise."""
+    found = _SEQ.search(body)
+    return int(found[1]) if found else 0
 
 
 def _body(row: Row) -> bytes:

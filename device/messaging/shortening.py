@@ -54,7 +54,8 @@ def _healths(health: Health) -> Iterator[Health]:
     bad.sort(key=lambda check: check.status != "failed")
     yield msgspec.structs.replace(health, checks=tuple(bad), shortened=("ok",))
     brief = [
-        Check(name=check.name, status=check.status, message=check.message[:_WORDS], remedy=check.remedy[:_WORDS]) for check in bad
+        Check(name=check.name, status=check.status, message=check.message[:_WORDS], remedy=check.remedy[:_WORDS])
+        for check in bad
     ]
     yield msgspec.structs.replace(health, checks=tuple(brief), shortened=("ok", "words"))
     names = tuple(Check(name=check.name, status=check.status) for check in bad)

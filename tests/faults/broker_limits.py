@@ -205,7 +205,9 @@ def unannounced(announced: Announced, folder: Path, protocol: str = "3.1.1") -> 
             return [record["seq"] for record in broker.payloads("events")]
 
         limits = Limits(modern=protocol == "auto", most_bytes=announced.most_bytes)
-        began, made, _ = _deliver(box, heard, limits, acknowledged=announced.qos != 0, within_s=_FOUND_OUT_WITHIN_S, count=False)
+        began, made, _ = _deliver(
+            box, heard, limits, acknowledged=announced.qos != 0, within_s=_FOUND_OUT_WITHIN_S, count=False
+        )
         at = [said.at_s for said in broker.heard if said.topic.endswith("/events")]
         told = " ".join(message for _, message in box.troubles)
         wanted = _fitting(made, limits)
@@ -221,7 +223,13 @@ def unannounced(announced: Announced, folder: Path, protocol: str = "3.1.1") -> 
 
 
 def _deliver(
-    box: Box, heard: Callable[[], list[int]], limits: Limits, *, acknowledged: bool, within_s: float = _WITHIN_S, count: bool = True
+    box: Box,
+    heard: Callable[[], list[int]],
+    limits: Limits,
+    *,
+    acknowledged: bool,
+    within_s: float = _WITHIN_S,
+    count: bool = True,
 ) -> tuple[float, list[Event], float]:
     began, first_s = time.monotonic(), float("inf")
     made = box.commit(_SIZES)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 import pytest
+from msgspec import Struct
 
 from device.app import Drivers, Time, build_drivers
 from device.config import Config, load_config
