@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from device.config import MqttConfig
 
-__all__ = ["UNSUPPORTED_PROTOCOL", "VERSIONS", "new_client"]
+__all__ = ["UNSUPPORTED_PROTOCOL", "VERSIONS", "client_id_of", "new_client"]
 
 VERSIONS: dict[Literal["5", "3.1.1"], MQTTProtocolVersion] = {
     "5": MQTTProtocolVersion.MQTTv5,
@@ -20,11 +20,18 @@ UNSUPPORTED_PROTOCOL = (1, 132)
 """Reason codes of a broker that lacks a version."""
 
 
+def client_id_of(device_id: str) -> str:
+    """The name that a broker knows a device by: two clients of one name put each other out."""
+    return f"holonode-{device_id}"
+
+
 def new_client(
     config: MqttConfig, device_id: str, version: MQTTProtocolVersion, password: str | None, context: ssl.SSLContext | None
 ) -> paho.Client:
-    """A client by the device's name; `context` None: no TLS. It hears nothing yet."""
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"holonode-{device_id}", protocol=version)
+    """A client by the device's name, for one connection; `context` None: no TLS. It hears nothing yet."""
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id_of(device_id), protocol=version, reconnect_on_failure=False
+    )
     if config.username:
         client.username_pw_set(config.username, password)
     if context is not None:

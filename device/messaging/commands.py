@@ -115,11 +115,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What a request came to."""
 
     status: Literal["ok", "error"]
-    data: dict[str, Any] = {}
+    data: dict[str, Any] | None = {}
     error: str = ""
     """One paragraph: what was wrong, what was expected, what to do."""
     transaction: str | int | None = None
     """The request's."""
+    shortened: tuple[str, ...] = ()
+    """What was left out because the broker takes no more."""
 
 
 @dataclass(frozen=True)

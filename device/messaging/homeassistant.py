@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from device import __version__
@@ -47,8 +46,8 @@ class Announcement(Struct, frozen=True, kw_only=True):
 class Discovery:
     """What Home Assistant is told on every connection, and again when it says that it came online."""
 
-    messages: Mapping[str, bytes]
-    """Retained payload by topic; empty: taken back."""
+    messages: Mapping[str, Announcement | bytes]
+    """Retained payload by topic; empty bytes: taken back."""
     birth_topic: str
     """Where Home Assistant says `online`; empty: not listened to."""
 
@@ -67,11 +66,11 @@ def discovery(
     A box that was never announced publishes nothing here: a broker may deny it the topic. `buttons`: name by command.
     """
     before, topic = outbox.get_state(STATE_KEY) or "", ""
-    messages: dict[str, bytes] = {}
+    messages: dict[str, Announcement | bytes] = {}
     if config.enabled:
         topic = f"{config.prefix}/device/holonode/{outbox.device_id}/config"
         found = components(outbox.device_id, config.expire_after_s, labels, unit, buttons or {})
-        messages[topic] = msgspec.json.encode(_payload(outbox.device_id, model, found))
+        messages[topic] = _payload(outbox.device_id, model, found)
         if before != topic:
             _remember(outbox, topic)
     if before and before != topic:

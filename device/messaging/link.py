@@ -2,8 +2,10 @@
 
 The wire is at-least-once; (device_id, spool_id, seq) makes the far end exactly-once.
 
-connection  the client, kept up; address, certificates and client say how it is set up
+connection  one client after the other; address, certificates and client say how it is set up, limits what the broker takes
 sender      which row goes out next, and what becomes of it
+statements  what is said beside the records, and shortened where it must be
+backoff     when to call again, and whether another client has this one's name
 """
 
 from __future__ import annotations
@@ -15,31 +17,94 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from device.config import DeliveryConfig, MqttConfig
+from device.errors import InputError
 from device.messaging.address import Address, parse_url, password_of
-from device.messaging.connection import Answer, Connection, LinkState, Lost, Up
+from device.messaging.backoff import Contention
+from device.messaging.client import client_id_of
+from device.messaging.connection import Answer, Connection, LinkState, Lost, Message, Up
 from device.messaging.homeassistant import Discovery
-from device.messaging.payloads import Info, to_payload
-from device.messaging.requests import Hand
+from device.messaging.limits import Limits
+from device.messaging.payloads import Info, Status
+from device.messaging.reasons import named, remedy_of
+from device.messaging.requests import Hand, answer_properties
 from device.messaging.sender import Sender
+from device.messaging.statements import LeftOut, Statements, earlier
+from device.messaging.topics import Topics
+from device.records import iso_time
 from device.storage.outbox import Outbox
 
-__all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
+__all__ = ["Address", "Ending", "LinkReport", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 log = logging.getLogger("holonode")
 
 _STEADY_S = 30.0
 """A connection that stands for so long is sound again; until then its next loss is the same trouble, told already."""
+_ONE_BY_ONE = 40
+"""Messages after a connection that was cut with some in flight: two windows, so that what it was cut at is among them."""
 _OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a connection that stood came to its end."""
+
+    reason: int | None
+    """An MQTT 5 reason code; None: none was given."""
+    by_broker: bool
+    stood_s: float
+    at: str
+    """RFC 3339."""
+
+    def words(self) -> str:
+        """For a person."""
+        if self.reason is None:
+            return "the connection was cut without a reason"
+        who = "the broker ended the connection" if self.by_broker else "the connection was given up"
+        return f"{who}: {named(self.reason)}"
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do."""
+        return "Look into the broker's log" if self.reason is None else remedy_of(self.reason)
+
+
+@dataclass(frozen=True)
+class LinkReport:
+    """How the link is, for `health`: judged by what is delivered."""
+
+    state: LinkState
+    limits: Limits
+    limitations: tuple[str, ...]
+    """What the broker doesn't take, in words."""
+    left_out: tuple[LeftOut, ...]
+    """What it can't be told in full."""
+    too_large: dict[int, int]
+    """Bytes of the packet by seq, of records that it doesn't take for their size."""
+    unconfirmable: bool
+    """Whether no record can ever count as delivered."""
+    stalled_s: float
+    """How long records wait and none was delivered."""
+    lost: Ending | None
+    """The last connection, where it ended not long ago and nobody asked for it."""
+    losses: int
+    """Such endings since the start."""
+    contended: bool
+    """Whether another client has this one's name."""
+    contention_certain: bool
+    put_out: int
+    """Times that this client was put out by it."""
+    refused: int
+    """Publishes, since the start."""
+
+
 class MqttLink:
-    """One connection, kept up in the background."""
+    """One connection after the other, in the background."""
 
     def __init__(
         self,
@@ -58,25 +123,36 @@ class MqttLink:
         settings = delivery or DeliveryConfig()
         self._on_trouble = on_trouble
         self._wake = threading.Event()
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._stopping = False
-        self._faults = 0
+        self._faults = self._losses = 0
         self._up_at = math.inf
+        self._lost: Ending | None = None
+        self._one_by_one = 0  # messages still to go out so
+        self._records_turn = False
+        self._delivered = 0
+        self._boot_id = outbox.boot_id
+        self._topics = Topics(outbox.device_id)
+        self._discovery = discovery or Discovery({}, "")
+        listen = [self._topics.of("ack")] * (settings.confirm == "collector") + [self._discovery.birth_topic]
+        self._contention = Contention(jitter)
         self._connection = Connection(
             config,
             address,
-            info,
+            outbox.device_id,
             outbox.boot_id,
-            window=settings.window,
-            discovery=discovery or Discovery({}, ""),
-            listen=["ack"] if settings.confirm == "collector" else [],
+            listen=[topic for topic in listen if topic],
             hand=on_request,
             wake=self._wake.set,
             tell=self._tell,
-            untell=self._told.discard,
+            untell=self._untell,
             jitter=jitter,
         )
-        self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._told.discard, jitter=jitter)
+        self._statements = Statements(self._topics.root, self._connection.publish, self._tell, self._untell)
+        self._statements.keep(self._topics.of("status"), Status.now("online", self._boot_id))
+        self._statements.keep(self._topics.of("info"), info)
+        self._announce()
+        self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._untell, jitter=jitter)
         self._thread = threading.Thread(target=self._work, name="mqtt-sender", daemon=True)
 
     @property
@@ -94,9 +170,36 @@ class MqttLink:
         """Records delivered since the start."""
         return self._sender.told.delivered
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, int]:
         """What was counted since the start, for `stats`."""
-        return {**asdict(self._sender.told), "flooded": self._connection.flooded, "faults": self._faults}
+        return {
+            **asdict(self._sender.told),
+            "flooded": self._connection.flooded,
+            "dropped": self._statements.dropped,
+            "connections": self._connection.calls,
+            "losses": self._losses,
+            "put_out": self._contention.count,
+            "faults": self._faults,
+        }
+
+    def report(self) -> LinkReport:
+        """How it is."""
+        limits, contended = self._connection.limits, self._contention.holds
+        return LinkReport(
+            state=self.state,
+            limits=limits,
+            limitations=tuple(limits.told(client_id_of(self._topics.device_id))),
+            left_out=tuple(self._statements.left_out.copy().values()),
+            too_large=self._sender.too_large,
+            unconfirmable=self._sender.unconfirmable,
+            stalled_s=self._sender.stalled_s,
+            lost=self._lost,
+            losses=self._losses,
+            contended=contended,
+            contention_certain=self._contention.certain,
+            put_out=self._contention.count,
+            refused=self._sender.told.refused,
+        )
 
     def start(self) -> None:
         """Connect in the background; rows go out as soon as it stands."""
@@ -107,25 +210,39 @@ class MqttLink:
         """Rows are waiting."""
         self._wake.set()
 
-    def publish(self, leaf: str, payload: Struct | dict[str, Any], *, retain: bool = False, qos: int = 0) -> None:
-        """Publish what isn't kept: stats, health. Dropped where there is no connection."""
-        if self.state is LinkState.CONNECTED:
-            self._connection.publish(leaf, to_payload(payload), qos=qos, retain=retain)
+    def publish(self, leaf: str, payload: Struct, *, retain: bool = False, qos: int = 0) -> None:
+        """Say how things are: what is to be retained now and on every connection from here on, anything else now or never."""
+        topic = self._topics.of(leaf)
+        if retain:
+            self._statements.keep(topic, payload)
+        else:
+            self._statements.say(topic, payload, qos=qos)
+        self._wake.set()
 
-    def send(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None, content: str = "") -> None:
-        """Publish what somebody asked for, to a full topic. Dropped where there is no connection."""
-        if self.state is LinkState.CONNECTED:
-            self._connection.answer(topic, payload, qos=qos, correlation=correlation, content=content)
+    def send(
+        self, topic: str, payload: Struct | bytes, *, qos: int = 1, correlation: bytes | None = None, content: str = ""
+    ) -> None:
+        """Publish what somebody asked for, to a full topic. Dropped where there is no connection; InputError where the broker
+        takes no packet of that size.
+        """
+        limits = self._connection.limits
+        properties = answer_properties(correlation, content) if limits.modern else None
+        if isinstance(payload, bytes) and not limits.fits(topic, payload, qos, properties):
+            raise InputError(
+                "the broker takes no packet of this size", where=topic, expected=f"at most {limits.most_bytes} bytes",
+                got=limits.packet_bytes(topic, payload, qos, properties), remedy="Raise the broker's largest packet.",
+            )  # fmt: skip
+        self._statements.say(topic, payload, qos=qos, properties=properties)
+        self._wake.set()
 
     def tell(self, info: Info) -> None:
         """`info`, at once and on every connection from here on."""
-        self._connection.info = info
-        self.publish("info", info, retain=True, qos=1)
+        self.publish("info", info, retain=True)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Let what waits go out for a while, say `stopped`, disconnect."""
         until = time.monotonic() + timeout_s
-        while self.state is LinkState.CONNECTED and self._sender.busy and time.monotonic() < until:
+        while self._has_more and time.monotonic() < until:
             self._wake.set()
             time.sleep(0.02)
         self._stopping = True
@@ -135,8 +252,14 @@ class MqttLink:
         self._hear()
         self._connection.close(timeout_s)
 
+    @property
+    def _has_more(self) -> bool:
+        if self.state is not LinkState.CONNECTED:
+            return False
+        return self._statements.waiting or (self._sender.busy and not self._sender.unconfirmable)
+
     def _publish_row(self, leaf: str, payload: bytes) -> int:
-        return self._connection.publish(leaf, payload, qos=1)
+        return self._connection.publish(self._topics.of(leaf), payload, qos=1)
 
     def _work(self) -> None:
         while not self._stopping:
@@ -154,13 +277,35 @@ class MqttLink:
     def _turn(self) -> None:
         self._hear()
         if time.monotonic() - self._up_at > _STEADY_S:
-            self._told -= _OF_THE_CONNECTION
-        if self._connection.tend():
-            self._sender.renewed()
+            self._told = {told for told in self._told if told[0] not in _OF_THE_CONNECTION}
+            if not self._contention.holds:
+                self._lost = None
+                self._untell("identity_contended")
+        self._connection.tend()
         if self._sender.wants_renewal:
             self._connection.renew()
-            self._sender.renewed()
-        self._sender.work(connected=self.state is LinkState.CONNECTED)
+        self._hear()
+        connected = self.state is LinkState.CONNECTED
+        if connected and self._one_by_one:
+            self._one()
+        else:
+            self._sender.work(connected=connected)
+            if connected:
+                self._statements.work()
+        if self._sender.told.delivered > self._delivered or time.monotonic() - self._up_at > _STEADY_S:
+            self._delivered = self._sender.told.delivered
+            self._connection.sound()
+
+    def _one(self) -> None:
+        """The next one, a record or a statement by turns, once nothing is in flight: what is cut at is to blame."""
+        if self._sender.in_flight or self._statements.waits_for_answer:
+            self._sender.work(connected=True, most=0)
+            return
+        self._records_turn = not self._records_turn
+        if self._records_turn or not self._statements.work(one=True):
+            self._sender.work(connected=True, most=1)
+            if not self._sender.in_flight:
+                self._statements.work(one=True)
 
     def _hear(self) -> None:
         """What came in since the last time; only the link's thread calls this, or nobody after it has ended."""
@@ -173,19 +318,81 @@ class MqttLink:
             if isinstance(note, Answer):
                 answers.append(note)
                 continue
-            self._sender.answered(answers)
+            self._answered(answers)
             answers = []
             if isinstance(note, Up):
-                self._up_at = time.monotonic()
-                self._sender.up(note)
+                self._up(note.limits)
             elif isinstance(note, Lost):
-                self._up_at = math.inf
-                self._sender.lost()
+                self._ended(note)
             else:
-                self._sender.acked(note.payload, retained=note.retained)
+                self._received(note)
+        self._answered(answers)
+
+    def _up(self, limits: Limits) -> None:
+        self._up_at = time.monotonic()
+        self._statements.keep(self._topics.of("status"), Status.now("online", self._boot_id))
+        self._statements.up(limits)
+        self._sender.up(limits)
+        told = limits.told(client_id_of(self._topics.device_id))
+        if told:
+            self._tell("broker_limits", f"The broker sets limits: {'; '.join(told)}.", "; ".join(told))
+
+    def _answered(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            self._statements.answered(answer.mid)
+        self._one_by_one = max(self._one_by_one - len(answers), 0)
         self._sender.answered(answers)
 
-    def _tell(self, code: str, message: str) -> None:
-        if code not in self._told:
-            self._told.add(code)
+    def _received(self, message: Message) -> None:
+        if message.topic == self._topics.of("ack"):
+            self._sender.acked(message.payload, retained=message.retained)
+        elif message.topic == self._discovery.birth_topic and message.payload == b"online":
+            self._statements.again(self._discovery.messages)
+
+    def _announce(self) -> None:
+        """What Home Assistant is told."""
+        for topic, payload in self._discovery.messages.items():
+            self._statements.keep(topic, payload)
+
+    def _ended(self, note: Lost) -> None:
+        self._up_at = math.inf
+        heads = [mid for mid in (self._sender.head(), self._statements.head()) if mid is not None]
+        blamed = None if note.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
+        alone = self._sender.in_flight + self._statements.in_flight <= 1
+        reason = note.reason if note.by_broker else None
+        # `status` follows whatever else went out first: a row that was acknowledged and hung up on comes before it.
+        of_row = self._sender.lost(None if self._statements.is_status(blamed) else blamed, reason, alone=alone)
+        met = [of_row, self._statements.lost(None if of_row else blamed, reason, alone=alone)]
+        if blamed is not None or of_row:
+            self._one_by_one = _ONE_BY_ONE
+        if note.asked:
+            return
+        self._losses += 1
+        self._lost = Ending(note.reason, note.by_broker, note.stood_s, iso_time(datetime.now(UTC)))
+        self._tell_ending(self._lost)
+        delay_s = self._contention.put_out(note.reason, note.stood_s, blameless=not any(met))
+        if delay_s is not None:
+            self._connection.call_after(delay_s)
+            self._tell_contention()
+
+    def _tell_ending(self, ending: Ending) -> None:
+        message = f"The connection to the broker was lost ({ending.words()}); records wait in the outbox. {ending.remedy}."
+        self._tell("broker_lost", message, "" if ending.reason is None else named(ending.reason))
+
+    def _tell_contention(self) -> None:
+        name = client_id_of(self._topics.device_id)
+        how = "the broker says so" if self._contention.certain else "connections are cut a moment after they stand"
+        self._tell(
+            "identity_contended",
+            f"Another client connects to the broker as {name} ({how}). Give each box a device.id of its own: their records can't "
+            "be told apart. Measuring goes on, records wait, the broker is called ever less often.",
+        )
+
+    def _tell(self, code: str, message: str, about: str = "") -> None:
+        """Once for each thing that it is about."""
+        if (code, about) not in self._told:
+            self._told.add((code, about))
             self._on_trouble(code, message)
+
+    def _untell(self, code: str, about: str | None = None) -> None:
+        self._told = {told for told in self._told if told[0] != code or about not in (None, told[1])}

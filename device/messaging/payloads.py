@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from device.records import iso_time
 
@@ -47,6 +47,8 @@ class Health(Struct, frozen=True, kw_only=True):
     status: Literal["ok", "warning", "failed"]
     at: str
     checks: tuple[Check, ...]
+    shortened: tuple[str, ...] = ()
+    """What was left out because the broker takes no more: checks that are ok, words, or any."""
 
     @classmethod
     def of(cls, checks: Iterable[Check]) -> Health:
@@ -61,21 +63,23 @@ class Info(Struct, frozen=True, kw_only=True):
     """`info`, retained: what this box is."""
 
     device_id: str
-    software: dict[str, str]
-    instrument: dict[str, Any]
+    software: dict[str, str] | None
+    instrument: dict[str, Any] | None
     instrument_id: str
     calibration_id: str | None
     simulated: tuple[str, ...] = ()
     """Parts of the instrument that are simulated; empty: none."""
-    models: dict[str, Any]
+    models: dict[str, Any] | None
     pipeline_id: str
-    config: dict[str, Any]
+    config: dict[str, Any] | None
     config_hash: str
     armed: dict[str, Any] | None = None
     """By whom, when and with what it was armed; None: not armed."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] | None = {}
     """What was changed from afar, by dotted key; `config` holds it already."""
     schemas: tuple[str, ...] = ("holonode.detection/1", "holonode.interval/1", "holonode.event/1")
+    shortened: tuple[str, ...] = ()
+    """What was left out because the broker takes no more; null above."""
 
 
 class Stats(Struct, frozen=True, kw_only=True):
@@ -88,28 +92,31 @@ class Stats(Struct, frozen=True, kw_only=True):
     outbox_depth: int
     oldest_waiting_s: float | None
     commits_refused: int
-    outbox: dict[str, int]
-    clock: dict[str, Any]
+    outbox: dict[str, int] | None
+    clock: dict[str, Any] | None
     publishes_refused: int
     published: int
-    delivery: dict[str, Any]
+    delivery: dict[str, Any] | None
     """What became of records on their way, since the start."""
     last_analysis_s: float
     last_detection_at: str | None
     environment: dict[str, float | None] | None
     review: dict[str, Any] | None
     camera: dict[str, Any] | None
-    optics: dict[str, Any]
+    optics: dict[str, Any] | None
     sampling: Literal["started", "stopped"]
     commands: dict[str, int] | None
     """Requests since the start, by what became of them; None: none are taken."""
+    shortened: tuple[str, ...] = ()
+    """What was left out because the broker takes no more; null above."""
 
 
 class Ack(Struct, frozen=True, kw_only=True):
-    """`ack`, from a collector: everything of the spool up to seq is committed."""
+    """`ack`, from a collector: everything of the spool from `first` to `seq` is committed."""
 
     spool_id: str
-    seq: int
+    seq: Annotated[int, Meta(ge=1)]
+    first: Annotated[int, Meta(ge=1)]
 
 
 def to_payload(value: Struct | dict[str, Any] | list[Any]) -> bytes:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from device.messaging.commands import MOST_BYTES, Message, command_of
+from device.messaging.commands import MOST_BYTES, REQUESTS, Message, command_of
+from device.messaging.limits import Limits
 from device.messaging.topics import Topics
 
-__all__ = ["EVERY", "Hand", "answer_properties", "hear_requests", "subscribe"]
+__all__ = ["EVERY", "Hand", "answer_properties", "hear_requests", "request_leaves", "subscribe"]
 
 EVERY = "request/+"
 """Every command, known or not."""
@@ -24,12 +24,26 @@ Hand = Callable[[Message], None]
 """Takes a request as it came in, in paho's thread; must not wait."""
 
 
-def subscribe(client: paho.Client, topics: Sequence[str]) -> None:
-    """At QoS 1; by MQTT 5 a retained message says so even to who is there already."""
-    if client.protocol == MQTTProtocolVersion.MQTTv5:
-        client.subscribe([(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics])
-    else:
-        client.subscribe([(topic, 1) for topic in topics])
+def subscribe(client: paho.Client, topics: Sequence[str], limits: Limits) -> dict[int | None, list[str]]:
+    """At QoS 1, as far as the broker takes it; returns the topics by message id.
+
+    By MQTT 5 a retained message says so even to who is there already. Each topic goes by itself: one packet for all could be
+    larger than the broker takes, and one topic that it refuses must not take the others along.
+    """
+    found: dict[int | None, list[str]] = {}
+    for topic in topics:
+        qos = limits.qos
+        if limits.modern:
+            _, mid = client.subscribe([(topic, SubscribeOptions(qos=qos, retainAsPublished=True))])
+        else:
+            _, mid = client.subscribe([(topic, qos)])
+        found[mid] = [topic]
+    return found
+
+
+def request_leaves(limits: Limits) -> list[str]:
+    """What to subscribe to for commands: without wildcards an unknown command is never heard."""
+    return [EVERY] if limits.wildcards else [f"request/{name}" for name in REQUESTS]
 
 
 def hear_requests(client: paho.Client, topics: Topics, hand: Hand) -> None:

@@ -20,7 +20,6 @@ import msgspec
 from device.clock import BoxClock
 from device.errors import HolonodeError, TransientError
 from device.messaging.commands import Answer, Message, Request, answer_topic, ignored, request_of, transaction_of
-from device.messaging.payloads import to_payload
 from device.messaging.topics import Topics
 from device.records import iso_time
 from device.storage.audit import AuditLine, AuditLog
@@ -46,7 +45,7 @@ Tell = Callable[[str, HolonodeError | None], None]
 class Publish(Protocol):
     """As `MqttLink.send`."""
 
-    def __call__(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None) -> None:
+    def __call__(self, topic: str, payload: Answer, *, qos: int = 1, correlation: bytes | None = None) -> None:
         """Publish an answer."""
         ...
 
@@ -264,7 +263,7 @@ class Commander:
         return True
 
     def _answer(self, message: Message, answer: Answer, qos: int = 1) -> None:
-        self._publish(answer_topic(self._topics, message), to_payload(answer), qos=qos, correlation=message.correlation)
+        self._publish(answer_topic(self._topics, message), answer, qos=qos, correlation=message.correlation)
 
 
 def _key(command: str, transaction: str | int | None) -> _Key | None:

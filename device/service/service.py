@@ -26,7 +26,7 @@ from device.messaging.broker import OwnBroker
 from device.messaging.commands import BUTTONS, Message
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Info
+from device.messaging.payloads import Info, Stats
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.rig.build import build_rig
@@ -360,15 +360,15 @@ class Service:
         if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
             return
         self._stats_at_s = now + STATS_EVERY_S
-        stats = {
-            "uptime_s": round(now - self._started_s, 1),
+        stats = Stats(
+            uptime_s=round(now - self._started_s, 1),
             **stats_of(self._recorder.tally, outbox, link, drivers.environment),
-            "review": asdict(self._review.counters) if self._review else None,
-            "camera": self._camera.stats if self._camera else None,
-            "optics": self._vitals.optics.values(),
-            "sampling": "stopped" if self._orders.paused else "started",
-            "commands": asdict(self._commander.counts) if self._commander else None,
-        }
+            review=asdict(self._review.counters) if self._review else None,
+            camera=self._camera.stats if self._camera else None,
+            optics=self._vitals.optics.values(),
+            sampling="stopped" if self._orders.paused else "started",
+            commands=asdict(self._commander.counts) if self._commander else None,
+        )
         self._told["stats"] = stats
         link.publish("stats", stats)
 

@@ -14,12 +14,13 @@ from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_check, armed_of
 from device.health.checks import disk_check
 from device.health.clock import clock_check
+from device.health.delivery import condition, link_checks
 from device.health.endurance import LIT_KEY, lit_s_per_sample
 from device.health.parts import parts_check
 from device.health.surroundings import surroundings_checks
 from device.health.trend import Look, OpticsTrend
 from device.instrument import Instrument
-from device.messaging.link import LinkState, MqttLink
+from device.messaging.link import MqttLink
 from device.messaging.payloads import Check, Health
 from device.parts import parts_of
 from device.sampling.findings import Findings, Notice
@@ -69,7 +70,7 @@ class Vitals:
         return [
             armed_check(self.armed, config_hash(self._config), simulated=not parts.real),
             parts_check(self._config),
-            _link_check(link, self._outbox),
+            *link_checks(link.report(), self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
             _expiry(self._calibrated, self._clock.now()),
@@ -78,13 +79,14 @@ class Vitals:
         ]
 
     def publish(self, link: MqttLink, now_s: float) -> None:
-        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back."""
-        if link.state is not LinkState.CONNECTED:
-            return
+        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back, or the link fares
+        otherwise; said on the next connection where there is none.
+        """
         drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
-        if now_s < self._due_s and drifting == self._told:
+        stands = f"{drifting};{condition(link_checks(link.report(), self._outbox))}"
+        if now_s < self._due_s and stands == self._told:
             return
-        self._due_s, self._told = now_s + HEALTH_EVERY_S, drifting
+        self._due_s, self._told = now_s + HEALTH_EVERY_S, stands
         self.told = Health.of(self.checks(link))
         link.publish("health", self.told, retain=True, qos=1)
 
@@ -107,17 +109,6 @@ def _sharpness(found: Findings) -> float | None:
         if len(values) == _SHARPNESS_FRAMES:
             break
     return statistics.median(values) if values else None
-
-
-def _link_check(link: MqttLink, outbox: Outbox) -> Check:
-    """Seen only by who gets it: what waits, and what was refused."""
-    waiting = outbox.depth()
-    refused = link.refused_publishes
-    return Check(
-        name="delivery", status="warning" if refused else "ok", value=float(waiting), unit="records wait",
-        message=f"{refused} publishes refused since the start" if refused else "",
-        remedy="Let this device write its topics" if refused else "",
-    )  # fmt: skip
 
 
 def _expiry(calibrated: Calibrations, now: datetime) -> Check:

@@ -30,6 +30,7 @@ from device.clock import BoxClock
 from device.config import Config
 from device.errors import InputError, TransientError
 from device.messaging.commands import MOST_BYTES, REQUESTS, Answer, Message
+from device.messaging.payloads import to_payload
 from device.messaging.topics import Topics
 from device.service.commander import Commander, Done
 from device.service.orders import Orders
@@ -264,8 +265,8 @@ def offline(count: int, seed: int, folder: Path) -> Outcome:
     box = _Box(folder, outcome)
     answers: list[tuple[str, bytes]] = []
 
-    def publish(topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None) -> None:
-        answers.append((topic, payload))
+    def publish(topic: str, payload: Answer, *, qos: int = 1, correlation: bytes | None = None) -> None:
+        answers.append((topic, to_payload(payload)))
 
     commander = Commander(
         TOPICS, box.acts, box.audit, publish, lambda _command, _error: None, clock=BoxClock(), max_age_s=300.0

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Struct
 
 from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
@@ -134,8 +135,8 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
         def stats(self) -> dict[str, Any]:
             return {}
 
-        def publish(self, _topic: str, payload: dict[str, Any]) -> None:
-            published.append(payload)
+        def publish(self, _topic: str, payload: Struct) -> None:
+            published.append(msgspec.to_builtins(payload))
 
     drivers = SimpleNamespace(environment=TwinEnvironment(rig.world))
     store = Outbox(tmp_path / "store", "test-box")

@@ -17,6 +17,7 @@ from device.config import HomeAssistantConfig, MqttConfig
 from device.identifiers import random_ulid
 from device.messaging.homeassistant import Discovery, components, discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
+from device.messaging.payloads import to_payload
 from device.records import Interval
 from device.storage.outbox import Outbox
 from tests.brokers import Broker, Subscriber, broker
@@ -151,10 +152,10 @@ def test_home_assistants_own_schemas_take_the_announcement(outbox: Outbox, unit:
     )
     script = Path(__file__).parents[1] / "homeassistant_schemas.py"
     done = subprocess.run(
-        [HOME_ASSISTANT, str(script)], input=found.messages[TOPIC], capture_output=True, check=False, timeout=120
+        [HOME_ASSISTANT, str(script)], input=to_payload(found.messages[TOPIC]), capture_output=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(b"accepted")
-    broken = found.messages[TOPIC].replace(b'"device_class":"temperature"', b'"device_class":"warmth"')
+    broken = to_payload(found.messages[TOPIC]).replace(b'"device_class":"temperature"', b'"device_class":"warmth"')
     refused = subprocess.run([HOME_ASSISTANT, str(script)], input=broken, capture_output=True, check=False, timeout=120)
     assert refused.returncode != 0
