@@ -104,10 +104,11 @@ class Stats(Struct, frozen=True, kw_only=True):
 
 
 class Ack(Struct, frozen=True, kw_only=True):
-    """`ack`, from a collector: everything of the spool up to seq is committed."""
+    """`ack`, from a collector: everything of the spool from first up to seq is committed."""
 
     spool_id: str
     seq: int
+    first: int
 
 
 def to_payload(value: Struct | dict[str, Any] | list[Any]) -> bytes:
