@@ -11,19 +11,24 @@ from typing import Any
 
 import psycopg
 
-from deploy.fleet.intake import Arrival
+from deploy.fleet.intake import Arrival, Key
 from deploy.fleet.rows import INPUT, columns
 
 __all__ = ["settle"]
 
-# Keys written before there were digests are compared with the record itself. Locked, so that no other collector decides on the
-# same key meanwhile.
+# Locked, so that no other collector decides on the same key meanwhile. Without the records: most keys that come again need nothing.
+_LOOK = """SELECT i.n, r.digest FROM received r JOIN (
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::bytea[], %b::boolean[])
+    WITH ORDINALITY AS i (device_id, spool_id, seq, digest, synchronised, n)
+) i USING (device_id, spool_id, seq)
+WHERE r.digest IS DISTINCT FROM i.digest OR (i.synchronised AND NOT r.synchronised)
+ORDER BY device_id, spool_id, seq, i.n FOR UPDATE OF r"""
+
+# Keys written before there were digests: the record itself is compared. NULL where it is gone.
 _STAMPS = "'{captured_at,started_at,ended_at,since,clock,historical}'::text[]"
-_DIFFERENT = f"""WITH {INPUT}
-SELECT i.n, r.digest, c.record IS NULL, c.record - {_STAMPS} = i.record::jsonb - {_STAMPS}
-FROM received r JOIN input i USING (device_id, spool_id, seq)
-LEFT JOIN records c ON r.digest IS NULL AND (c.device_id, c.at, c.spool_id, c.seq) = (r.device_id, r.at, r.spool_id, r.seq)
-WHERE r.digest IS DISTINCT FROM i.digest ORDER BY r.device_id, r.spool_id, r.seq, i.n FOR UPDATE OF r"""
+_COMPARE = f"""WITH {INPUT}
+SELECT c.record - {_STAMPS} = i.record::jsonb - {_STAMPS} FROM received r JOIN input i USING (device_id, spool_id, seq)
+LEFT JOIN records c ON (c.device_id, c.at, c.spool_id, c.seq) = (r.device_id, r.at, r.spool_id, r.seq) ORDER BY i.n"""
 
 _SIGN = f"""WITH {INPUT} UPDATE received r SET digest = i.digest FROM input i
 WHERE (r.device_id, r.spool_id, r.seq) = (i.device_id, i.spool_id, i.seq)"""
@@ -57,28 +62,54 @@ WHERE (c.device_id, c.at, c.spool_id, c.seq) = (b.device_id, b.old_at, b.spool_i
 
 
 def settle(cursor: psycopg.Cursor[Any], contents: Sequence[Arrival]) -> tuple[int, list[Arrival]]:
-    """(how many took a number that was known and held nothing, those that are another content of their key and came first now).
+    """(how many took a number under which nothing was kept, those that are another content of their key for the first time).
 
     `contents` are of a batch whose fresh ones are inserted; each key and content is in it once.
     """
-    adopted: dict[object, Arrival] = {}
-    same: dict[object, Arrival] = {}
+    adopted: dict[Key, Arrival] = {}
+    better: list[Arrival] = []
     others: list[Arrival] = []
-    for n, digest, nothing_there, is_same in cursor.execute(_DIFFERENT.encode(), columns(contents)).fetchall():
+    undigested: list[Arrival] = []
+    for n, digest in cursor.execute(_LOOK, _keys(contents)).fetchall():
         arrival = contents[n - 1]
-        # Of before there were digests, and gone since: nothing to compare with, and nothing that it would double.
-        empty = digest == b"" or (digest is None and nothing_there)
-        if empty and arrival.key not in adopted:
+        if digest is None:
+            undigested.append(arrival)
+        elif digest == arrival.digest:
+            better.append(arrival)
+        elif digest == b"" and arrival.key not in adopted:
             adopted[arrival.key] = arrival
-        elif is_same:
-            same.setdefault(arrival.key, arrival)
         else:
             others.append(arrival)
-    for statement, found in ((_ADOPT, adopted), (_SIGN, same)):
-        if found:
-            cursor.execute(statement.encode(), columns(list(found.values())))
-    kept = cursor.execute(_KEEP_BOTH.encode(), columns(others)).fetchall() if others else []
-    if any(arrival.synchronised for arrival in contents):
-        cursor.execute(_CORRECT.encode(), columns(contents))
-    first_time = {tuple(row[:-1]) for row in kept if row[-1] == 1}
+    for arrival, is_same in _compared(cursor, undigested):
+        # Gone since: nothing to compare with, and nothing that it would double.
+        if is_same is None and arrival.key not in adopted:
+            adopted[arrival.key] = arrival
+        else:
+            (better if is_same else others).append(arrival)
+    _write(cursor, _ADOPT, list(adopted.values()))
+    _write(cursor, _CORRECT, [arrival for arrival in better if arrival.synchronised])
+    first_time = {tuple(row[:-1]) for row in _write(cursor, _KEEP_BOTH, others) if row[-1] == 1}
     return len(adopted), [a for a in others if (a.key.device_id, a.key.spool_id, a.key.seq, a.digest) in first_time]
+
+
+def _keys(contents: Sequence[Arrival]) -> tuple[list[object], ...]:
+    rows = [(a.key.device_id, a.key.spool_id, a.key.seq, a.digest, a.synchronised) for a in contents]
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _compared(cursor: psycopg.Cursor[Any], undigested: Sequence[Arrival]) -> list[tuple[Arrival, bool | None]]:
+    """Each with whether the record that is there has the same content, whose digest it then has from now on."""
+    if not undigested:
+        return []
+    answers = [row[0] for row in cursor.execute(_COMPARE.encode(), columns(undigested)).fetchall()]
+    found = list(zip(undigested, answers, strict=True))
+    _write(cursor, _SIGN, list({one.key: one for one, is_same in found if is_same}.values()))
+    return found
+
+
+def _write(cursor: psycopg.Cursor[Any], statement: str, arrivals: Sequence[Arrival]) -> list[tuple[Any, ...]]:
+    """What the statement returns, if anything."""
+    if not arrivals:
+        return []
+    cursor.execute(statement.encode(), columns(arrivals))
+    return cursor.fetchall() if cursor.description else []

@@ -54,6 +54,9 @@ _SHAPES = bytes(
 """Digits as 0, signs as -."""
 _ZERO_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
+_ORDERED = msgspec.json.Encoder(order="sorted")
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+
 _STAMPS = frozenset({"captured_at", "started_at", "ended_at", "since", "clock", "historical"})
 """What a box may correct in a record that waits, and says on the way: two records that differ in nothing else are one."""
 
@@ -131,7 +134,7 @@ def _read(topic: str, payload: bytes) -> Arrival | Rejection:
         return Rejection.of(topic, payload, f"not a record: {fault}", _key_at_head(found["device"], payload))
     try:
         body = payload.decode("utf-8")
-        record = msgspec.json.decode(payload, type=dict[str, Any])
+        record = _OBJECT.decode(payload)
         key = msgspec.convert(record, Key)
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         return Rejection.of(topic, payload, f"not a record: {error}", _key_at_head(found["device"], payload))
@@ -215,4 +218,4 @@ def _sound(stamp: object) -> datetime | None:
 
 def _digest(kind: str, record: Mapping[str, Any]) -> bytes:
     content = {name: value for name, value in record.items() if name not in _STAMPS}
-    return hashlib.blake2b(msgspec.json.encode((kind, content), order="sorted"), digest_size=16).digest()
+    return hashlib.blake2b(_ORDERED.encode(content), digest_size=16, person=kind.encode()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable
@@ -154,12 +155,22 @@ def _deep(rng: random.Random, right: dict[str, Any], topic: str) -> tuple[str, b
     return topic, _with(rng, right | {"more": None}, deep)
 
 
+@functools.cache
+def _lumps() -> tuple[str, ...]:
+    """Of a thousand to half a million characters, made once."""
+    sizes = [int(10 ** (3.0 + 0.3 * step)) for step in range(10)]
+    texts = [
+        ['"' + "x" * size + '"', json.dumps(["x"] * (size // 5)), json.dumps({f"k{k}": 1 for k in range(size // 9)})]
+        for size in sizes
+    ]
+    return tuple(text for of_size in texts for text in of_size)
+
+
 def _large(rng: random.Random, right: dict[str, Any], topic: str) -> tuple[str, bytes]:
-    size = int(10 ** rng.uniform(3.0, 5.6))
-    more = rng.choice(
-        ('"' + "x" * size + '"', json.dumps(["x"] * (size // 5)), json.dumps({f"k{k}": 1 for k in range(size // 9)}))
-    )
-    return topic, _with(rng, right | {"more": None}, more, ("more", "features", "message", "label", "counts"))
+    # Smaller ones more often: the larger ones are all refused alike.
+    lumps = _lumps()
+    lump = lumps[int(len(lumps) * rng.random() ** 2)]
+    return topic, _with(rng, right | {"more": None}, lump, ("more", "features", "message", "label", "counts"))
 
 
 def _twice(rng: random.Random, right: dict[str, Any], topic: str) -> tuple[str, bytes]:
