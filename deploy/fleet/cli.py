@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import socket
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from deploy.fleet.status import Spool
 
 __all__ = ["main"]
+
+_SPOOLS_SHOWN = 5
+"""Of each device, the newest: however many it opens, the other devices are seen."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,8 +151,15 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(fleet).decode())
         return 0
-    for spool in fleet.spools:
-        print(_line(spool))
+    for device_id, spools in itertools.groupby(fleet.spools, lambda spool: spool.device_id):
+        of_device = list(spools)
+        if older := of_device[:-_SPOOLS_SHOWN]:
+            missing, conflicts = sum(spool.missing for spool in older), sum(spool.conflicts for spool in older)
+            print(
+                f"{device_id}  {len(older)} older spools, {missing} missing, {conflicts} times two contents under one key; --json has them"
+            )
+        for spool in of_device[-_SPOOLS_SHOWN:]:
+            print(_line(spool))
     for one in fleet.unknown_schemas:
         print(f"{one.device_id}  {one.records} records of {one.schema}, which this version does not know; they are kept")
     for one in fleet.refused:

@@ -7,6 +7,7 @@ acknowledged stays with the broker, in this collector's session, and comes again
 from __future__ import annotations
 
 import random
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from deploy.fleet.intake import KINDS, Arrival, Rejection, read
-from deploy.fleet.line import address, encrypt, password, topic_of
+from deploy.fleet.line import Client, address, encrypt, password, topic_of
 from deploy.fleet.notes import Notes
 from deploy.fleet.store import Store, Written
 from device.errors import InputError, TransientError
@@ -39,10 +41,13 @@ _BATCH_BYTES = 8 * 2**20
 """That a batch is full at, whatever the number of its messages: a dozen copies of it fit into the memory of a small server."""
 
 _LARGEST_PACKET = 64 * 2**20
-"""Bytes that a broker may send at once; the MQTT client holds a message four times over while it comes."""
+"""Bytes that a broker may send at once; the MQTT client holds a message several times over while it comes."""
 
 _QUIET_S = 3.0
 """Without a message, after which a collector that leaves has all that waited for it."""
+
+_UNREADABLE = (MQTTException, ValueError, IndexError, KeyError, struct.error)
+"""What the MQTT client raises over a packet that it can't take apart."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TAKEN_OVER = 142
@@ -180,7 +185,7 @@ class Collector:
 
     def _new_client(self) -> paho.Client:
         modern = self._settings.protocol == "5"
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2, f"holonode-collector-{self._settings.name}", manual_ack=True,
             clean_session=None if modern else False,
             protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
@@ -232,7 +237,14 @@ class Collector:
 
     def _serve(self, timeout_s: float) -> bool:
         """Read and write once; False where there is no connection."""
-        served = self._client.loop(timeout_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        try:
+            served = self._client.loop(timeout_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        except _UNREADABLE as error:
+            # Called anew, the client begins with a whole packet again.
+            self._trouble("broker", f"What the broker at {self._where} sent can't be read ({error}); trying on.")
+            self._line = _Connection(self._line.number)
+            self._rest(_FIRST_PAUSE_S)
+            served = False
         if self._refused is not None:
             raise self._refused
         return served

@@ -24,6 +24,8 @@ import msgspec
 import paho.mqtt.client as paho
 import psycopg
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from deploy.fleet.database import connect
 from deploy.fleet.intake import Rejection, read
@@ -234,17 +236,29 @@ def _published(port: int, rng: random.Random, records: int, megabytes: tuple[int
     client.connect("127.0.0.1", port)
     client.loop_start()
     huge = [Message("holonode/v1/wire-bent-0/events", b'{"a":"' + b"x" * (size * 2**20), "huge") for size in megabytes]
-    messages = huge + [replace_device(bent(rng, "wire-bent-1", 1000 + k)) for k in range(records)]
+    messages = huge + [_without_controls(bent(rng, "wire-bent-1", 1000 + k)) for k in range(records)]
     for k, message in enumerate(messages):
         for one in (message, good("wire-good-0", k + 1)):
             with contextlib.suppress(ValueError, UnicodeEncodeError):
-                client.publish(one.topic, one.payload, qos=1, retain=rng.random() < 0.05).wait_for_publish(60)
+                beside = _beside(rng) if one.bend and rng.random() < 0.1 else None
+                client.publish(one.topic, one.payload, 1, rng.random() < 0.05, beside).wait_for_publish(60)
                 yield one
     client.disconnect()
     client.loop_stop()
 
 
-def replace_device(message: Message) -> Message:
+def _beside(rng: random.Random) -> Properties:
+    """What MQTT 5 lets a box say beside a message, its parser in the client notwithstanding."""
+    made = Properties(PacketTypes.PUBLISH)
+    name, value = rng.choice((
+        ("ContentType", "\ufeff"), ("UserProperty", ("\ufeff", "")), ("ResponseTopic", "a/\ufeff"), ("UserProperty", ("a", "b" * 60_000)),
+        ("UserProperty", [("", "")] * 3000), ("PayloadFormatIndicator", 1),
+    ))  # fmt: skip
+    setattr(made, name, value)
+    return made
+
+
+def _without_controls(message: Message) -> Message:
     """Without what MQTT itself forbids in topics: control characters, over which a broker hangs up."""
     return replace(message, topic="".join(character for character in message.topic if character >= " ")[:60_000])
 

@@ -63,8 +63,8 @@ def test_both_contents_of_a_key_are_kept_and_told(database: str, store: Store, c
 
 
 def test_a_conflict_that_comes_again_is_a_duplicate(database: str, store: Store) -> None:
-    for _ in range(3):
-        written = store.commit([event(1), event(1, message="other")])
+    first, _, written = [store.commit([event(1), event(1, message="other")]) for _ in range(3)]
+    assert (first.records, first.conflicts, first.again) == (1, 1, 0)
     assert (written.records, written.conflicts, written.again) == (0, 0, 2)
     assert rows(database, OTHERS) == [(1, 3, "other")]
 

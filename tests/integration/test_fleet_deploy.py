@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import paho.mqtt.client as paho
@@ -249,10 +249,11 @@ def test_the_queries_of_the_readme_find_what_a_box_recorded_and_how_much(databas
     assert [row[1:3] for row in rejected] == [(1, "holonode/v1/box-1/events")]
     (conflict,) = conflicts
     assert conflict[:3] == ("box-1", msgspec.json.decode(told.body)["spool_id"], told.seq)
-    assert (conflict[3]["message"], conflict[4]["message"]) == (
+    first, second = cast("dict[str, Any]", conflict[3]), cast("dict[str, Any]", conflict[4])
+    assert (first["message"], second["message"]) == (
         'the "window" is full,\nchange it',
         'the "window" is full,\nchange it soon',
-    )  # type: ignore[index]
+    )
 
 
 def test_no_other_readme_has_queries_that_nobody_tries() -> None:

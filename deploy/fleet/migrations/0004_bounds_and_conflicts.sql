@@ -22,7 +22,7 @@ COMMENT ON TABLE conflicts IS 'records under a key that another record has: of a
 
 -- Records of a schema version that this step does not know are whole in `records`, and in none of the views.
 ALTER TABLE records ADD COLUMN unknown_schema text;
-UPDATE records SET unknown_schema = record ->> 'schema'
+UPDATE records SET unknown_schema = left(record ->> 'schema', 100)
 WHERE record ->> 'schema' IS DISTINCT FROM 'holonode.' || left(kind, -1) || '/1' AND record ->> 'schema' IS NOT NULL;
 CREATE INDEX records_unknown_schema ON records (device_id, unknown_schema) WHERE unknown_schema IS NOT NULL;
 
