@@ -51,6 +51,9 @@ WHERE (s.device_id, s.spool_id) = (t.device_id, t.spool_id) RETURNING s.device_i
 _END_OF_RUN = """SELECT contiguous_to(device_id, spool_id, seq) FROM unnest(%s::text[], %s::text[], %s::bigint[])
 WITH ORDINALITY AS i (device_id, spool_id, seq, n) ORDER BY n"""
 
+_REFUSALS = (psycopg.Error, ValueError, OverflowError)
+"""By the server, or by its client before anything is sent."""
+
 _OWN_FAULTS = ("0A", "21", "22", "23", "38", "39", "54", "P0", "XX")
 """Classes of SQLSTATE that one record alone can be the cause of: a zero character, a number out of range, nested too deep.
 The others are of the server or the connection: full disks, deadlocks, rights that were taken away, a standby."""
@@ -113,7 +116,7 @@ class Store:
         """Everything is in the database when this returns; TransientError where it can't be: then nothing may be acknowledged."""
         try:
             return _commit(self.open(), taken)
-        except (psycopg.Error, ValueError, OverflowError) as error:
+        except _REFUSALS as error:
             self.close()
             raise TransientError("PostgreSQL takes no records", got=" ".join(str(error).split())) from error
 
@@ -136,10 +139,10 @@ def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Wri
     refused = [item for item in taken if isinstance(item, Rejection)]
     try:
         outcome = _write(connection, contents, refused)
-    except (psycopg.Error, ValueError, OverflowError) as error:
+    except _REFUSALS as error:
         outcome = _sift(connection, contents, error)
         refused += outcome.unfit
-        _write(connection, [], refused)
+        _put_aside(connection, refused)
     unfit = {(rejection.key, rejection.payload) for rejection in outcome.unfit}
     kept = [one for one in arrivals if not unfit or (one.key, one.body.encode()) not in unfit]
     again = len(kept) - outcome.fresh - len(outcome.clashed)
@@ -205,9 +208,25 @@ def _sift(connection: Connection, contents: Sequence[Arrival], error: Exception)
     for half in (contents[: len(contents) // 2], contents[len(contents) // 2 :]):
         try:
             outcome += _write(connection, half, [])
-        except (psycopg.Error, ValueError, OverflowError) as still:
+        except _REFUSALS as still:
             outcome += _sift(connection, half, still)
     return outcome
+
+
+def _put_aside(connection: Connection, refused: Sequence[Rejection]) -> None:
+    """All at once; where that fails each by itself, and of one that can't be kept as it is that it was there."""
+    try:
+        _write(connection, [], refused)
+    except _REFUSALS as error:
+        if not _may_be_its_own(error):
+            raise
+        for one in refused:
+            try:
+                _write(connection, [], [one])
+            except _REFUSALS as still:
+                if not _may_be_its_own(still):
+                    raise
+                _write(connection, [], [Rejection("", one.sha256, "a message that could not be put aside as it is", one.key)])
 
 
 def _may_be_its_own(error: Exception) -> bool:

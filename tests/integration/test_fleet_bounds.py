@@ -205,6 +205,24 @@ def test_a_record_that_the_database_refuses_is_found_among_many_and_put_aside(da
     assert sorted(str(row[0]) for row in rows(database, "SELECT reason FROM rejected"))[0] == "PostgreSQL: broken page"
 
 
+def test_a_rejected_message_that_cannot_be_put_aside_leaves_that_it_was_there(database: str, store: Store) -> None:
+    with connect(database) as connection:
+        connection.execute("ALTER TABLE rejected ADD CHECK (topic NOT LIKE '%unloved%')")
+    batch = [
+        event(1),
+        read("holonode/v1/unloved/events", b"{"),
+        read("holonode/v1/box/events", b"{"),
+        event(2, severity="puce"),
+    ]
+    written = store.commit([*batch, event(3)])
+    assert (written.records, written.rejected, written.marks) == (2, 3, (Mark("box", "s", 3),))
+    assert rows(database, "SELECT topic FROM rejected ORDER BY 1") == [
+        ("",),
+        ("holonode/v1/box/events",),
+        ("holonode/v1/box/events",),
+    ]
+
+
 def test_what_is_the_fault_of_the_database_is_blamed_on_no_record(database: str, store: Store) -> None:
     with connect(database) as connection:
         connection.execute("ALTER TABLE records ADD CHECK (seq < 0) NOT VALID")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from deploy.fleet.intake import MOST_BYTES, Arrival, Key, Rejection, read
 from device.frames import Clock
-from device.records import to_json
+from device.records import Detection, Event, Interval, json_schema, to_json
 from device.storage.backdate import shifted
 from tests.faults.bends import record
 from tests.unit.test_outbox import events
@@ -136,6 +137,9 @@ def test_values_that_no_box_has_are_refused(kind: str, path: tuple[Any, ...], va
         holder = holder[step]
     holder[path[-1]] = value
     assert isinstance(read(f"holonode/v1/box/{kind}", msgspec.json.encode(right)), Rejection)
+    # As everybody can read in the published schema.
+    schema = json_schema({"detections": Detection, "intervals": Interval, "events": Event}[kind])
+    assert not jsonschema.Draft202012Validator(schema).is_valid(right)
 
 
 def test_a_newer_schema_is_kept_apart_with_the_time_it_came_where_it_says_none() -> None:
