@@ -140,7 +140,9 @@ def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Wri
     try:
         outcome = _write(connection, contents, refused)
     except _REFUSALS as error:
-        outcome = _sift(connection, contents, error)
+        if not _may_be_its_own(error):
+            raise
+        outcome = _sifted(connection, contents)
         refused += outcome.unfit
         _put_aside(connection, refused)
     unfit = {(rejection.key, rejection.payload) for rejection in outcome.unfit}
@@ -195,22 +197,20 @@ def _write(connection: Connection, contents: Sequence[Arrival], refused: Sequenc
     return outcome
 
 
-def _sift(connection: Connection, contents: Sequence[Arrival], error: Exception) -> _Outcome:
+def _sifted(connection: Connection, contents: Sequence[Arrival]) -> _Outcome:
     """In halves, until what PostgreSQL can't take is alone; raises where the fault is not a record's own."""
-    if not contents or not _may_be_its_own(error):
-        raise error
-    if len(contents) == 1:
-        # Where not even this is taken, it is no fault of the record.
-        with connection.transaction(force_rollback=True):
-            _write(connection, [_CANARY], [])
-        return _Outcome(unfit=(_unfit(contents[0], error),))
-    outcome = _Outcome()
-    for half in (contents[: len(contents) // 2], contents[len(contents) // 2 :]):
-        try:
-            outcome += _write(connection, half, [])
-        except _REFUSALS as still:
-            outcome += _sift(connection, half, still)
-    return outcome
+    try:
+        return _write(connection, contents, [])
+    except _REFUSALS as error:
+        if not contents or not _may_be_its_own(error):
+            raise
+        if len(contents) == 1:
+            # Where not even this is taken, it is no fault of the record.
+            with connection.transaction(force_rollback=True):
+                _write(connection, [_CANARY], [])
+            return _Outcome(unfit=(_unfit(contents[0], error),))
+    middle = len(contents) // 2
+    return _sifted(connection, contents[:middle]) + _sifted(connection, contents[middle:])
 
 
 def _put_aside(connection: Connection, refused: Sequence[Rejection]) -> None:

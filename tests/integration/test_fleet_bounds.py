@@ -221,6 +221,10 @@ def test_a_rejected_message_that_cannot_be_put_aside_leaves_that_it_was_there(da
         ("holonode/v1/box/events",),
         ("holonode/v1/box/events",),
     ]
+    # It takes no record along, and needs none beside it.
+    assert store.commit([event(4), read("holonode/v1/unloved/events", b"[")]).records == 1
+    assert store.commit([read("holonode/v1/unloved/events", b"!")]).rejected == 1
+    assert rows(database, "SELECT seq FROM records ORDER BY 1") == [(1,), (3,), (4,)]
 
 
 def test_what_is_the_fault_of_the_database_is_blamed_on_no_record(database: str, store: Store) -> None:
