@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,13 +31,45 @@ __all__ = [
     "Interval",
     "ModelUse",
     "Models",
+    "Name",
     "Particle",
+    "Qartod",
+    "Seq",
     "from_json",
     "iso_time",
     "to_json",
 ]
 
-QARTOD_PASS, QARTOD_NOT_EVALUATED, QARTOD_SUSPECT, QARTOD_FAIL, QARTOD_MISSING = 1, 2, 3, 4, 9
+QARTOD_PASS: Final = 1
+QARTOD_NOT_EVALUATED: Final = 2
+QARTOD_SUSPECT: Final = 3
+QARTOD_FAIL: Final = 4
+QARTOD_MISSING: Final = 9
+
+Qartod: TypeAlias = Literal[1, 2, 3, 4, 9]
+"""A quality flag: one of those above."""
+
+# Bounds that no box comes near, so that whatever passes can be stored, summed and shown beside the records of other boxes.
+_END = r"$(?!\n)"
+"""In Python, unlike in a JSON Schema, `$` would let a last newline through."""
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^[A-Za-z0-9._-]+{_END}")]
+"""What stands in topics and keys."""
+_Label = Annotated[str, Meta(max_length=256)]
+"""Ids, labels, units, versions, digests."""
+_Text = Annotated[str, Meta(max_length=16_384)]
+"""For a person to read."""
+_Stamp = Annotated[
+    str, Meta(pattern=rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}([.][0-9]{{1,9}})?Z{_END}")
+]
+"""RFC 3339 in UTC."""
+_Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
+"""Millions of these add up, squared too, within double precision."""
+_Whole = Annotated[int, Meta(ge=0, le=10**12)]
+"""A count: a particle every microsecond for eleven days."""
+_Pixel = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Seq = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+"""What every reader of JSON holds exactly (RFC 8259, section 6)."""
+_MOST_LABELS, _MOST_FEATURES = 1024, 512
 
 
 def iso_time(moment: datetime) -> str:
@@ -88,19 +120,19 @@ class Classification:
 class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shared header of every record."""
 
-    device_id: str
-    spool_id: str
-    seq: int
-    simulated: tuple[str, ...] = ()
+    device_id: Name
+    spool_id: Name
+    seq: Seq
+    simulated: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)] = ()
     """Parts of the instrument that were simulated, e.g. "camera"; empty: none. Beside real parts, `qc` is never 1."""
 
 
 class ClockRecord(Struct, frozen=True):
     """Quality of the wall-clock stamps of a record."""
 
-    source: str
+    source: _Label
     synchronised: bool
-    uncertainty_s: float
+    uncertainty_s: _Number
 
     @classmethod
     def of(cls, clock: Clock) -> ClockRecord:
@@ -110,17 +142,17 @@ class ClockRecord(Struct, frozen=True):
 class Consistency(Struct, frozen=True, kw_only=True):
     """Whether the reconstruction, propagated forward, explains the measured hologram."""
 
-    chi2: float | None = None
-    p: float | None = None
-    flag: int = QARTOD_NOT_EVALUATED
+    chi2: _Number | None = None
+    p: _Number | None = None
+    flag: Qartod = QARTOD_NOT_EVALUATED
 
 
 class ModelUse(Struct, frozen=True):
     """A model that took part, by content."""
 
-    name: str
-    version: str
-    sha256: str
+    name: _Label
+    version: _Label
+    sha256: _Label
 
 
 class Models(Struct, frozen=True, kw_only=True):
@@ -134,102 +166,102 @@ class Detection(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One particle, named and measured: `holonode.detection/1`."""
 
     schema: Literal["holonode.detection/1"] = "holonode.detection/1"
-    id: str
-    interval_id: str
-    captured_at: str
+    id: _Label
+    interval_id: _Label
+    captured_at: _Stamp
     clock: ClockRecord
-    frame: int
-    x_um: float
-    y_um: float
-    z_um: float
-    z_uncertainty_um: float
-    bbox_px: tuple[int, int, int, int]
-    esd_um: float
-    esd_uncertainty_um: float
-    features: dict[str, float]
-    label: str
+    frame: _Whole
+    x_um: _Number
+    y_um: _Number
+    z_um: _Number
+    z_uncertainty_um: _Number
+    bbox_px: tuple[_Pixel, _Pixel, _Pixel, _Pixel]
+    esd_um: _Number
+    esd_uncertainty_um: _Number
+    features: Annotated[dict[_Label, _Number], Meta(max_length=_MOST_FEATURES)]
+    label: _Label
     score: Annotated[float, Meta(ge=0, le=1)]
-    probabilities: dict[str, float]
-    prediction_set: tuple[str, ...]
+    probabilities: Annotated[dict[_Label, _Number], Meta(max_length=_MOST_LABELS)]
+    prediction_set: Annotated[tuple[_Label, ...], Meta(max_length=_MOST_LABELS)]
     consistency: Consistency
     model: Models
-    calibration_id: str | None
-    config_hash: str
-    pipeline_id: str
-    media_id: str | None = None
-    qc: int = QARTOD_NOT_EVALUATED
+    calibration_id: _Label | None
+    config_hash: _Label
+    pipeline_id: _Label
+    media_id: _Label | None = None
+    qc: Qartod = QARTOD_NOT_EVALUATED
     historical: bool = False
 
 
 class FrameCounts(Struct, frozen=True, kw_only=True):
     """Frames of an interval: what was taken, searched, lost."""
 
-    captured: int = 0
-    analysed: int = 0
-    dropped: int = 0
+    captured: _Whole = 0
+    analysed: _Whole = 0
+    dropped: _Whole = 0
 
 
 class Count(Struct, frozen=True):
     """A count with its 95 % Poisson interval."""
 
-    n: int
-    low: float
-    high: float
+    n: _Whole
+    low: _Number
+    high: _Number
 
 
 class Concentration(Struct, frozen=True):
     """A concentration with its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: _Number
+    low: _Number
+    high: _Number
     unit: Literal["m^-3", "L^-1", "mL^-1"]
 
 
 class Efficiency(Struct, frozen=True):
     """Share of the particles that were counted."""
 
-    value: float
-    uncertainty: float
+    value: _Number
+    uncertainty: _Number
     """One standard deviation."""
 
 
 class Aggregation(Struct, frozen=True, kw_only=True):
     """How far beads have clumped at one look of an assay; uncertainties are one standard deviation."""
 
-    elapsed_s: float
+    elapsed_s: _Number
     """Since the assay's first look."""
-    beads: float
+    beads: _Number
     """Expected number."""
-    clusters: float
+    clusters: _Number
     """Single beads count as clusters of one."""
-    debris: int
+    debris: _Whole
     """Particles that are no beads."""
-    share_clustered: float
+    share_clustered: _Number
     """Of the beads that are not single."""
-    share_clustered_uncertainty: float
-    mean_size: float
+    share_clustered_uncertainty: _Number
+    mean_size: _Number
     """Beads over clusters."""
-    mean_size_uncertainty: float
-    weighted_mean_size: float
+    mean_size_uncertainty: _Number
+    weighted_mean_size: _Number
     """Size of the cluster that a bead is in, mean over beads."""
-    bonds_per_bead: float | None = None
+    bonds_per_bead: _Number | None = None
     """The assay's response so far; None where there is too little to tell it."""
-    bonds_per_bead_uncertainty: float | None = None
+    bonds_per_bead_uncertainty: _Number | None = None
 
 
 class DoseEstimate(Struct, frozen=True, kw_only=True):
     """What an assay found, with its 95 % interval."""
 
-    value: float | None
+    value: _Number | None
     """None where only a limit can be told."""
-    low: float
+    low: _Number
     """0 where no dose at all would explain what was seen."""
-    high: float | None
+    high: _Number | None
     """None where there is no upper limit."""
     unit: Literal["uL^-1"] = "uL^-1"
     kind: Literal["measured", "below the limit of detection", "above the range"]
-    limit_of_detection: float | None = None
+    limit_of_detection: _Number | None = None
     """Of a single assay, as calibrated."""
 
 
@@ -237,29 +269,29 @@ class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was looked at and what was seen over a span of time: `holonode.interval/1`."""
 
     schema: Literal["holonode.interval/1"] = "holonode.interval/1"
-    id: str
-    started_at: str
-    ended_at: str
+    id: _Label
+    started_at: _Stamp
+    ended_at: _Stamp
     clock: ClockRecord
     mode: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,31}$")]
     """How it was sampled: impactor, flow, assay or another; replay: recorded frames."""
-    volume_ml: float | None = None
-    volume_m3: float | None = None
-    volume_uncertainty: float | None = None
-    dead_time_s: float = 0.0
+    volume_ml: _Number | None = None
+    volume_m3: _Number | None = None
+    volume_uncertainty: _Number | None = None
+    dead_time_s: _Number = 0.0
     frames: FrameCounts
-    counts: dict[str, Count]
-    concentration: dict[str, Concentration]
-    detection_efficiency: dict[str, Efficiency] = {}
+    counts: Annotated[dict[_Label, Count], Meta(max_length=_MOST_LABELS)]
+    concentration: Annotated[dict[_Label, Concentration], Meta(max_length=_MOST_LABELS)]
+    detection_efficiency: Annotated[dict[_Label, Efficiency], Meta(max_length=_MOST_LABELS)] = {}
     """By label, as the concentrations are corrected for it; empty where it was not measured."""
     aggregation: Aggregation | None = None
     """Of an assay's look."""
     dose: DoseEstimate | None = None
     """Of an assay's last look, where its response was calibrated."""
-    calibration_id: str | None
-    config_hash: str
-    pipeline_id: str
-    qc: int = QARTOD_NOT_EVALUATED
+    calibration_id: _Label | None
+    config_hash: _Label
+    pipeline_id: _Label
+    qc: Qartod = QARTOD_NOT_EVALUATED
     historical: bool = False
 
 
@@ -267,13 +299,13 @@ class Event(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something a person may need to know: `holonode.event/1`."""
 
     schema: Literal["holonode.event/1"] = "holonode.event/1"
-    id: str
-    code: str
+    id: _Label
+    code: _Label
     severity: Literal["info", "warning", "alarm"]
-    message: str
-    value: float | str | None = None
-    unit: str | None = None
-    since: str
+    message: _Text
+    value: _Number | _Text | None = None
+    unit: _Label | None = None
+    since: _Stamp
     historical: bool = False
 
 

@@ -1,10 +1,15 @@
 """Where the records of many boxes come together: from the broker into PostgreSQL, each exactly once.
 
-cli        the `holonode-fleet` command
-intake     one message to one row, or to the reason why not
-store      rows into PostgreSQL; how far a spool is whole
-collector  the MQTT side: acknowledged only after the commit
-schema     migrations/*.sql, applied in order
-database   connections, and what their errors mean
-status     devices, last records, gaps
+cli         the `holonode-fleet` command
+collector   the MQTT side: acknowledged only after the commit
+line        how a broker is called, and a message taken off the line
+intake      one message to one row, or to the reason why not
+store       rows into PostgreSQL; how far a spool is whole; what PostgreSQL refuses
+rows        records as the columns of a statement
+clashes     keys that come again: duplicates, corrected stamps, two contents
+rejections  messages that are no records, within a quota
+notes       what a collector says of them, without a flood of lines
+schema      migrations/*.sql, applied in order
+database    connections, and what their errors mean
+status      devices, last records, gaps, what was wrong
 """

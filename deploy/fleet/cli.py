@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 from device import __version__
 from device.edge import at_the_edge
 from device.errors import InputError
 
+if TYPE_CHECKING:
+    from deploy.fleet.status import Spool
+
 __all__ = ["main"]
+
+_SPOOLS_SHOWN = 5
+"""Of each device, the newest: however many it opens, the other devices are seen."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +116,8 @@ def _collect(args: argparse.Namespace) -> int:
         print(msgspec.json.encode(totals).decode())
     else:
         print(
-            f"{totals.records} records, {totals.again} that had come before, {totals.rejected} rejected, {totals.batches} batches"
+            f"{totals.records} records, {totals.again} that had come before, {totals.conflicts} under a number that was taken, "
+            f"{totals.rejected} rejected, {totals.batches} batches"
         )
     return 0
 
@@ -132,6 +141,7 @@ def _status(args: argparse.Namespace) -> int:
     import msgspec
 
     from deploy.fleet.database import connect
+    from deploy.fleet.notes import plain
     from deploy.fleet.schema import check
     from deploy.fleet.status import look
 
@@ -141,14 +151,38 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(fleet).decode())
         return 0
-    for spool in fleet.spools:
-        gaps = ", ".join(f"{gap.first}-{gap.last}" for gap in spool.gaps)
-        missing = f"{spool.missing} missing ({gaps})" if spool.missing else "whole"
+    for device_id, spools in itertools.groupby(fleet.spools, lambda spool: spool.device_id):
+        of_device = list(spools)
+        if older := of_device[:-_SPOOLS_SHOWN]:
+            missing, conflicts = sum(spool.missing for spool in older), sum(spool.conflicts for spool in older)
+            print(
+                f"{device_id}  {len(older)} older spools, {missing} missing, {conflicts} times two contents under one key; --json has them"
+            )
+        for spool in of_device[-_SPOOLS_SHOWN:]:
+            print(_line(spool))
+    for one in fleet.unknown_schemas:
+        print(f"{one.device_id}  {one.records} records of {one.schema}, which this version does not know; they are kept")
+    for one in fleet.refused:
+        unkept = f", {one.not_kept} beyond its quota not kept" if one.not_kept else ""
         print(
-            f"{spool.device_id}  {spool.spool_id}  to {spool.committed_to} of {spool.highest}, {missing}; last record {spool.last_at}, came {spool.silent_s:.0f} s ago"
+            f"{plain(one.device_id) or 'no device'}  {one.messages} messages rejected{unkept}; last {one.last_at}: {one.last_reason or 'not told'}"
         )
     print(f"{len({spool.device_id for spool in fleet.spools})} devices, {fleet.rejected} messages rejected")
     return 0
+
+
+def _line(spool: Spool) -> str:
+    gaps = ", ".join(f"{gap.first}-{gap.last}" for gap in spool.gaps)
+    missing = f"{spool.missing} missing ({gaps})" if spool.missing else "whole"
+    twice = (
+        f"; {spool.conflicts} times two contents under one key: restored store or two boxes of one id"
+        if spool.conflicts
+        else ""
+    )
+    return (
+        f"{spool.device_id}  {spool.spool_id}  to {spool.committed_to} of {spool.highest}, {missing}{twice}; "
+        f"last record {spool.last_at}, came {spool.silent_s:.0f} s ago"
+    )
 
 
 if __name__ == "__main__":

@@ -7,24 +7,25 @@ acknowledged stays with the broker, in this collector's session, and comes again
 from __future__ import annotations
 
 import random
-import ssl
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from deploy.fleet.intake import KINDS, read
+from deploy.fleet.intake import KINDS, Arrival, Rejection, read
+from deploy.fleet.line import Client, address, encrypt, password, topic_of
+from deploy.fleet.notes import Notes
 from deploy.fleet.store import Store, Written
 from device.errors import InputError, TransientError
-from device.messaging.payloads import to_payload
+from device.messaging.payloads import Ack, to_payload
 from device.messaging.topics import ROOT, Topics
 
 __all__ = ["Collector", "Settings", "Totals"]
@@ -36,8 +37,17 @@ _SESSION_S = 7 * 86_400
 _LINGER_S = 0.02
 """How long a batch that isn't full waits for more."""
 
+_BATCH_BYTES = 8 * 2**20
+"""That a batch is full at, whatever the number of its messages: a dozen copies of it fit into the memory of a small server."""
+
+_LARGEST_PACKET = 64 * 2**20
+"""Bytes that a broker may send at once; the MQTT client holds a message several times over while it comes."""
+
 _QUIET_S = 3.0
 """Without a message, after which a collector that leaves has all that waited for it."""
+
+_UNREADABLE = (MQTTException, ValueError, IndexError, KeyError, struct.error)
+"""What the MQTT client raises over a packet that it can't take apart."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _TAKEN_OVER = 142
@@ -71,6 +81,8 @@ class Totals:
     records: int = 0
     again: int = 0
     rejected: int = 0
+    conflicts: int = 0
+    """Under a number that another record has."""
     batches: int = 0
 
     def add(self, written: Written) -> None:
@@ -78,7 +90,17 @@ class Totals:
         self.records += written.records
         self.again += written.again
         self.rejected += written.rejected
+        self.conflicts += written.conflicts
         self.batches += 1
+
+
+@dataclass(frozen=True)
+class _Message:
+    """Read when it comes, so that of one that is too large no more is held than is kept."""
+
+    mid: int
+    qos: int
+    taken: Arrival | Rejection
 
 
 @dataclass
@@ -90,7 +112,20 @@ class _Connection:
     since: float = 0.0
     heard: float = 0.0
     """When it began or the last message came."""
-    messages: list[paho.MQTTMessage] = field(default_factory=list)
+    messages: list[_Message] = field(default_factory=list)
+    size: int = 0
+    """Bytes of these."""
+
+    def take(self, message: _Message, size: int) -> None:
+        """One more."""
+        self.messages.append(message)
+        self.size += size
+        self.heard = time.monotonic()
+
+    def give(self) -> list[_Message]:
+        """All of them, and begin anew."""
+        given, self.messages, self.size = self.messages, [], 0
+        return given
 
 
 class Collector:
@@ -102,12 +137,13 @@ class Collector:
         """`tell` hears what a person should know, once a cause."""
         self.totals = Totals()
         self._settings, self._store, self._tell, self._jitter = settings, store, tell, jitter
+        self._notes = Notes(tell)
         self._line = _Connection()
         self._refused: InputError | None = None
         self._troubles: set[str] = set()
         self._stopping = False
         self._cut_short = 0
-        self._addresses = [_address(url) for url in settings.urls]
+        self._addresses = [address(url) for url in settings.urls]
         self._attempts = 0
         self._client = self._new_client()
 
@@ -149,19 +185,19 @@ class Collector:
 
     def _new_client(self) -> paho.Client:
         modern = self._settings.protocol == "5"
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2, f"holonode-collector-{self._settings.name}", manual_ack=True,
             clean_session=None if modern else False,
             protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
         )  # fmt: skip
         if self._settings.username:
-            client.username_pw_set(self._settings.username, _password(self._settings.password_file))
+            client.username_pw_set(self._settings.username, password(self._settings.password_file))
         if len({tls for *_, tls in self._addresses}) != 1:
             raise InputError(
                 "either all brokers are called with TLS or none", where="--mqtt", got=", ".join(self._settings.urls)
             )
         if self._addresses[0][2]:
-            _encrypt(client, self._settings.ca_file)
+            encrypt(client, self._settings.ca_file)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_subscribe, client.on_message = self._subscribed, self._arrived
         return client
@@ -174,6 +210,7 @@ class Collector:
             lasting = Properties(PacketTypes.CONNECT)
             lasting.SessionExpiryInterval = _SESSION_S
             lasting.ReceiveMaximum = self._settings.batch
+            lasting.MaximumPacketSize = _LARGEST_PACKET
             self._client.connect_async(host, port, keepalive=60, clean_start=False, properties=lasting)
         else:
             self._client.connect_async(host, port, keepalive=60)
@@ -200,7 +237,14 @@ class Collector:
 
     def _serve(self, timeout_s: float) -> bool:
         """Read and write once; False where there is no connection."""
-        served = self._client.loop(timeout_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        try:
+            served = self._client.loop(timeout_s) is MQTTErrorCode.MQTT_ERR_SUCCESS
+        except _UNREADABLE as error:
+            # Called anew, the client begins with a whole packet again.
+            self._trouble("broker", f"What the broker at {self._where} sent can't be read ({error}); trying on.")
+            self._line = _Connection(self._line.number)
+            self._rest(_FIRST_PAUSE_S)
+            served = False
         if self._refused is not None:
             raise self._refused
         return served
@@ -255,24 +299,29 @@ class Collector:
             self._trouble("broker", f"The connection to the broker was lost ({reason}); trying on.")
 
     def _arrived(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
-        self._line.messages.append(message)
-        self._line.heard = time.monotonic()
+        self._line.take(
+            _Message(message.mid, message.qos, read(topic_of(message), bytes(message.payload))), len(message.payload)
+        )
 
     # -- batches ----------------------------------------------------------------------------------------------------------
 
     def _gather(self) -> bool:
         """Let a batch fill for a moment; False where the connection is lost."""
         until = time.monotonic() + _LINGER_S
-        while len(self._line.messages) < self._settings.batch and (left_s := until - time.monotonic()) > 0:
+        while not self._is_full and (left_s := until - time.monotonic()) > 0:
             if not self._serve(left_s):
                 return False
         return bool(self._line.messages)
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._line.messages) >= self._settings.batch or self._line.size >= _BATCH_BYTES
+
     def _settle(self) -> None:
         """Commit what has come, say so, acknowledge; while the database is away, wait with it."""
         line = self._line
-        batch, line.messages = line.messages, []
-        taken = [read(message.topic, bytes(message.payload)) for message in batch]
+        batch = line.give()
+        taken = [message.taken for message in batch]
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -285,9 +334,10 @@ class Collector:
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         self._over("database", "PostgreSQL takes records again.")
         self.totals.add(written)
+        self._notes.add(written.notes)
         for mark in written.marks:
-            told = {"spool_id": mark.spool_id, "seq": mark.seq, "first": mark.first}
-            self._client.publish(Topics(mark.device_id).of("ack"), to_payload(told), qos=1)
+            ack = Ack(spool_id=mark.spool_id, seq=mark.seq, first=mark.first)
+            self._client.publish(Topics(mark.device_id).of("ack"), to_payload(ack), qos=1)
         for message in batch:
             # Of a connection that has ended, the broker sends these again: they are in the database, and known by their key.
             if self._line is not line:
@@ -311,39 +361,3 @@ class Collector:
         if cause in self._troubles:
             self._troubles.discard(cause)
             self._tell(message)
-
-
-def _address(url: str) -> tuple[str, int, bool]:
-    expected = "mqtt://host:port or mqtts://host:port"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InputError("not a broker's URL", where="--mqtt", expected=expected, remedy="Look at its port.") from None
-    if parts.username or parts.password:
-        raise InputError(
-            "a broker's URL must not hold credentials", where="--mqtt", remedy="Use --username and --password-file."
-        )
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path not in ("", "/"):
-        raise InputError("not a broker's URL", where="--mqtt", expected=expected, got=url)
-    tls = parts.scheme == "mqtts"
-    return parts.hostname, port or (8883 if tls else 1883), tls
-
-
-def _encrypt(client: paho.Client, ca_file: str) -> None:
-    """Only to a broker whose certificate names its host and comes from the authority."""
-    try:
-        client.tls_set(ca_certs=ca_file or None, tls_version=ssl.PROTOCOL_TLS_CLIENT)
-    except OSError as error:
-        raise InputError(
-            "the broker's authority can't be read", where="--ca-file", expected="a certificate in PEM", got=error.strerror
-        ) from error
-
-
-def _password(path: str) -> str | None:
-    if not path:
-        return None
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InputError("the password file can't be read", where="--password-file", got=error.strerror) from error

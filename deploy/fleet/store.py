@@ -3,55 +3,40 @@
 Two transactions a batch. The first holds the rows and is on disk before anything is acknowledged. The second moves the
 marks: it locks the spools in the order of their names and only then looks at what is there, so that of several collectors
 the last one sees the rows of all. It need not wait for the disk: a mark lost in a crash is found again from the rows.
+
+A record that PostgreSQL refuses is found by halving the batch, and put aside as long as another one is taken: what is the
+database's fault is waited for, what is the record's own stops nobody else.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
+from deploy.fleet import rejections
+from deploy.fleet.clashes import settle
 from deploy.fleet.database import Connection, connect
 from deploy.fleet.intake import Arrival, Key, Rejection
+from deploy.fleet.notes import Note
+from deploy.fleet.rows import INPUT, columns
 from deploy.fleet.schema import check
 from device.errors import TransientError
 from device.messaging.topics import Topics
 
 __all__ = ["Mark", "Store", "Written"]
 
-# Binary (%b): as text, each quote of a record would be escaped, one by one, in Python.
-_INPUT = """input AS (
-    SELECT * FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::timestamptz[], %b::boolean[], %b::text[])
-    AS i (device_id, spool_id, seq, kind, at, synchronised, record)
-)"""
-
-_INSERT = f"""WITH {_INPUT}, fresh AS (
-    INSERT INTO received (device_id, spool_id, seq, at, synchronised)
-    SELECT device_id, spool_id, seq, at, synchronised FROM input ORDER BY device_id, spool_id, seq
+_INSERT = f"""WITH {INPUT}, fresh AS (
+    INSERT INTO received (device_id, spool_id, seq, at, synchronised, digest)
+    SELECT device_id, spool_id, seq, at, synchronised, digest FROM input ORDER BY device_id, spool_id, seq
     ON CONFLICT DO NOTHING RETURNING device_id, spool_id, seq
 )
-INSERT INTO records (device_id, spool_id, seq, kind, at, record)
-SELECT device_id, spool_id, seq, kind, at, record::jsonb FROM input JOIN fresh USING (device_id, spool_id, seq)"""
-
-# A record that comes again is the same one, unless the box has set its clock since and corrected the stamps.
-_CORRECT = f"""WITH {_INPUT}, better AS (
-    SELECT device_id, spool_id, seq, r.at AS old_at, i.at, i.record FROM received r JOIN input i USING (device_id, spool_id, seq)
-    WHERE i.synchronised AND NOT r.synchronised ORDER BY device_id, spool_id, seq FOR UPDATE OF r
-), marked AS (
-    UPDATE received r SET at = b.at, synchronised = true FROM better b
-    WHERE (r.device_id, r.spool_id, r.seq) = (b.device_id, b.spool_id, b.seq)
-)
-UPDATE records c SET at = b.at, record = b.record::jsonb FROM better b
-WHERE (c.device_id, c.at, c.spool_id, c.seq) = (b.device_id, b.old_at, b.spool_id, b.seq)"""
-
-_REJECT = """INSERT INTO rejected AS r (topic, sha256, reason, payload) VALUES (%s, %s, %s, %s)
-ON CONFLICT (topic, sha256) DO UPDATE SET times = r.times + 1, last_at = now()"""
-
-_COUNT_IN = """INSERT INTO received (device_id, spool_id, seq, at, synchronised) VALUES (%s, %s, %s, now(), true)
-ON CONFLICT DO NOTHING"""
+INSERT INTO records (device_id, spool_id, seq, kind, at, record, unknown_schema)
+SELECT device_id, spool_id, seq, kind, at, record::jsonb, nullif(unknown_schema, '')
+FROM input JOIN fresh USING (device_id, spool_id, seq)"""
 
 _TOUCH = """INSERT INTO spools AS s (device_id, spool_id, highest, last_at)
 SELECT device_id, spool_id, max(seq), max(at) FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[])
@@ -63,15 +48,20 @@ _ADVANCE = """UPDATE spools s SET committed_to = contiguous_to(s.device_id, s.sp
 FROM (SELECT DISTINCT device_id, spool_id FROM unnest(%s::text[], %s::text[]) AS i (device_id, spool_id)) t
 WHERE (s.device_id, s.spool_id) = (t.device_id, t.spool_id) RETURNING s.device_id, s.spool_id, s.committed_to"""
 
+_END_OF_RUN = """SELECT contiguous_to(device_id, spool_id, seq) FROM unnest(%s::text[], %s::text[], %s::bigint[])
+WITH ORDINALITY AS i (device_id, spool_id, seq, n) ORDER BY n"""
 
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
-"""Lost connections, full disks, deadlocks, a server that is a standby at the moment."""
+_REFUSALS = (psycopg.Error, ValueError, OverflowError)
+"""By the server, or by its client before anything is sent."""
 
-_UNFIT = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
-"""What a record can be that PostgreSQL doesn't hold: a zero character, a number out of range, nested too deep."""
+_OWN_FAULTS = ("0A", "21", "22", "23", "38", "39", "54", "P0", "XX")
+"""Classes of SQLSTATE that one record alone can be the cause of: a zero character, a number out of range, nested too deep.
+The others are of the server or the connection: full disks, deadlocks, rights that were taken away, a standby."""
 
-_LONGEST_TOPIC, _LONGEST_REASON = 500, 1000
-"""Characters kept of a rejected message's; the topic is part of a key, which PostgreSQL limits to 2,700 bytes."""
+_CANARY = Arrival(
+    Key(device_id="-", spool_id="-", seq=1), "events", datetime(2000, 1, 1, tzinfo=UTC), False, "{}", digest=b"canary"
+)
+"""A record that nothing is wrong with; never committed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,10 @@ class Written:
     again: int = 0
     """Had come before."""
     rejected: int = 0
+    conflicts: int = 0
+    """Committed beside another record of the same key."""
     marks: tuple[Mark, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 class Store:
@@ -123,82 +116,134 @@ class Store:
         """Everything is in the database when this returns; TransientError where it can't be: then nothing may be acknowledged."""
         try:
             return _commit(self.open(), taken)
-        except _PASSING as error:
+        except _REFUSALS as error:
             self.close()
             raise TransientError("PostgreSQL takes no records", got=" ".join(str(error).split())) from error
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """Of one transaction, or of several."""
+
+    fresh: int = 0
+    clashed: tuple[Arrival, ...] = ()
+    unfit: tuple[Rejection, ...] = ()
+
+    def __add__(self, other: _Outcome) -> _Outcome:
+        return _Outcome(self.fresh + other.fresh, self.clashed + other.clashed, self.unfit + other.unfit)
+
+
 def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Written:
-    arrivals = list(_better_of_each(item for item in taken if isinstance(item, Arrival)))
-    rejections = [item for item in taken if isinstance(item, Rejection)]
+    arrivals = [item for item in taken if isinstance(item, Arrival)]
+    contents = list(_better_of_each(arrivals))
+    refused = [item for item in taken if isinstance(item, Rejection)]
     try:
-        fresh = _write(connection, arrivals, rejections)
-    except _UNFIT:
-        # One of them is what PostgreSQL can't hold: find it.
-        fresh, unfit = _sift(connection, arrivals)
-        rejections += unfit
-        _write(connection, [], rejections)
-    refused = {rejection.key for rejection in rejections}
-    kept = [arrival for arrival in arrivals if arrival.key not in refused]
+        outcome = _write(connection, contents, refused)
+    except _REFUSALS as error:
+        if not _may_be_its_own(error):
+            raise
+        outcome = _sifted(connection, contents)
+        refused += outcome.unfit
+        _put_aside(connection, refused)
+    unfit = {(rejection.key, rejection.payload) for rejection in outcome.unfit}
+    kept = [one for one in arrivals if not unfit or (one.key, one.body.encode()) not in unfit]
+    again = len(kept) - outcome.fresh - len(outcome.clashed)
     now = datetime.now(UTC)
-    seen = [(a.key, a.at) for a in kept] + [(r.key, now) for r in rejections if r.key is not None]
-    again = sum(isinstance(item, Arrival) for item in taken) - len(arrivals) + len(kept) - fresh
-    return Written(fresh, again, len(rejections), _advance(connection, seen))
+    seen = [(a.key, a.at) for a in kept] + [(r.key, now) for r in refused if r.key is not None]
+    marks = _advance(connection, seen, again=bool(again or outcome.clashed))
+    return Written(
+        outcome.fresh, again, len(refused), len(outcome.clashed), marks, tuple(_notes(kept, refused, outcome.clashed))
+    )
+
+
+def _notes(kept: Iterable[Arrival], refused: Iterable[Rejection], clashed: Iterable[Arrival]) -> Iterable[Note]:
+    for one in refused:
+        yield Note(rejections.device_of(one.topic), "rejected", f"a message on {one.topic} was rejected: {one.reason}")
+    for one in clashed:
+        key = one.key
+        yield Note(key.device_id, "conflict", f"two contents under one key, {key.seq} of {key.spool_id}: restored store or two boxes "
+                   "of one id; both are kept")  # fmt: skip
+    for one in kept:
+        if one.unknown_schema:
+            yield Note(
+                one.key.device_id,
+                "unknown schema",
+                f"records of {one.unknown_schema}, which this version does not know; they are kept",
+            )
 
 
 def _better_of_each(arrivals: Iterable[Arrival]) -> Iterable[Arrival]:
-    """One of each key."""
-    best: dict[Key, Arrival] = {}
+    """One of each key and content."""
+    best: dict[tuple[Key, bytes], Arrival] = {}
     for arrival in arrivals:
-        known = best.get(arrival.key)
+        known = best.get((arrival.key, arrival.digest))
         if known is None or (arrival.synchronised and not known.synchronised):
-            best[arrival.key] = arrival
+            best[arrival.key, arrival.digest] = arrival
     return best.values()
 
 
-def _write(connection: Connection, arrivals: Sequence[Arrival], rejections: Sequence[Rejection]) -> int:
-    """One transaction; returns how many records weren't there."""
-    fresh = 0
+def _write(connection: Connection, contents: Sequence[Arrival], refused: Sequence[Rejection]) -> _Outcome:
+    """One transaction."""
+    outcome = _Outcome()
     with connection.transaction(), connection.cursor() as cursor:
-        if arrivals:
-            columns = _columns(arrivals)
-            fresh = cursor.execute(_INSERT, columns).rowcount
-            if fresh < len(arrivals) and any(arrival.synchronised for arrival in arrivals):
-                cursor.execute(_CORRECT, columns)
-        for one in rejections:
-            topic, reason = _plain(one.topic, _LONGEST_TOPIC), _plain(one.reason, _LONGEST_REASON)
-            cursor.execute(_REJECT, (topic, hashlib.sha256(one.payload).digest(), reason, one.payload))
-            if one.key is not None:
-                cursor.execute(_COUNT_IN, (one.key.device_id, one.key.spool_id, one.key.seq))
-    return fresh
+        if contents:
+            first_of_each = {arrival.key: arrival for arrival in reversed(contents)}
+            fresh = cursor.execute(_INSERT, columns(list(first_of_each.values()))).rowcount
+            outcome = _Outcome(fresh)
+            if fresh < len(contents):
+                adopted, clashed = settle(cursor, contents)
+                outcome = _Outcome(fresh + adopted, tuple(clashed))
+        rejections.keep(cursor, refused)
+    return outcome
 
 
-def _plain(text: str, most: int) -> str:
-    """What any database and terminal can hold of a text that came from anywhere."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:most])
+def _sifted(connection: Connection, contents: Sequence[Arrival]) -> _Outcome:
+    """In halves, until what PostgreSQL can't take is alone; raises where the fault is not a record's own."""
+    try:
+        return _write(connection, contents, [])
+    except _REFUSALS as error:
+        if not contents or not _may_be_its_own(error):
+            raise
+        if len(contents) == 1:
+            # Where not even this is taken, it is no fault of the record.
+            with connection.transaction(force_rollback=True):
+                _write(connection, [_CANARY], [])
+            return _Outcome(unfit=(_unfit(contents[0], error),))
+    middle = len(contents) // 2
+    return _sifted(connection, contents[:middle]) + _sifted(connection, contents[middle:])
 
 
-def _columns(arrivals: Sequence[Arrival]) -> tuple[list[object], ...]:
-    rows = [(a.key.device_id, a.key.spool_id, a.key.seq, a.kind, a.at, a.synchronised, a.body) for a in arrivals]
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _put_aside(connection: Connection, refused: Sequence[Rejection]) -> None:
+    """All at once; where that fails each by itself, and of one that can't be kept as it is that it was there."""
+    try:
+        _write(connection, [], refused)
+    except _REFUSALS as error:
+        if not _may_be_its_own(error):
+            raise
+        for one in refused:
+            try:
+                _write(connection, [], [one])
+            except _REFUSALS as still:
+                if not _may_be_its_own(still):
+                    raise
+                _write(connection, [], [Rejection("", one.sha256, "a message that could not be put aside as it is", one.key)])
 
 
-def _sift(connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, list[Rejection]]:
-    """Each in a transaction of its own: how many weren't there, and those PostgreSQL can't take."""
-    fresh = 0
-    unfit: list[Rejection] = []
-    for arrival in arrivals:
-        try:
-            fresh += _write(connection, [arrival], [])
-        except _UNFIT as error:
-            topic = Topics(arrival.key.device_id).of(arrival.kind)
-            unfit.append(
-                Rejection(topic, arrival.body.encode(), f"PostgreSQL: {error.diag.message_primary or error}", arrival.key)
-            )
-    return fresh, unfit
+def _may_be_its_own(error: Exception) -> bool:
+    if not isinstance(error, psycopg.Error) or (isinstance(error, psycopg.DataError) and error.sqlstate is None):
+        return True  # refused before it was sent
+    return (error.sqlstate or "").startswith(_OWN_FAULTS)
 
 
-def _advance(connection: Connection, seen: Sequence[tuple[Key, datetime]]) -> tuple[Mark, ...]:
+def _unfit(arrival: Arrival, error: Exception) -> Rejection:
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return Rejection(
+        Topics(arrival.key.device_id).of(arrival.kind), arrival.body.encode(), f"PostgreSQL: {said or error}", arrival.key
+    )
+
+
+def _advance(connection: Connection, seen: Sequence[tuple[Key, datetime]], *, again: bool) -> tuple[Mark, ...]:
+    """`again`: some of it had come before, perhaps to a box that has forgotten how far it was."""
     if not seen:
         return ()
     devices, spools = [key.device_id for key, _ in seen], [key.spool_id for key, _ in seen]
@@ -206,7 +251,10 @@ def _advance(connection: Connection, seen: Sequence[tuple[Key, datetime]]) -> tu
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute(_TOUCH, (devices, spools, [key.seq for key, _ in seen], [at for _, at in seen]))
         whole = [Mark(*row) for row in cursor.execute(_ADVANCE, (devices, spools)).fetchall()]
-    return (*(mark for mark in whole if mark.seq), *_beyond(whole, [key for key, _ in seen]))
+        beyond = _beyond(whole, [key for key, _ in seen])
+        if again and beyond:
+            beyond = _to_the_end(cursor, beyond)
+    return (*(mark for mark in whole if mark.seq), *beyond)
 
 
 def _beyond(whole: Sequence[Mark], keys: Iterable[Key]) -> list[Mark]:
@@ -222,3 +270,11 @@ def _beyond(whole: Sequence[Mark], keys: Iterable[Key]) -> list[Mark]:
         else:
             runs.append(Mark(device_id, spool_id, seq, first=seq))
     return runs
+
+
+def _to_the_end(cursor: psycopg.Cursor[tuple[Any, ...]], runs: Sequence[Mark]) -> list[Mark]:
+    """The last run of each spool as far as it goes in the database, which may be further than its box remembers."""
+    last = list({(run.device_id, run.spool_id): run for run in runs}.values())
+    where = ([run.device_id for run in last], [run.spool_id for run in last], [run.seq for run in last])
+    ends = [int(row[0]) for row in cursor.execute(_END_OF_RUN, where).fetchall()]
+    return [run for run in runs if run not in last] + [replace(run, seq=end) for run, end in zip(last, ends, strict=True)]

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import paho.mqtt.client as paho
 import pytest
 import yaml
@@ -210,16 +212,50 @@ def test_the_compose_file_names_what_is_there_and_holds_no_secret(capsys: pytest
     assert len(set(hosts)) == len(hosts) > 1
 
 
-def test_the_queries_of_the_readme_find_what_a_box_recorded(database: str, tmp_path: Path) -> None:
+def queries_of(readme: Path) -> list[str]:
+    """Every statement of its SQL."""
+    blocks = re.findall(r"```sql\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    return [query.strip() for block in blocks for query in block.split(";") if query.strip()]
+
+
+def test_the_queries_of_the_readme_find_what_a_box_recorded_and_how_much(database: str, tmp_path: Path) -> None:
     stores.filled(tmp_path, crops=False)
     outbox = Outbox(tmp_path / "store", "box-1")
-    records = [read(f"holonode/v1/box-1/{row.kind}", row.body) for row in outbox.pending(1000)]
+    waiting = outbox.pending(1000)
+    records = [read(f"holonode/v1/box-1/{row.kind}", row.body) for row in waiting]
+    told = next(row for row in waiting if row.kind == "events")
     outbox.close()
+    other = read("holonode/v1/box-1/events", told.body.replace(b"change it", b"change it soon"))
+    bad = read("holonode/v1/box-1/events", b"{")
     with contextlib.closing(Store(database)) as store:
-        assert store.commit([*records, read("holonode/v1/box-1/events", b"{")]).rejected == 1
-    blocks = re.findall(r"```sql\n(.*?)```", (FLEET / "README.md").read_text(), re.DOTALL)
-    queries = [query for block in blocks for query in block.split(";") if query.strip()]
-    assert len(queries) == 4
-    for query in queries:
-        # What was recorded is of a day in May.
-        assert rows(database, query.replace("> now() - interval '1 day'", "> '2026-05-01'")), query
+        # What comes twice counts once.
+        assert store.commit([*records, bad]).rejected == 1
+        assert store.commit([*records, other]).conflicts == 1
+    # What was recorded is of a day in May.
+    found = [
+        rows(database, query.replace("> now() - interval '1 day'", "> '2026-05-01'"))
+        for query in queries_of(FLEET / "README.md")
+    ]
+    concentrations, an_hour, by_class, events, rejected, conflicts = found
+    night, day = datetime(2026, 5, 4, 23, tzinfo=UTC), datetime(2026, 5, 5, 0, tzinfo=UTC)
+    assert {row[2] for row in concentrations} == {"birch", "dust", "pennate-diatom", "total", "unknown"}
+    # Before midnight two birch, a dust and an unknown; after it none, a diatom and a birch, and one that could not look.
+    assert [(row[0], row[1], row[4]) for row in an_hour] == [("box-1", night, 4), ("box-1", day, 2)]
+    assert [row[3] for row in an_hour] == [pytest.approx(0.013), pytest.approx(3 * 0.013)]
+    assert [(hour, label, number) for _, hour, label, number in by_class if number] == [
+        (night, "birch", 2), (night, "dust", 1), (night, "unknown", 1), (day, "birch", 1), (day, "pennate-diatom", 1),
+    ]  # fmt: skip
+    assert [row[1:4] for row in events] == [("box-1", "alarm", "window_full")]
+    assert [row[1:3] for row in rejected] == [(1, "holonode/v1/box-1/events")]
+    (conflict,) = conflicts
+    assert conflict[:3] == ("box-1", msgspec.json.decode(told.body)["spool_id"], told.seq)
+    first, second = cast("dict[str, Any]", conflict[3]), cast("dict[str, Any]", conflict[4])
+    assert (first["message"], second["message"]) == (
+        'the "window" is full,\nchange it',
+        'the "window" is full,\nchange it soon',
+    )
+
+
+def test_no_other_readme_has_queries_that_nobody_tries() -> None:
+    written = {path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and queries_of(path)}
+    assert written == {FLEET / "README.md"}

@@ -240,7 +240,7 @@ def test_a_database_without_tables_says_what_to_run(cluster: Cluster, capsys: py
     assert main(["migrate", "--database", address]) == 0
     assert capsys.readouterr().out.split() == [step.name for step in steps()]
     assert main(["status", "--database", address, "--json"]) == 0
-    assert msgspec.json.decode(capsys.readouterr().out) == {"spools": [], "rejected": 0}
+    assert msgspec.json.decode(capsys.readouterr().out) == {"spools": [], "rejected": 0, "refused": [], "unknown_schemas": []}
 
 
 def test_a_server_that_is_gone_is_waited_for(store: Store, cluster: Cluster) -> None:

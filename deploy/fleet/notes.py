@@ -1,0 +1,60 @@
+"""What a batch held that a person should hear of, and how it is told without a flood of lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Note", "Notes", "plain"]
+
+Cause = Literal["rejected", "conflict", "unknown schema"]
+
+_PAUSE_S = 60.0
+"""Between two lines of one device and cause."""
+_MOST_TOLD_APART = 1000
+"""Devices and causes; on an open broker there is no end of names."""
+_OTHERS = "other devices"
+
+
+def plain(text: str, most: int = 200) -> str:
+    """What any database and terminal can hold of a text that came from anywhere."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:most])
+
+
+@dataclass(frozen=True)
+class Note:
+    """Of one message."""
+
+    device_id: str
+    cause: Cause
+    text: str
+
+
+@dataclass
+class _Told:
+    at: float
+    since: int = 0
+    """Notes that were not told."""
+
+
+class Notes:
+    """The first of a device and cause at once, then one line a minute that says how many there were."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._told: dict[tuple[str, Cause], _Told] = {}
+
+    def add(self, notes: Iterable[Note]) -> None:
+        """Tell them, or count them until it is their turn."""
+        for note in notes:
+            known = (note.device_id, note.cause) in self._told or len(self._told) < _MOST_TOLD_APART
+            key = (note.device_id if known else _OTHERS, note.cause)
+            now, told = self._clock(), self._told.get(key)
+            if told is not None and now - told.at < _PAUSE_S:
+                told.since += 1
+                continue
+            more = f" ({told.since} more since the line before)" if told is not None and told.since else ""
+            self._told[key] = _Told(now)
+            self._tell(f"{plain(key[0])}: {plain(note.text, 500)}{more}")
