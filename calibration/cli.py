@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
+from device.commands.reading_args import add_reading_arguments, reading_options
 from device.edge import at_the_edge
 from device.errors import InputError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from device.calibration import CalibrationRecord
     from device.config import Config
     from device.instrument import Instrument
+    from device.recordings.options import ReadOptions
 
 __all__ = ["main"]
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--yes", action="store_true", help="don't wait for Enter before measuring")
         sub.add_argument("--json", action="store_true", help="print the record as JSON")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        add_reading_arguments(sub)
         _add_target(sub, name)
     return parser
 
@@ -124,6 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _execute(args: argparse.Namespace) -> int:
     from device.config import load_config
     from device.instrument import load_instrument
+    from device.output import output_folder
 
     if args.valid_days <= 0 or args.count < 1:
         raise InputError(
@@ -131,6 +135,8 @@ def _execute(args: argparse.Namespace) -> int:
         )
     config = load_config(args.config)
     instrument = load_instrument(args.instrument or config.device.instrument)
+    # Tried before anybody puts a target in.
+    output_folder(args.out or Path(config.calibration.folder))
     if args.procedure == "dose":
         return _dose(args, config, instrument)
     if not args.frames and not args.yes and sys.stdin.isatty():
@@ -144,11 +150,19 @@ def _execute(args: argparse.Namespace) -> int:
     return 0 if outcome.passed else 4
 
 
+def _options(args: argparse.Namespace, instrument: Instrument) -> ReadOptions:
+    """Dark and flat frames are measured as they are; elsewhere the pattern of colour filters is none of the object's."""
+    from dataclasses import replace
+
+    options = reading_options(args, instrument.sensor.bayer)
+    return replace(options, level_mosaic=args.procedure not in ("dark", "flat"))
+
+
 def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> Shots:
     from calibration.frames import capture, recorded
 
     if args.frames:
-        return recorded(args.frames)
+        return recorded(args.frames, _options(args, instrument))
     from calibration.targets import RULING_UM, put_beads, put_ruling
     from device.app import build_drivers, twin_world
 
@@ -270,7 +284,11 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     if args.rounds < 1:
         raise InputError("nothing to fit", where="--rounds", expected="1 or more", got=args.rounds)
     dark = instrument.sensor.dark_level_counts
-    empty = np.mean(recorded([args.background]).frames, axis=0) if args.background else None
+    empty = (
+        np.mean(recorded([args.background], replace(_options(args, instrument), array=None)).frames, axis=0)
+        if args.background
+        else None
+    )
     intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]
     known = calibrations(config, instrument).instrument
     bundle, interpreter = model_store(config).open(config.analysis.reconstruction_model)

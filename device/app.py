@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.calibration import Calibrations, load_calibrations
 from device.clock import BoxClock
@@ -90,11 +90,12 @@ def build_pipeline(
     """The pipeline for a recording geometry, and the classes it can name.
 
     A reconstruction model whose optics don't cover the geometry is refused. A classifier that doesn't is refused where
-    `strict`, else left out: everything is then a 'particle'. The guard tolerates what the `instrument`'s calibration may be
+    `strict`, else left out: everything is then a 'particle' without a score, and every record says why. The guard tolerates what the `instrument`'s calibration may be
     off by.
     """
     network: HidefNetwork | None = None
     classifier: ClassifierNetwork | None = None
+    unclassified = UNCLASSIFIED
     uses: dict[str, ModelUse] = {}
     if settings.reconstruction == "hidef":
         bundle, interpreter = store.open(settings.reconstruction_model)
@@ -106,14 +107,17 @@ def build_pipeline(
             )  # fmt: skip
         network = HidefNetwork(interpreter, bundle.manifest)
         uses["reconstruction"] = bundle.use
-    if settings.classifier_model:
-        bundle, interpreter = store.open(settings.classifier_model)
+    if settings.classifier:
+        bundle, interpreter = store.open(settings.classifier)
         refusal = bundle.manifest.refusal(geometry)
         if refusal is None:
             classifier = ClassifierNetwork(interpreter, bundle.manifest)
             uses["classifier"] = bundle.use
         elif strict:
             raise InputError("the classifier doesn't cover this instrument", where=bundle.model.name, got=refusal)
+        else:
+            reason = f"the classifier {bundle.model.stem} doesn't cover this recording: {refusal}"
+            unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
     chosen = PipelineSettings(
         settings.min_esd_um,
         settings.max_esd_um,
@@ -123,7 +127,7 @@ def build_pipeline(
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
-    return Pipeline(chosen, network, classifier, Models(**uses)), labels
+    return Pipeline(chosen, network, classifier, Models(**uses), unclassified), labels
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

@@ -77,12 +77,17 @@ class Classification:
 
     label: str
     """The most probable class, or 'unknown'."""
-    score: float
-    """Calibrated probability of the most probable class; of being none of them where that is why it is 'unknown'."""
+    score: float | None
+    """Calibrated probability of the most probable class; of being none of them where that is why it is 'unknown'; None where no
+    classifier spoke."""
     probabilities: dict[str, float]
     """Every class, given that it is one of them."""
     prediction_set: tuple[str, ...]
     """Conformal set at 90 %; empty where no class is plausible."""
+    unnamed: str | None = None
+    """Why no classifier spoke."""
+    owed: bool = False
+    """Whether one was configured: its word is missing."""
 
 
 class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +116,8 @@ class Consistency(Struct, frozen=True, kw_only=True):
     chi2: float | None = None
     p: float | None = None
     flag: int = QARTOD_NOT_EVALUATED
+    reason: str | None = None
+    """Why it was not evaluated."""
 
 
 class ModelUse(Struct, frozen=True):
@@ -146,9 +153,11 @@ class Detection(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     esd_uncertainty_um: float
     features: dict[str, float]
     label: str
-    score: Annotated[float, Meta(ge=0, le=1)]
+    score: Annotated[float, Meta(ge=0, le=1)] | None
     probabilities: dict[str, float]
     prediction_set: tuple[str, ...]
+    unnamed: str | None = None
+    """Why no classifier spoke; `score` is null then, and `label` a mere 'particle'."""
     consistency: Consistency
     model: Models
     calibration_id: str | None
@@ -165,6 +174,8 @@ class FrameCounts(Struct, frozen=True, kw_only=True):
     captured: int = 0
     analysed: int = 0
     dropped: int = 0
+    unchecked: int = 0
+    """Of those analysed: held more particles than are refined and checked."""
 
 
 class Count(Struct, frozen=True):

@@ -11,6 +11,7 @@ import sys
 from device import __version__
 from device.edge import at_the_edge
 from device.errors import InputError
+from device.installation import how_to_install
 
 __all__ = ["main"]
 
@@ -82,7 +83,7 @@ def _need_database(args: argparse.Namespace) -> None:
     try:
         import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise InputError("psycopg is not installed", got=str(error), remedy="pip install 'holonode[fleet]'") from error
+        raise InputError("psycopg is not installed", got=str(error), remedy=how_to_install("fleet")) from error
 
 
 def _collect(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device.drivers.recorded import RecordedFrame, expand, read_frames
+from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each
 from device.errors import HardwareError, InputError
 from device.frames import Clock, Exposure, LampState, RawFrame
 
@@ -27,6 +27,8 @@ class ReplayCamera:
 
     def __init__(self, inputs: Sequence[str | Path]) -> None:
         self._inputs = list(inputs)
+        # A camera gives counts as they are; what was named in a file can be said of files given to `holonode replay` alone.
+        self._options = ReadOptions(level_mosaic=False)
         self._frames: Iterator[tuple[Path, RecordedFrame]] | None = None
         self._taken = 0
         self.failed = 0
@@ -67,9 +69,9 @@ class ReplayCamera:
 
     def _read(self, files: list[Path]) -> Iterator[tuple[Path, RecordedFrame]]:
         for path in files:
-            try:
-                for frame in read_frames(path):
+            for frame in read_each(path, self._options):
+                if isinstance(frame, InputError):
+                    self.failed += 1
+                    log.warning("left out: %s", frame)
+                else:
                     yield path, frame
-            except InputError as error:
-                self.failed += 1
-                log.warning("left out: %s", error)

@@ -25,6 +25,7 @@ from device.health.installed import (
     secrets_check,
 )
 from device.inference.store import ModelStore
+from device.installation import how_to_install
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
 
@@ -73,7 +74,7 @@ def model_checks(config: Config, store: ModelStore) -> list[Check]:
 
 def _models(config: Config) -> list[str]:
     names = [config.analysis.reconstruction_model] if config.analysis.reconstruction == "hidef" else []
-    return names + ([config.analysis.classifier_model] if config.analysis.classifier_model else [])
+    return names + ([config.analysis.classifier] if config.analysis.classifier else [])
 
 
 def _python() -> Check:
@@ -90,7 +91,7 @@ def _runtime() -> Check:
     try:
         return Check(name="tflite runtime", status="ok", value=runtime_name())
     except HolonodeError as error:
-        return Check(name="tflite runtime", status="failed", message=error.what, remedy="pip install ai-edge-litert")
+        return Check(name="tflite runtime", status="failed", message=error.what, remedy=how_to_install("box"))
 
 
 def _model(store: ModelStore, name: str) -> Check:

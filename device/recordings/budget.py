@@ -10,7 +10,7 @@ from device.errors import InputError
 
 __all__ = ["Budget", "available_bytes", "size"]
 
-ANALYSIS_BYTES_PER_PIXEL = 60
+ANALYSIS_BYTES_PER_PIXEL = 80
 """Peak of reading, normalising, reconstructing and segmenting a frame, beside the frame as it was stored."""
 HARMLESS_BYTES = 64 * 2**20
 """Whatever it shrank to, this much does no harm."""
@@ -27,8 +27,8 @@ class Budget:
 
     @classmethod
     def of(cls, memory_mb: float | None) -> Budget:
-        """As it was given, or half of what this machine has free."""
-        return cls(int(memory_mb * 2**20) if memory_mb is not None else available_bytes() // 2)
+        """As it was given, or four fifths of what this machine has free."""
+        return cls(int(memory_mb * 2**20) if memory_mb is not None else available_bytes() * 4 // 5)
 
     def check_frame(self, pixels: int, stored_bytes: int, where: object) -> None:
         """InputError where a frame of so many pixels, from so many bytes held in memory, takes too much."""

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,19 @@ __all__ = ["decoded"]
 _LOCK = threading.Lock()
 _HARMLESS = ("extraneous bytes before marker", "iCCP", "sRGB", "gAMA", "cHRM")
 """Warnings about what is beside the pixels."""
-_OURS = ("libpng", "Corrupt JPEG", "Premature end of JPEG", "JPEG", "TIFF", "[ WARN:", "[ERROR:", "[ INFO:", "OpenCV", "imread", "imdecode")
+_OURS = (
+    "libpng",
+    "Corrupt JPEG",
+    "Premature end of JPEG",
+    "JPEG",
+    "TIFF",
+    "[ WARN:",
+    "[ERROR:",
+    "[ INFO:",
+    "OpenCV",
+    "imread",
+    "imdecode",
+)
 """How the library's lines begin; everything else that reached standard error meanwhile is passed on."""
 
 
@@ -39,7 +51,7 @@ def decoded(data: bytes) -> NDArray[Any]:
 
 
 @contextmanager
-def _caught(said: list[str]) -> Iterator[None]:
+def _caught(said: list[str]) -> Generator[None]:
     """Lines that the library's C code writes to standard error, gathered."""
     with _LOCK, tempfile.TemporaryFile() as caught:
         try:

@@ -7,7 +7,7 @@ listed and not read, nor are references, text, and compounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,9 @@ def hdf5_listing(path: Path, *, matlab: bool) -> Listing:
     with h5py.File(path, "r") as file:
         file.visititems(collect)
     if seen >= _MOST_OBJECTS:
-        raise InputError("the file holds too many objects to look through", where=path, expected=f"fewer than {_MOST_OBJECTS:,}")
+        raise InputError(
+            "the file holds too many objects to look through", where=path, expected=f"fewer than {_MOST_OBJECTS:,}"
+        )
     return Listing(tuple(sources), tuple(others))
 
 
@@ -112,7 +114,7 @@ class _Dataset:
         return np.asarray(array).T if self.turned else np.asarray(array)
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _opened(self) -> Generator[Any]:
         import h5py
 
         with h5py.File(self.path, "r") as file:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,15 @@ __all__ = ["is_hdf5", "mat_listing"]
 _MATRIX, _COMPRESSED = 14, 15
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-_OTHERS = {1: "a cell array", 2: "a structure", 3: "an object", 4: "text", 5: "a sparse matrix", 16: "a function", 17: "an object"}
+_OTHERS = {
+    1: "a cell array",
+    2: "a structure",
+    3: "an object",
+    4: "text",
+    5: "a sparse matrix",
+    16: "a function",
+    17: "an object",
+}
 _COMPLEX, _LOGICAL = 0x0800, 0x0200
 _LONGEST_NAME = 4096
 _MOST_AXES = 32
@@ -118,7 +126,7 @@ class _Matrix:
 
 
 @contextmanager
-def _element(path: Path, at: int) -> Iterator[Readable]:
+def _element(path: Path, at: int) -> Generator[Readable]:
     """The inside of a matrix element, unpacked where it is packed."""
     with path.open("rb") as file:
         file.seek(at)
@@ -142,7 +150,7 @@ def _listed(path: Path, at: int, length: int, order: str) -> StreamSource | Unre
 
 def _opener(path: Path, at: int, order: str, length: int) -> Callable[[], Any]:
     @contextmanager
-    def opened() -> Iterator[Readable]:
+    def opened() -> Generator[Readable]:
         with _element(path, at) as stream:
             _declared(stream, order)
             yield _Limited(stream, length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -72,7 +72,7 @@ def _check_apart(members: list[zipfile.ZipInfo], file_bytes: int) -> None:
 
 def _member(path: Path, name: str) -> Callable[[], AbstractContextManager[IO[bytes]]]:
     @contextmanager
-    def opened() -> Iterator[IO[bytes]]:
+    def opened() -> Generator[IO[bytes]]:
         with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
             yield stream
 
@@ -102,7 +102,7 @@ def _source(
     name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"], stored_bytes: int, opener: Callable[[], AbstractContextManager[IO[bytes]]],
 ) -> StreamSource:  # fmt: skip
     @contextmanager
-    def opened() -> Iterator[IO[bytes]]:
+    def opened() -> Generator[IO[bytes]]:
         with opener() as stream:
             _declared(stream, name)
             yield stream

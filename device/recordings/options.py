@@ -20,7 +20,7 @@ class ReadOptions:
     frames_axis: str = "auto"
     """Axis of an array that counts frames: first, last, 0, 1, 2; none: the array is one colour image; auto: as its shape tells."""
     memory_mb: float | None = None
-    """What a frame and its analysis may take; None: half of what is free."""
+    """What a frame and its analysis may take; None: four fifths of what is free."""
     bayer: str | None = None
     """Colour filters of the sensor, as its instrument file says ("none" for a monochrome one); None: not known."""
     level_mosaic: bool = True

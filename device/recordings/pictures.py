@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
@@ -18,6 +18,8 @@ __all__ = ["jpeg_pixels", "picture_kind", "picture_pixels"]
 Array = NDArray[Any]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_WITHOUT_DATA = frozenset((0xFF, 0x01, *range(0xD0, 0xD9)))
+"""JPEG markers that no length follows; 0xFF fills."""
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row and column, and steps, of the passes of an interlaced PNG."""
 
@@ -42,18 +44,8 @@ def picture_pixels(data: bytes, kind: str, budget: Budget, where: object) -> Arr
 
 
 def _png_pixels(data: bytes, budget: Budget, where: object) -> Array:
-    critical, packed = bytearray(_PNG), bytearray()
-    at, header = 8, b""
-    while True:
-        if at + 12 > len(data):
-            raise ValueError(f"the file ends after {len(data)} bytes, in mid-block")
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        end = at + 12 + length
-        if end > len(data):
-            raise ValueError(f"the file ends after {len(data)} bytes, in mid-block")
-        block = data[at:end]
-        if zlib.crc32(block[4:-4]) != struct.unpack(">I", block[-4:])[0]:
-            raise ValueError(f"checksum of a {kind.decode('latin1')} block is wrong")
+    critical, packed, header = bytearray(_PNG), bytearray(), b""
+    for kind, block in _png_blocks(data):
         if kind == b"IHDR" and not header:
             header = block[8:-4]
         elif kind == b"IDAT":
@@ -61,9 +53,6 @@ def _png_pixels(data: bytes, budget: Budget, where: object) -> Array:
         # Text, profiles and times are no pixels, and may be bombs of their own.
         if not kind[0] & 0x20:
             critical += block
-        if kind == b"IEND":
-            break
-        at = end
     if len(header) != 13:
         raise ValueError("no header block")
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -74,6 +63,21 @@ def _png_pixels(data: bytes, budget: Budget, where: object) -> Array:
     budget.check_frame(pixels, pixels * (bits if colour != 3 else 24) // 8, where)
     _check_whole(packed, _scanned(width, height, bits, interlaced=bool(interlaced)))
     return decoded(bytes(critical))
+
+
+def _png_blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and bytes of every block up to the end block; ValueError where one is not whole."""
+    at, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", data[at : at + 8]) if at + 12 <= len(data) else (len(data), b"")
+        end = at + 12 + length
+        if end > len(data):
+            raise ValueError(f"the file ends after {len(data)} bytes, in mid-block")
+        block = data[at:end]
+        if zlib.crc32(block[4:-4]) != struct.unpack(">I", block[-4:])[0]:
+            raise ValueError(f"checksum of a {kind.decode('latin1')} block is wrong")
+        yield kind, block
+        at = end
 
 
 def _scanned(width: int, height: int, bits: int, *, interlaced: bool) -> int:
@@ -103,7 +107,7 @@ def jpeg_pixels(data: bytes, budget: Budget, where: object) -> Array:
         if data[at] != 0xFF:
             raise ValueError("no JPEG marker where one belongs")
         marker = data[at + 1]
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:
+        if marker in _WITHOUT_DATA:
             at += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -20,32 +20,92 @@ __all__ = ["MIN_SIDE_PX", "ArraySource", "Listing", "Readable", "StreamSource", 
 Array = NDArray[Any]
 MIN_SIDE_PX = 16
 _HOLOGRAM = frozenset(
-    "hologram holograms holography holo hol h i intensity intensities frame frames image images img raw data signal".split()
+    [
+        "hologram",
+        "holograms",
+        "holography",
+        "holo",
+        "hol",
+        "h",
+        "i",
+        "intensity",
+        "intensities",
+        "frame",
+        "frames",
+        "image",
+        "images",
+        "img",
+        "raw",
+        "data",
+        "signal",
+    ]
 )
 _SOMETHING_ELSE = frozenset(
-    "bg bgd bkg background backgrounds dark darks darkfield flat flats flatfield gain mask masks pixel_mask phase amplitude amp "
-    "reference ref weight weights std error errors variance truth label labels gt_phase gt_amplitude x y z".split()
+    [
+        "bg",
+        "bgd",
+        "bkg",
+        "background",
+        "backgrounds",
+        "dark",
+        "darks",
+        "darkfield",
+        "flat",
+        "flats",
+        "flatfield",
+        "gain",
+        "mask",
+        "masks",
+        "pixel_mask",
+        "phase",
+        "amplitude",
+        "amp",
+        "reference",
+        "ref",
+        "weight",
+        "weights",
+        "std",
+        "error",
+        "errors",
+        "variance",
+        "truth",
+        "label",
+        "labels",
+        "gt_phase",
+        "gt_amplitude",
+        "x",
+        "y",
+        "z",
+    ]
 )
 
 
 class Readable(Protocol):
     """Something that gives bytes."""
 
-    def read(self, count: int, /) -> bytes: ...
+    def read(self, count: int, /) -> bytes:
+        """Up to so many, fewer at the end alone."""
+        ...
 
 
 class ArraySource(Protocol):
     """An array that is declared and not yet read."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Within its file."""
+        ...
+
     @property
     def shape(self) -> tuple[int, ...]:
         """As its author sees it."""
         ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Of its numbers."""
+        ...
+
     @property
     def stored_bytes(self) -> int:
         """What it takes in the file."""
@@ -98,7 +158,9 @@ class StreamSource:
     def held_bytes(self, axis: int | None) -> int:
         """One frame where frames lie one after the other, else all of it."""
         count = math.prod(self.shape)
-        return (count // max(self.shape[axis], 1) if axis is not None and self._one_by_one(axis) else count) * self.dtype.itemsize
+        return (
+            count // max(self.shape[axis], 1) if axis is not None and self._one_by_one(axis) else count
+        ) * self.dtype.itemsize
 
     def slices(self, axis: int | None) -> Iterator[Array]:
         """See `ArraySource`; EOFError where bytes are missing, ValueError where there are more than declared."""
@@ -193,11 +255,16 @@ def frames_axis(shape: tuple[int, ...], options: ReadOptions, where: object) -> 
     if len(shape) == 4 and shape[3] in (3, 4) and shape[0] >= 1:
         return 0
     if len(long) != 3:
-        raise InputError("the array is not an image", where=where, expected="[height, width] or [frames, height, width]", got=_shape(shape))
+        raise InputError(
+            "the array is not an image", where=where, expected="[height, width] or [frames, height, width]", got=_shape(shape)
+        )
     found = [k for k in (long[0], long[2]) if _counts_frames(k, long, shape)]
     if len(found) == 1:
         return found[0]
-    readings = [f"{shape[k]} frames of {_shape([shape[j] for j in long if j != k])} ({way})" for k, way in zip(long, ("first", "1", "last"), strict=True)]
+    readings = [
+        f"{shape[k]} frames of {_shape([shape[j] for j in long if j != k])} ({way})"
+        for k, way in zip(long, ("first", "1", "last"), strict=True)
+    ]
     raise InputError(
         "the shape doesn't tell which axis counts the frames", where=where, expected=" or ".join((readings[0], readings[2])), got=_shape(shape),
         remedy="Say which: --frames-axis first or --frames-axis last.",

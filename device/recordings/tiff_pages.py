@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Literal
 
 __all__ = ["TiffFile", "TiffPage", "contiguous_frames"]
 
@@ -24,8 +24,8 @@ _LONGEST_TEXT = 1 << 20
 class TiffPage:
     """One directory."""
 
-    order: str
-    """< or >."""
+    order: Literal["<", ">"]
+    """Of its bytes."""
     width: int
     height: int
     bits: tuple[int, ...]
@@ -77,8 +77,8 @@ class TiffFile:
         self._file: IO[bytes] = path.open("rb")
         self.size = path.stat().st_size
         start = self.at(0, 16) if self.size >= 16 else b""
-        self.order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
-        version = struct.unpack(self.order + "H", start[2:4])[0] if self.order else 0
+        self.order: Literal["<", ">"] = ">" if start[:2] == b"MM" else "<"
+        version = struct.unpack(self.order + "H", start[2:4])[0] if start[:2] in (b"II", b"MM") else 0
         if version not in (42, 43):
             raise ValueError("not a TIFF file")
         self._big = version == 43
@@ -190,4 +190,3 @@ def contiguous_frames(page: TiffPage) -> int:
     for side in shaped.group(1).split(","):
         total *= int(side)
     return max(total // (page.pixels * page.samples), 1)
-

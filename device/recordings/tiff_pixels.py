@@ -23,6 +23,7 @@ __all__ = ["TiffPixels", "tiff_frames"]
 
 Array = NDArray[Any]
 _NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS = (1,), (5,), (7,), (8, 32946), (32773,)
+_READ = _NONE + _LZW + _JPEG + _DEFLATE + _PACKBITS
 _JPEG_READ = ((8, 1, 1, 0), (8, 1, 1, 1), (8, 1, 3, 6))
 """Depth, planes, samples and photometric interpretation of the JPEG streams that say themselves what they hold."""
 _PACKINGS = {
@@ -74,7 +75,12 @@ def tiff_frames(path: Path, budget: Budget, *, samples_are_frames: bool) -> Iter
             except InputError as error:
                 yield error
             except (ValueError, EOFError, struct.error, zlib.error) as error:
-                yield InputError("the page can't be read: damaged", where=where, got=error, remedy="Copy it again from where it was recorded.")
+                yield InputError(
+                    "the page can't be read: damaged",
+                    where=where,
+                    got=error,
+                    remedy="Copy it again from where it was recorded.",
+                )
 
 
 def _contiguous(file: TiffFile, page: TiffPage, frames: int, budget: Budget, path: Path) -> Iterator[TiffPixels]:
@@ -93,30 +99,24 @@ def _contiguous(file: TiffFile, page: TiffPage, frames: int, budget: Budget, pat
 
 def _check(page: TiffPage, where: object) -> None:
     """InputError for a page that would not be read right."""
-    depth = page.bits[0]
-    reason = None
-    if page.compression not in _NONE + _LZW + _JPEG + _DEFLATE + _PACKBITS:
-        reason = f"compressed by {_PACKINGS.get(page.compression, f'method {page.compression}')}"
-    elif page.compression in _JPEG and (depth, page.planes, page.samples, page.photometric) not in _JPEG_READ:
-        reason = f"JPEG inside, {page.samples} samples of {depth} bits, photometric {page.photometric}"
-    elif page.photometric in _COLOURS and not (page.photometric == 6 and page.compression in _JPEG):
-        reason = f"colours as {_COLOURS[page.photometric]}"
-    elif any(bits != depth for bits in page.bits):
-        reason = f"samples of {sorted(set(page.bits))} bits in one pixel"
-    elif page.number in (5, 6):
-        reason = "complex numbers"
-    elif page.number == 3 and depth not in (16, 32, 64):
-        reason = f"{depth}-bit float"
-    elif page.number != 3 and depth > 16 and depth not in (32, 64):
-        reason = f"{depth}-bit integers"
-    elif page.number == 2 and depth not in (8, 16, 32, 64):
-        reason = f"signed {depth}-bit integers"
-    elif depth not in (8, 16, 32, 64) and page.fill_order == 2:
-        reason = "lowest bit first"
-    elif page.predictor not in (1, 2, 3) or (page.predictor > 1 and depth not in (8, 16, 32, 64)):
-        reason = f"predictor {page.predictor} over {depth} bits"
-    if reason:
-        raise _not_read(reason, where)
+    depth, jpeg = page.bits[0], page.compression in _JPEG
+    whole_bytes = depth in (8, 16, 32, 64)
+    doubts = {
+        f"compressed by {_PACKINGS.get(page.compression, f'method {page.compression}')}": page.compression not in _READ,
+        f"JPEG inside, {page.samples} samples of {depth} bits, photometric {page.photometric}": jpeg
+        and (depth, page.planes, page.samples, page.photometric) not in _JPEG_READ,
+        f"colours as {_COLOURS.get(page.photometric)}": page.photometric in _COLOURS and not jpeg,
+        f"samples of {sorted(set(page.bits))} bits in one pixel": len(set(page.bits)) > 1,
+        "complex numbers": page.number in (5, 6),
+        f"{depth}-bit float": page.number == 3 and depth not in (16, 32, 64),
+        f"{depth}-bit integers": page.number != 3 and not whole_bytes and (depth > 16 or page.number == 2),
+        "lowest bit first": not whole_bytes and page.fill_order == 2,
+        f"predictor {page.predictor} over {depth} bits": page.predictor not in (1, 2, 3)
+        or (page.predictor > 1 and not whole_bytes),
+    }
+    for reason, holds in doubts.items():
+        if holds:
+            raise _not_read(reason, where)
 
 
 def _not_read(reason: str, where: object) -> InputError:

@@ -25,7 +25,7 @@ from device.config import SamplingConfig
 from device.errors import HardwareError
 from device.frames import Hologram, RawFrame
 from device.instrument import Instrument
-from device.records import Aggregation, DoseEstimate, FrameCounts
+from device.records import Aggregation, DoseEstimate
 from device.sampling.assay import Assay
 from device.sampling.findings import Findings, LookedAt, Notice, chosen
 from device.sampling.holograms import divided
@@ -194,7 +194,7 @@ class AssayMode:
         sampled = f"{elapsed_s / 60:.1f} min" + (f", mean cluster size {aggregation.mean_size:.3f}" if aggregation else "")
         return Findings(
             frames=(looked,),
-            taken=FrameCounts(captured=1, analysed=int(analysis.analysed), dropped=int(not analysis.analysed)),
+            taken=analysis.counts,
             volume=self._volume(),
             losses=Losses(self._efficiency),
             sampled=sampled,
