@@ -142,10 +142,10 @@ def _analyse(
     seq = 0
     with (request.out.expanduser() / "detections.jsonl").open("wb") as lines:
         for source, background in _with_background(files, request, result, say):
-            hologram = _hologram(source, background, request.geometry, result, say)
-            analysis = None if hologram is None else _analysed(pipeline, hologram, result, say)
-            if hologram is None or analysis is None:
+            looked = _looked_at(source, background, request, pipeline, result, say)
+            if looked is None:
                 continue
+            hologram, analysis = looked
             if request.panels:
                 _write_panel(request.out.expanduser(), frame_panel(hologram, analysis, origin.labels), source)
             if not analysis.analysed:
@@ -154,30 +154,48 @@ def _analyse(
             records = detection_records(origin, hologram, analysis, seq + 1, interval_id)
             seq += len(records)
             lines.writelines(to_json(record) + b"\n" for record in records)
-            result.frames_analysed += 1
-            result.counts.update(record.label for record in records)
-            entry = _frame_entry(source, hologram, len(records)) | {"unexplained": analysis.unexplained}
-            if analysis.unchecked:
-                result.frames_unchecked += 1
-                entry["unchecked"] = True
-            result.frames.append(entry)
-            crowded = ", too many to be refined and checked (analysis.refine_most_particles)" if analysis.unchecked else ""
-            say(f"{source.frame.name}: {len(records)} particles{crowded}")
+            _count(source, hologram, analysis, [record.label for record in records], result, say)
     return seq
 
 
-def _analysed(pipeline: Pipeline, hologram: Hologram, result: ReplayResult, say: Callable[[str], None]) -> FrameAnalysis | None:
-    """A frame that takes more memory than there is stops no other."""
+def _looked_at(
+    source: _Source, background: NDArray[np.float32] | None, request: ReplayRequest, pipeline: Pipeline, result: ReplayResult,
+    say: Callable[[str], None],
+) -> tuple[Hologram, FrameAnalysis] | None:  # fmt: skip
+    """A frame analysed; None where it can't be, which is said and stops no other."""
     try:
-        return pipeline.analyse(hologram)
+        hologram = _hologram(source, background, request.geometry, len(result.frames))
+        return hologram, pipeline.analyse(hologram)
+    except InputError as error:
+        _fail(source.frame.name, error, result, say)
     except MemoryError:
-        height, width = hologram.intensity.shape
-        error = InputError(
-            "the frame takes more memory to analyse than there is", where=hologram.name, got=f"{width} x {height} pixels",
-            remedy="Crop it, or analyse it on a larger machine.",
-        )  # fmt: skip
-        _fail(hologram.name, error, result, say)
-        return None
+        _fail(source.frame.name, _too_large(source), result, say)
+    return None
+
+
+def _too_large(source: _Source) -> InputError:
+    height, width = source.frame.pixels.shape
+    return InputError(
+        "the frame takes more memory to analyse than there is", where=source.frame.name, got=f"{width} x {height} pixels",
+        remedy="Crop it, or analyse it on a larger machine.",
+    )  # fmt: skip
+
+
+def _count(
+    source: _Source, hologram: Hologram, analysis: FrameAnalysis, labels: list[str], result: ReplayResult,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """What a frame held, for run.json and for whoever watches."""
+    result.frames_analysed += 1
+    result.counts.update(labels)
+    entry = _frame_entry(source, hologram, len(labels)) | {"unexplained": analysis.unexplained}
+    crowded = ""
+    if analysis.unchecked:
+        result.frames_unchecked += 1
+        entry["unchecked"] = True
+        crowded = ", too many to be refined and checked (analysis.refine_most_particles)"
+    result.frames.append(entry)
+    say(f"{source.frame.name}: {len(labels)} particles{crowded}")
 
 
 def _write_interval(
@@ -296,8 +314,13 @@ def _with_running_median(
                 remedy="Give more frames, or use --background FILE, first or none.",
             )  # fmt: skip
             _fail(source.frame.name, error, result, say)
-        else:
-            yield source, median_background(others)
+            return
+        try:
+            background = median_background(others)
+        except MemoryError:
+            _fail(source.frame.name, _too_large(source), result, say)
+            return
+        yield source, background
 
     for source in sources:
         held.append(source)
@@ -310,21 +333,11 @@ def _with_running_median(
         yield from divided()
 
 
-def _hologram(
-    source: _Source,
-    background: NDArray[np.float32] | None,
-    geometry: Geometry,
-    result: ReplayResult,
-    say: Callable[[str], None],
-) -> Hologram | None:
-    try:
-        ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
-    except InputError as error:
-        _fail(source.frame.name, error, result, say)
-        return None
+def _hologram(source: _Source, background: NDArray[np.float32] | None, geometry: Geometry, index: int) -> Hologram:
+    ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
     captured_at = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
     clock = Clock(source="file", synchronised=False, uncertainty_s=86400.0)
-    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, len(result.frames), source.frame.name)
+    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, index, source.frame.name)
 
 
 def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[str, Any]:

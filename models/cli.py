@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from device.edge import at_the_edge
 from device.errors import HardwareError, InputError
 from device.installation import how_to_install
+from device.output import output_folder
 
 if TYPE_CHECKING:
     from models.training.classify import ClassifierRecipe
@@ -85,6 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _execute(args: argparse.Namespace) -> int:
     actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
+    # Tried before hours of work.
+    places = {"train": [args.work], "export": [args.artefacts], "finetune": [args.work, getattr(args, "out", args.work)]}
+    for place in places.get(args.action, []):
+        output_folder(place)
     try:
         actions[args.action](args)
     except ModuleNotFoundError as error:

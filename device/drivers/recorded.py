@@ -21,7 +21,7 @@ from device.errors import InputError
 from device.recordings.budget import Budget, size
 from device.recordings.mosaic import levelled, mosaic_of
 from device.recordings.options import ReadOptions
-from device.recordings.sources import MIN_SIDE_PX, Listing, chosen, images
+from device.recordings.sources import MIN_SIDE_PX, Listing, chosen, describe, frames_axis, images
 
 __all__ = ["ReadOptions", "RecordedFrame", "expand", "read_each", "read_frames"]
 
@@ -227,9 +227,12 @@ def _too_large(path: Path) -> InputError:
 
 def _from_arrays(listing: Listing, path: Path, options: ReadOptions, budget: Budget) -> _Pages:
     source = chosen(listing, options, path)
-    several = len(listing.sources) + len(listing.others) > 1
-    for array in images(source, options, budget, path):
-        yield _Page(array, notes=(f"array {source.name} of {listing}",) if several else (), array=source.name)
+    axis = frames_axis(source.shape, options, path)
+    notes = (f"array {source.name} of {listing}",) if len(listing.sources) + len(listing.others) > 1 else ()
+    if axis is not None and source.shape[axis] > 1:
+        notes += (f"{source.shape[axis]} frames along axis {axis} of {describe(source.shape)} (--frames-axis)",)
+    for array in images(source, axis, budget, path):
+        yield _Page(array, notes=notes, array=source.name)
 
 
 def _read_mat(path: Path, options: ReadOptions, budget: Budget) -> _Pages:

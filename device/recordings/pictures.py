@@ -112,8 +112,8 @@ def jpeg_pixels(data: bytes, budget: Budget, where: object) -> Array:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width, colours = struct.unpack(">BHHB", data[at + 4 : at + 10])
-            if bits != 8:
-                raise _not_read(f"JPEG ({bits} bits)", where)
+            if bits != 8 or colours not in (1, 3):
+                raise _not_read(f"JPEG ({bits} bits, {colours} colours)", where)
             budget.check_ratio(width * height * colours, len(data), where)
             budget.check_frame(width * height, width * height * colours, where)
             return decoded(data)

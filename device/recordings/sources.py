@@ -15,69 +15,32 @@ from device.errors import InputError
 from device.recordings.budget import Budget
 from device.recordings.options import ReadOptions, parsed_axis
 
-__all__ = ["MIN_SIDE_PX", "ArraySource", "Listing", "Readable", "StreamSource", "Unreadable", "chosen", "frames_axis", "images"]
+__all__ = [
+    "MIN_SIDE_PX",
+    "ArraySource",
+    "Listing",
+    "Readable",
+    "StreamSource",
+    "Unreadable",
+    "chosen",
+    "describe",
+    "frames_axis",
+    "images",
+]
 
 Array = NDArray[Any]
 MIN_SIDE_PX = 16
-_HOLOGRAM = frozenset(
-    [
-        "hologram",
-        "holograms",
-        "holography",
-        "holo",
-        "hol",
-        "h",
-        "i",
-        "intensity",
-        "intensities",
-        "frame",
-        "frames",
-        "image",
-        "images",
-        "img",
-        "raw",
-        "data",
-        "signal",
-    ]
-)
-_SOMETHING_ELSE = frozenset(
-    [
-        "bg",
-        "bgd",
-        "bkg",
-        "background",
-        "backgrounds",
-        "dark",
-        "darks",
-        "darkfield",
-        "flat",
-        "flats",
-        "flatfield",
-        "gain",
-        "mask",
-        "masks",
-        "pixel_mask",
-        "phase",
-        "amplitude",
-        "amp",
-        "reference",
-        "ref",
-        "weight",
-        "weights",
-        "std",
-        "error",
-        "errors",
-        "variance",
-        "truth",
-        "label",
-        "labels",
-        "gt_phase",
-        "gt_amplitude",
-        "x",
-        "y",
-        "z",
-    ]
-)
+_HOLOGRAM = frozenset((
+    "hologram", "holograms", "holography", "holo", "hol", "h", "i", "intensity", "intensities", "frame", "frames", "image",
+    "images", "img", "raw", "data", "signal",
+))  # fmt: skip
+"""What people call it, numbers behind the word left out."""
+_SOMETHING_ELSE = frozenset((
+    "bg", "bgd", "bkg", "background", "backgrounds", "dark", "darks", "darkfield", "flat", "flats", "flatfield", "gain", "mask",
+    "masks", "pixel_mask", "phase", "amplitude", "amp", "reference", "ref", "weight", "weights", "std", "error", "errors",
+    "variance", "truth", "label", "labels", "gt_phase", "gt_amplitude", "x", "y", "z",
+))  # fmt: skip
+"""What people call what lies beside it."""
 
 
 class Readable(Protocol):
@@ -136,7 +99,7 @@ class Listing:
     others: tuple[Unreadable, ...] = ()
 
     def __str__(self) -> str:
-        known = [f"{s.name} {_shape(s.shape)} {s.dtype}" for s in self.sources]
+        known = [f"{s.name} {describe(s.shape)} {s.dtype}" for s in self.sources]
         return ", ".join(known + [f"{o.name} ({o.reason})" for o in self.others]) or "nothing"
 
 
@@ -175,7 +138,7 @@ class StreamSource:
                 yield from np.moveaxis(self._taken(stream, self.shape), axis, 0)
             # The reader of a packed stream checks its sum at the end.
             if stream.read(1):
-                raise ValueError(f"more data than the {_shape(self.shape)} {self.dtype} that were declared")
+                raise ValueError(f"more data than the {describe(self.shape)} {self.dtype} that were declared")
 
     def _one_by_one(self, axis: int) -> bool:
         """Whether the axis runs slowest."""
@@ -247,7 +210,7 @@ def frames_axis(shape: tuple[int, ...], options: ReadOptions, where: object) -> 
         return None
     if given is not None:
         if len(shape) < 3 or not -len(shape) <= given < len(shape):
-            raise InputError("the array has no such axis of frames", where=where, expected=f"axis {given}", got=_shape(shape))
+            raise InputError("the array has no such axis of frames", where=where, expected=f"axis {given}", got=describe(shape))
         return given % len(shape)
     long = [k for k, n in enumerate(shape) if n > 1]
     if len(long) <= 2:
@@ -256,17 +219,17 @@ def frames_axis(shape: tuple[int, ...], options: ReadOptions, where: object) -> 
         return 0
     if len(long) != 3:
         raise InputError(
-            "the array is not an image", where=where, expected="[height, width] or [frames, height, width]", got=_shape(shape)
+            "the array is not an image", where=where, expected="[height, width] or [frames, height, width]", got=describe(shape)
         )
     found = [k for k in (long[0], long[2]) if _counts_frames(k, long, shape)]
     if len(found) == 1:
         return found[0]
     readings = [
-        f"{shape[k]} frames of {_shape([shape[j] for j in long if j != k])} ({way})"
+        f"{shape[k]} frames of {describe([shape[j] for j in long if j != k])} ({way})"
         for k, way in zip(long, ("first", "1", "last"), strict=True)
     ]
     raise InputError(
-        "the shape doesn't tell which axis counts the frames", where=where, expected=" or ".join((readings[0], readings[2])), got=_shape(shape),
+        "the shape doesn't tell which axis counts the frames", where=where, expected=" or ".join((readings[0], readings[2])), got=describe(shape),
         remedy="Say which: --frames-axis first or --frames-axis last.",
     )  # fmt: skip
 
@@ -276,10 +239,9 @@ def _counts_frames(axis: int, axes: Sequence[int], shape: tuple[int, ...]) -> bo
     return (sides[0] == sides[1] != shape[axis]) or 2 * shape[axis] < min(sides)
 
 
-def images(source: ArraySource, options: ReadOptions, budget: Budget, where: object) -> Iterator[Array]:
-    """The frames of an array in order, each [height, width] or [height, width, colours]; InputError before anything is read
-    where they would take too much."""
-    axis = frames_axis(source.shape, options, where)
+def images(source: ArraySource, axis: int | None, budget: Budget, where: object) -> Iterator[Array]:
+    """The frames of an array along an axis in order, each [height, width] or [height, width, colours]; InputError before anything
+    is read where they would take too much."""
     unpacked = math.prod(source.shape) * source.dtype.itemsize
     budget.check_ratio(unpacked, source.stored_bytes, where)
     pixels = math.prod(source.shape) // (max(source.shape[axis], 1) if axis is not None else 1)
@@ -287,5 +249,6 @@ def images(source: ArraySource, options: ReadOptions, budget: Budget, where: obj
     yield from source.slices(axis)
 
 
-def _shape(shape: Sequence[int]) -> str:
+def describe(shape: Sequence[int]) -> str:
+    """A shape in words."""
     return " x ".join(map(str, shape)) or "a single number"

@@ -67,6 +67,13 @@ def test_packed_depths_are_unpacked_and_saturate_where_they_do(tmp_path: Path, d
     assert frame.white == 2**depth - 1
 
 
+@pytest.mark.parametrize("packing", [1, 5, 8, 32773])
+def test_colours_of_16_bits_keep_their_pixels_however_packed(tmp_path: Path, packing: int) -> None:
+    picture = np.stack([GREY16, GREY16 // 2, GREY16 // 3], axis=2)
+    cv2.imwrite(str(tmp_path / "c.tif"), picture, [cv2.IMWRITE_TIFF_COMPRESSION, packing])
+    np.testing.assert_allclose(one(tmp_path / "c.tif"), picture.mean(axis=2), rtol=1e-6)
+
+
 def test_levels_that_are_turned_round_are_turned_back(tmp_path: Path) -> None:
     write_tiff(tmp_path / "t.tif", [tiff_page(65535 - GREY16, photometric=0)])
     np.testing.assert_array_equal(one(tmp_path / "t.tif"), GREY16)
