@@ -292,7 +292,9 @@ def build_drivers(config: Config, instrument: Instrument, world: TwinWorld | Non
     elif config.camera.driver == "replay":
         from device.drivers.replay import ReplayCamera
 
-        camera = ReplayCamera(list(config.camera.replay_inputs))
+        camera = ReplayCamera(
+            config.camera.replay_inputs, array=config.camera.replay_array, frames_axis=config.camera.replay_frames_axis
+        )
     lamp, pump, environment = _actuators(config, instrument, world)
     _set_strobe(config, lamp)
     return Drivers(camera, lamp, pump, environment, Time(world.monotonic, world.sleep), world.advance_window)

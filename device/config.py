@@ -46,6 +46,10 @@ class CameraConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """After this long without a frame (and the exposures that it takes) the camera counts as hung and is restarted."""
     replay_inputs: list[str] = []
     """Files, folders or globs for driver = "replay"."""
+    replay_array: str = ""
+    """Name of the hologram's array in files that hold several; empty: the one that can only be meant."""
+    replay_frames_axis: Literal["auto", "first", "last", "0", "1", "2"] = "auto"
+    """Axis of an array that counts its frames; auto: as its shape tells."""
 
 
 class ControllerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -163,7 +163,9 @@ def _frame(page: _Page, path: Path, name: str, index: int, options: ReadOptions)
             "the array is not an image", where=f"{path} ({name})", expected=f"[height, width] of at least {MIN_SIDE_PX} px a side",
             got=f"shape {tuple(array.shape)}",
         )  # fmt: skip
-    pixels = np.ascontiguousarray(array, dtype=np.float32)
+    # What a float32 can't hold is refused as infinite.
+    with np.errstate(over="ignore"):
+        pixels = np.ascontiguousarray(array, dtype=np.float32)
     _check_light(pixels, f"{path} ({name})")
     pattern = mosaic_of(pixels) if options.level_mosaic and not colour_note else None
     if pattern is not None:

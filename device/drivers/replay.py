@@ -25,10 +25,10 @@ class ReplayCamera:
     read is logged, counted in `failed`, and passed over.
     """
 
-    def __init__(self, inputs: Sequence[str | Path]) -> None:
+    def __init__(self, inputs: Sequence[str | Path], *, array: str = "", frames_axis: str = "auto") -> None:
         self._inputs = list(inputs)
-        # A camera gives counts as they are; what was named in a file can be said of files given to `holonode replay` alone.
-        self._options = ReadOptions(level_mosaic=False)
+        # A camera gives counts as they are.
+        self._options = ReadOptions(array=array or None, frames_axis=frames_axis, level_mosaic=False)
         self._frames: Iterator[tuple[Path, RecordedFrame]] | None = None
         self._taken = 0
         self.failed = 0

@@ -19,18 +19,8 @@ _LOCK = threading.Lock()
 _HARMLESS = ("extraneous bytes before marker", "iCCP", "sRGB", "gAMA", "cHRM")
 """Warnings about what is beside the pixels."""
 _OURS = (
-    "libpng",
-    "Corrupt JPEG",
-    "Premature end of JPEG",
-    "JPEG",
-    "TIFF",
-    "[ WARN:",
-    "[ERROR:",
-    "[ INFO:",
-    "OpenCV",
-    "imread",
-    "imdecode",
-)
+    "libpng", "Corrupt JPEG", "Premature end of JPEG", "JPEG", "TIFF", "[ WARN:", "[ERROR:", "[ INFO:", "OpenCV", "imread", "imdecode",
+)  # fmt: skip
 """How the library's lines begin; everything else that reached standard error meanwhile is passed on."""
 
 
@@ -66,8 +56,16 @@ def _caught(said: list[str]) -> Generator[None]:
             os.dup2(own, 2)
             os.close(own)
             caught.seek(0)
-            for line in caught.read().decode("utf-8", "replace").splitlines():
-                if line.startswith(_OURS):
-                    said.append(line)
-                else:
-                    print(line, file=sys.stderr)
+            others = _sorted(caught.read().decode("utf-8", "replace").splitlines(), said)
+            if others:
+                print("\n".join(others), file=sys.stderr)
+
+
+def _sorted(lines: list[str], said: list[str]) -> list[str]:
+    """The library's lines, and those that carry on from one, go to `said`; the others come back."""
+    others: list[str] = []
+    carries_on = False
+    for line in lines:
+        carries_on = line.startswith(_OURS) or (carries_on and line[:1] in ("", ">", " ", "'"))
+        (said if carries_on else others).append(line)
+    return others

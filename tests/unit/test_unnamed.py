@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from scipy.special import expit
 
 from device.analysis.pipeline import Pipeline, PipelineSettings
-from device.analysis.report import Origin, detection_records, interval_record
+from device.analysis.report import Losses, Origin, Volume, detection_records, interval_record
 from device.app import build_pipeline, model_store
 from device.cli import main
 from device.config import AnalysisConfig, Config
@@ -25,6 +26,9 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import propagate
 from device.records import Consistency, Detection, FrameCounts, Models, from_json, to_json
 from device.records import json_schema as schema_of
+from device.sampling.findings import Findings, LookedAt
+from device.service.recorder import Recorder
+from device.service.timekeeper import Beginning
 from device.storage.outbox import Outbox
 from device.storage.review import _reason
 from tests.stores import START, configured, detection, interval
@@ -173,3 +177,20 @@ def test_every_export_takes_records_without_a_score(tmp_path: Path, kind: str) -
     if kind == "csv":
         (row,) = csv.DictReader((out / "detections.csv").read_text(encoding="utf-8").splitlines())
         assert (row["score"], row["unnamed"]) == ("", "it doesn't cover")
+
+
+def test_the_service_tells_of_frames_that_were_not_checked(tmp_path: Path) -> None:
+    analysis = Pipeline(PipelineSettings(refine_iterations=2, refine_most=1), Same(), None, Models()).analyse(hologram())
+    looked = LookedAt(hologram(), replace(analysis, reconstruction=None), ())
+    with closing(Outbox(tmp_path / "store", "box")) as outbox:
+        said: list[str] = []
+        recorder = Recorder(outbox, None, said.append)
+        began = Beginning.at(outbox.clock)
+        found = Findings((looked,), analysis.counts, Volume(1.0, 0.1, "mL^-1"), Losses(), "1 mL")
+        recorder.interval(replace(ORIGIN, spool_id=outbox.spool_id), found, began, {})
+        bodies = [json.loads(row.body) for row in outbox.pending(100)]
+    assert recorder.tally.frames_unchecked == 1
+    assert any("more particles than are checked" in line for line in said)
+    assert [body["code"] for body in bodies if body["schema"] == "holonode.event/1"] == ["frames_unchecked"]
+    (one,) = [body for body in bodies if body["schema"] == "holonode.interval/1"]
+    assert (one["frames"]["unchecked"], one["qc"] != 1) == (1, True)
