@@ -189,7 +189,7 @@ bench-transfer: $(VENV)/.train
 # Hashes of every file of every package; no host names.
 lock: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet pip-tools
-	for part in box dev train; do \
+	for part in box dev train broker export fleet formats phase; do \
 	  $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --output-file $(LOCKS)/$$part.lock $(LOCKS)/$$part.in || exit 1; \

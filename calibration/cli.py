@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device import __version__
 from device.arguments import number, whole
+from device.commands.reading_args import add_reading_arguments, reading_options
 from device.edge import at_the_edge
 from device.errors import InputError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from device.calibration import CalibrationRecord
     from device.config import Config
     from device.instrument import Instrument
+    from device.recordings.options import ReadOptions
 
 __all__ = ["main"]
 
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--yes", action="store_true", help="don't wait for Enter before measuring")
         sub.add_argument("--json", action="store_true", help="print the record as JSON")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        add_reading_arguments(sub)
         _add_target(sub, name)
     return parser
 
@@ -152,9 +155,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _execute(args: argparse.Namespace) -> int:
     from device.config import load_config
     from device.instrument import load_instrument
+    from device.output import output_folder
 
     config = load_config(args.config)
     instrument = load_instrument(args.instrument or config.device.instrument)
+    # Tried before anybody puts a target in.
+    output_folder(args.out or Path(config.calibration.folder))
     if args.procedure == "dose":
         return _dose(args, config, instrument)
     if not args.frames and not args.yes and sys.stdin.isatty():
@@ -168,11 +174,19 @@ def _execute(args: argparse.Namespace) -> int:
     return 0 if outcome.passed else 4
 
 
+def _options(args: argparse.Namespace, instrument: Instrument) -> ReadOptions:
+    """Dark and flat frames are measured as they are; elsewhere the pattern of colour filters is none of the object's."""
+    from dataclasses import replace
+
+    options = reading_options(args, instrument.sensor.bayer)
+    return replace(options, level_mosaic=args.procedure not in ("dark", "flat"))
+
+
 def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> Shots:
     from calibration.frames import capture, recorded
 
     if args.frames:
-        return recorded(args.frames)
+        return recorded(args.frames, _options(args, instrument))
     from calibration.targets import RULING_UM, put_beads, put_ruling
     from device.rig.build import build_rig
     from device.rig.simulated import twin_world
@@ -295,7 +309,11 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     from device.transfer import write_transfer
 
     dark = instrument.sensor.dark_level_counts
-    empty = np.mean(recorded([args.background]).frames, axis=0) if args.background else None
+    empty = (
+        np.mean(recorded([args.background], replace(_options(args, instrument), array=None)).frames, axis=0)
+        if args.background
+        else None
+    )
     intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]
     known = calibrations(config, instrument).instrument
     bundle, interpreter = model_store(config).open(config.analysis.reconstruction_model)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.config import Config
-from device.drivers.recorded import expand, read_frames
+from device.drivers.recorded import ReadOptions, expand, read_frames
 from device.errors import HardwareError
 from device.frames import Exposure
 from device.instrument import Instrument
@@ -34,9 +34,9 @@ def _shots(frames: list[NDArray[np.generic]]) -> Shots:
     return Shots([np.asarray(f, np.float32) for f in frames], digests)
 
 
-def recorded(inputs: list[Path]) -> Shots:
+def recorded(inputs: list[Path], options: ReadOptions | None = None) -> Shots:
     """Every frame of files, folders or globs; InputError for the first that can't be read."""
-    return _shots([frame.pixels for path in expand(inputs) for frame in read_frames(path)])
+    return _shots([frame.pixels for path in expand(inputs) for frame in read_frames(path, options)])
 
 
 def capture(config: Config, instrument: Instrument, drivers: Rig, count: int, *, lamp: bool, interval_s: float = 0.0) -> Shots:

@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 from device.errors import HolonodeError, InputError
 from device.instrument import Instrument
 from device.optics.pupil import ABERRATIONS
+from device.output import output_folder, writing
 from device.tomlfile import load_toml
 
 __all__ = [
@@ -113,9 +114,9 @@ def sealed(record: CalibrationRecord) -> CalibrationRecord:
 
 def write_record(folder: Path, record: CalibrationRecord) -> Path:
     """Write a sealed record, as `<procedure>-<time>-<id>.toml`; never over another."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(folder)
     path = folder / f"{record.procedure}-{record.made_at:%Y%m%dT%H%M%SZ}-{record.id[:8]}.toml"
-    with path.open("x", encoding="utf-8") as file:
+    with writing(path), path.open("x", encoding="utf-8") as file:
         file.write(_toml(msgspec.to_builtins(record)))
     return path
 

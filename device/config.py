@@ -59,6 +59,10 @@ class _Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """After this long without a frame (and the exposures that it takes) the camera counts as hung and is restarted."""
     replay_inputs: list[str] = []
     """Files, folders or globs for driver = "replay"."""
+    replay_array: str = ""
+    """Name of the hologram's array in files that hold several; empty: the one that can only be meant."""
+    replay_frames_axis: Literal["auto", "first", "last", "0", "1", "2"] = "auto"
+    """Axis of an array that counts its frames; auto: as its shape tells."""
 
 
 if TYPE_CHECKING:
@@ -227,13 +231,18 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     refine_most_particles: Annotated[int, Meta(ge=0)] = 300
     """Frames with more particles are not refined: their consistency is 'not evaluated'."""
     classifier_model: str = "bioaerosol"
-    """Name of a bundle in the model store; empty: do not classify."""
+    """Name of a bundle in the model store; none, or empty: particles are counted, not named."""
     min_esd_um: NonNegative = 4.0
     """Smaller particles are not reported."""
     max_esd_um: Positive = 300.0
     """Larger particles are not reported."""
     reject_below: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """A best probability under this is 'unknown'."""
+
+    @property
+    def classifier(self) -> str:
+        """Name of the bundle; empty where particles are counted and not named."""
+        return "" if self.classifier_model == "none" else self.classifier_model
 
 
 class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

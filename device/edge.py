@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from device.errors import HolonodeError
+from device.output import is_about_the_place, unwritable
 
 __all__ = ["at_the_edge"]
 
@@ -16,17 +17,23 @@ def at_the_edge(program: str, run: Callable[[], int], *, debug: bool) -> int:
     try:
         return run()
     except HolonodeError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"{program}: {error}", file=sys.stderr)
-        return error.exit_status
+        return _told(program, error, debug=debug)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and is_about_the_place(error):
+            return _told(program, unwritable(error.filename or "what the command writes", error), debug=debug)
         if debug:
             traceback.print_exc()
         print(f"{program}: unexpected {type(error).__name__}: {error}. Run with --debug for details.", file=sys.stderr)
         return 1
+
+
+def _told(program: str, error: HolonodeError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"{program}: {error}", file=sys.stderr)
+    return error.exit_status

@@ -109,12 +109,17 @@ class Classification:
 
     label: str
     """The most probable class, or 'unknown'."""
-    score: float
-    """Calibrated probability of the most probable class; of being none of them where that is why it is 'unknown'."""
+    score: float | None
+    """Calibrated probability of the most probable class; of being none of them where that is why it is 'unknown'; None where no
+    classifier spoke."""
     probabilities: dict[str, float]
     """Every class, given that it is one of them."""
     prediction_set: tuple[str, ...]
     """Conformal set at 90 %; empty where no class is plausible."""
+    unnamed: str | None = None
+    """Why no classifier spoke."""
+    owed: bool = False
+    """Whether one was configured: its word is missing."""
 
 
 class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,6 +150,8 @@ class Consistency(Struct, frozen=True, kw_only=True):
     chi2: _Number | None = None
     p: _Number | None = None
     flag: Qartod = QARTOD_NOT_EVALUATED
+    reason: _Text | None = None
+    """Why it was not evaluated."""
 
 
 class ModelUse(Struct, frozen=True):
@@ -180,9 +187,11 @@ class Detection(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     esd_uncertainty_um: _Number
     features: Annotated[dict[_Label, _Number], Meta(max_length=_MOST_FEATURES)]
     label: _Label
-    score: Annotated[float, Meta(ge=0, le=1)]
+    score: Annotated[float, Meta(ge=0, le=1)] | None
     probabilities: Annotated[dict[_Label, _Number], Meta(max_length=_MOST_LABELS)]
     prediction_set: Annotated[tuple[_Label, ...], Meta(max_length=_MOST_LABELS)]
+    unnamed: _Text | None = None
+    """Why no classifier spoke; `score` is null then, and `label` a mere 'particle'."""
     consistency: Consistency
     model: Models
     calibration_id: _Label | None
@@ -199,6 +208,8 @@ class FrameCounts(Struct, frozen=True, kw_only=True):
     captured: _Whole = 0
     analysed: _Whole = 0
     dropped: _Whole = 0
+    unchecked: _Whole = 0
+    """Of those analysed: held more particles than are refined and checked."""
 
 
 class Count(Struct, frozen=True):

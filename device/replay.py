@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +20,16 @@ from device.analysis.panels import frame_panel
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, detection_records, interval_record
 from device.config import AnalysisConfig, Config, config_hash
-from device.drivers.recorded import RecordedFrame, expand, read_frames
+from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each, read_frames
 from device.errors import InputError
 from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
 from device.instrument import Instrument
 from device.optics.geometry import Geometry
+from device.output import output_folder, write_image, writing
 from device.records import FrameCounts, to_json
 from device.rig.models import build_pipeline, model_store
+from device.strict_json import dumps
 
 __all__ = ["ReplayRequest", "ReplayResult", "replay"]
 
@@ -55,6 +55,8 @@ class ReplayRequest:
     """None: the configuration's."""
     instrument: Instrument | None = None
     """What recorded it, where that is known: the guard tolerates what its figures may be off by."""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    """How the files are to be read."""
 
 
 @dataclass
@@ -65,6 +67,10 @@ class ReplayResult:
     files_failed: int = 0
     frames_obstructed: int = 0
     """Read, but blocked by something too large to be a particle."""
+    frames_unchecked: int = 0
+    """Analysed, but with more particles than are checked against the hologram."""
+    unnamed: str | None = None
+    """Why the particles have no names."""
     counts: Counter[str] = field(default_factory=Counter)
     frames: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
@@ -76,6 +82,8 @@ class ReplayResult:
             "frames_analysed": self.frames_analysed,
             "files_failed": self.files_failed,
             "frames_obstructed": self.frames_obstructed,
+            "frames_unchecked": self.frames_unchecked,
+            "unnamed": self.unnamed,
             "counts": dict(sorted(self.counts.items())),
             "errors": self.errors,
         }
@@ -85,20 +93,25 @@ class ReplayResult:
 class _Source:
     frame: RecordedFrame
     path: Path
+    sha256: str
+    """Of the file."""
 
 
 def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -> ReplayResult:
     """Analyse every frame; a file that can't be read is said, counted and passed over.
 
-    Writes detections.jsonl, intervals.jsonl, run.json and, where asked, panels/NAME.png. InputError where nothing could
-    be read at all.
+    Writes detections.jsonl, intervals.jsonl, run.json and, where asked, panels/NAME.png. InputError where nothing can be
+    written there, or nothing could be read at all.
     """
     files = expand(request.inputs)
-    result = ReplayResult()
     settings = _settings(config, request)
+    out = output_folder(request.out)
     pipeline, labels = build_pipeline(
         model_store(config), settings, request.geometry, strict=False, instrument=request.instrument
     )
+    result = ReplayResult(unnamed=pipeline.unclassified.unnamed if pipeline.classifier is None else None)
+    if pipeline.unclassified.owed:
+        say(f"counted, not named: {result.unnamed}")
     origin = Origin(
         device_id=config.device.id,
         spool_id="replay",
@@ -108,53 +121,105 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
         mode="replay",
         labels=labels,
     )
-    request.out.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC)
     interval_id = record_ulid(started, origin.device_id, origin.spool_id, 0, "interval")
+    with writing(out):
+        seq = _analyse(files, request, pipeline, origin, interval_id, result, say)
+        if not result.frames_analysed + result.frames_obstructed:
+            reason = result.errors[0]["error"] if result.errors else "no frame was left to analyse"
+            raise InputError("nothing could be analysed", where=", ".join(request.inputs), got=reason)
+        span = (started, datetime.now(UTC))
+        _write_interval(out, result, origin, interval_id, seq + 1, span, names_owed=pipeline.unclassified.owed)
+        _write_run(request, result, pipeline, origin, span)
+    return result
+
+
+def _analyse(
+    files: list[Path], request: ReplayRequest, pipeline: Pipeline, origin: Origin, interval_id: str, result: ReplayResult,
+    say: Callable[[str], None],
+) -> int:  # fmt: skip
+    """Write the detections and panels of every frame; the number of detections."""
     seq = 0
-    with (request.out / "detections.jsonl").open("wb") as lines:
-        for source, background in _with_background(files, request.background, result, say):
-            hologram = _hologram(source, background, request.geometry, result, say)
-            if hologram is None:
+    with (request.out.expanduser() / "detections.jsonl").open("wb") as lines:
+        for source, background in _with_background(files, request, result, say):
+            looked = _looked_at(source, background, request, pipeline, result, say)
+            if looked is None:
                 continue
-            analysis = pipeline.analyse(hologram)
+            hologram, analysis = looked
+            if request.panels:
+                _write_panel(request.out.expanduser(), frame_panel(hologram, analysis, origin.labels), source)
             if not analysis.analysed:
                 _pass_over(source, hologram, analysis, result, say)
-                if request.panels:
-                    _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
                 continue
             records = detection_records(origin, hologram, analysis, seq + 1, interval_id)
             seq += len(records)
             lines.writelines(to_json(record) + b"\n" for record in records)
-            result.frames_analysed += 1
-            result.counts.update(record.label for record in records)
-            result.frames.append(_frame_entry(source, hologram, len(records)) | {"unexplained": analysis.unexplained})
-            if request.panels:
-                _write_panel(request.out, frame_panel(hologram, analysis, labels), source)
-            say(f"{source.frame.name}: {len(records)} particles")
-    if not result.frames_analysed + result.frames_obstructed:
-        reason = result.errors[0]["error"] if result.errors else "no frame was left to analyse"
-        raise InputError("nothing could be analysed", where=", ".join(request.inputs), got=reason)
-    named = [label for label, n in result.counts.items() for _ in range(n)]
+            _count(source, hologram, analysis, [record.label for record in records], result, say)
+    return seq
+
+
+def _looked_at(
+    source: _Source, background: NDArray[np.float32] | None, request: ReplayRequest, pipeline: Pipeline, result: ReplayResult,
+    say: Callable[[str], None],
+) -> tuple[Hologram, FrameAnalysis] | None:  # fmt: skip
+    """A frame analysed; None where it can't be, which is said and stops no other."""
+    try:
+        hologram = _hologram(source, background, request.geometry, len(result.frames))
+        return hologram, pipeline.analyse(hologram)
+    except InputError as error:
+        _fail(source.frame.name, error, result, say)
+    except MemoryError:
+        _fail(source.frame.name, _too_large(source), result, say)
+    return None
+
+
+def _too_large(source: _Source) -> InputError:
+    height, width = source.frame.pixels.shape
+    return InputError(
+        "the frame takes more memory to analyse than there is", where=source.frame.name, got=f"{width} x {height} pixels",
+        remedy="Crop it, or analyse it on a larger machine.",
+    )  # fmt: skip
+
+
+def _count(
+    source: _Source, hologram: Hologram, analysis: FrameAnalysis, labels: list[str], result: ReplayResult,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """What a frame held, for run.json and for whoever watches."""
+    result.frames_analysed += 1
+    result.counts.update(labels)
+    entry = _frame_entry(source, hologram, len(labels)) | {"unexplained": analysis.unexplained}
+    crowded = ""
+    if analysis.unchecked:
+        result.frames_unchecked += 1
+        entry["unchecked"] = True
+        crowded = ", too many to be refined and checked (analysis.refine_most_particles)"
+    result.frames.append(entry)
+    say(f"{source.frame.name}: {len(labels)} particles{crowded}")
+
+
+def _write_interval(
+    out: Path, result: ReplayResult, origin: Origin, interval_id: str, seq: int, span: tuple[datetime, datetime], *,
+    names_owed: bool,
+) -> None:  # fmt: skip
     frames = FrameCounts(
         captured=result.frames_analysed + result.frames_obstructed + result.files_failed,
         analysed=result.frames_analysed,
         dropped=result.frames_obstructed + result.files_failed,
+        unchecked=result.frames_unchecked,
     )
-    span = (started, datetime.now(UTC))
     interval = interval_record(
         origin,
-        seq=seq + 1,
+        seq=seq,
         interval_id=interval_id,
         span=span,
         clock=Clock(source="file"),
         frames=frames,
-        labels=named,
+        labels=[label for label, n in result.counts.items() for _ in range(n)],
         unexplained=sum(frame.get("unexplained", 0) for frame in result.frames),
+        names_owed=names_owed,
     )
-    (request.out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
-    _write_run(request, result, pipeline, origin, span)
-    return result
+    (out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
 
 
 def _settings(config: Config, request: ReplayRequest) -> AnalysisConfig:
@@ -180,16 +245,26 @@ def _pass_over(
     say(f"{source.frame.name}: not analysed: {blocked} (see --max-esd-um)")
 
 
-def _readable(files: list[Path], result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:
+def _readable(files: list[Path], reading: ReadOptions, result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:
     """Frames of the files that can be trusted."""
     for path in files:
-        try:
-            for frame in read_frames(path):
-                for note in frame.notes:
+        digest, said = "", set[str]()
+        for frame in read_each(path, reading):
+            if isinstance(frame, InputError):
+                _fail(path.name, frame, result, say)
+                continue
+            digest = digest or _sha256(path)
+            for note in frame.notes:
+                # Of a stack of thousands once.
+                if note not in said:
                     say(f"{frame.name}: {note}")
-                yield _Source(frame, path)
-        except InputError as error:
-            _fail(path.name, error, result, say)
+            said.update(frame.notes)
+            yield _Source(frame, path, digest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fail(name: str, error: InputError, result: ReplayResult, say: Callable[[str], None]) -> None:
@@ -199,10 +274,11 @@ def _fail(name: str, error: InputError, result: ReplayResult, say: Callable[[str
 
 
 def _with_background(
-    files: list[Path], background: str, result: ReplayResult, say: Callable[[str], None]
+    files: list[Path], request: ReplayRequest, result: ReplayResult, say: Callable[[str], None]
 ) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
     """Each frame with what it is divided by."""
-    sources = _readable(files, result, say)
+    background = request.background
+    sources = _readable(files, request.reading, result, say)
     if background == "none":
         yield from ((source, None) for source in sources)
     elif background == "first":
@@ -214,7 +290,9 @@ def _with_background(
         yield from _with_running_median(sources, result, say)
     else:
         path = Path(background).expanduser()
-        frames = [frame.pixels for file in expand([path]) for frame in read_frames(file)]
+        # The array that was named is the holograms'; a background file has its own.
+        reading = replace(request.reading, array=None)
+        frames = [frame.pixels for file in expand([path]) for frame in read_frames(file, reading)]
         shared = median_background(frames) if len(frames) > 1 else frames[0]
         yield from ((source, shared) for source in sources if source.path.resolve() != path.resolve())
 
@@ -236,8 +314,13 @@ def _with_running_median(
                 remedy="Give more frames, or use --background FILE, first or none.",
             )  # fmt: skip
             _fail(source.frame.name, error, result, say)
-        else:
-            yield source, median_background(others)
+            return
+        try:
+            background = median_background(others)
+        except MemoryError:
+            _fail(source.frame.name, _too_large(source), result, say)
+            return
+        yield source, background
 
     for source in sources:
         held.append(source)
@@ -250,21 +333,11 @@ def _with_running_median(
         yield from divided()
 
 
-def _hologram(
-    source: _Source,
-    background: NDArray[np.float32] | None,
-    geometry: Geometry,
-    result: ReplayResult,
-    say: Callable[[str], None],
-) -> Hologram | None:
-    try:
-        ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
-    except InputError as error:
-        _fail(source.frame.name, error, result, say)
-        return None
+def _hologram(source: _Source, background: NDArray[np.float32] | None, geometry: Geometry, index: int) -> Hologram:
+    ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
     captured_at = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
     clock = Clock(source="file", synchronised=False, uncertainty_s=86400.0)
-    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, len(result.frames), source.frame.name)
+    return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, index, source.frame.name)
 
 
 def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[str, Any]:
@@ -272,7 +345,8 @@ def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[st
         "frame": hologram.index,
         "name": source.frame.name,
         "path": str(source.path),
-        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "sha256": source.sha256,
+        "array": source.frame.array,
         "shape": list(hologram.intensity.shape),
         "noise": round(hologram.noise, 5),
         "notes": list(source.frame.notes),
@@ -285,8 +359,7 @@ def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None
     folder.mkdir(exist_ok=True)
     # The folder's name keeps frames of the same file name apart.
     stem = f"{source.path.parent.name}_{source.path.stem}" + (f"_{source.frame.index}" if "#" in source.frame.name else "")
-    if not cv2.imwrite(str(folder / f"{stem}.png"), picture):
-        raise InputError("a picture could not be written", where=folder)
+    write_image(folder / f"{stem}.png", picture)
 
 
 def _write_run(
@@ -305,4 +378,4 @@ def _write_run(
         "frames": result.frames,
         **result.summary,
     }
-    (request.out / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    (request.out.expanduser() / "run.json").write_text(dumps(run, indent=2) + "\n", encoding="utf-8")

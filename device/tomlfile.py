@@ -21,15 +21,18 @@ _StructT = TypeVar("_StructT", bound=Struct)
 def load_toml(path: Path, kind: type[_StructT]) -> _StructT:
     """The Struct that a TOML file describes; InputError where it can't be."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # utf-8-sig: editors on Windows put a byte-order mark in front.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError("the file can't be read", where=path, got=error.strerror) from error
     except UnicodeDecodeError as error:
-        raise InputError("the file is not UTF-8 text", where=path, got=str(error)) from error
+        raise InputError("the file is not UTF-8 text", where=path, got=str(error), remedy="Save it as UTF-8.") from error
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError("the file is not valid TOML", where=path, got=str(error)) from error
+    except RecursionError as error:
+        raise InputError("the file is not valid TOML", where=path, got="lists or tables nested too deep") from error
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:

@@ -21,6 +21,7 @@ from device.errors import InputError
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
 from device.optics.pupil import Pupil
+from device.output import output_file, writing
 
 __all__ = ["TransferFile", "read_transfer", "write_transfer"]
 
@@ -70,8 +71,8 @@ def write_transfer(path: Path, file: TransferFile) -> None:
     coherence = () if lamp is None else (lamp.bandwidth_um, lamp.source_diameter_um, lamp.source_distance_um or far)
     arrays = {field.name: getattr(file, field.name) for field in fields(file) if field.name != "geometry"}
     partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as out:
+    output_file(path)
+    with writing(path), partial.open("wb") as out:
         np.savez_compressed(
             out, schema=SCHEMA, geometry=np.array([geometry[name] for name in _GEOMETRY]),
             aberrations_rad=np.array(pupil.coefficients_rad if pupil else ()),

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.arguments import number, whole
-from device.errors import HolonodeError, InputError
+from device.edge import at_the_edge
+from device.errors import HardwareError, InputError
+from device.installation import how_to_install
+from device.output import output_folder
 
 if TYPE_CHECKING:
     from models.training.classify import ClassifierRecipe
@@ -101,22 +104,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one action; returns its exit status."""
     args = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return at_the_edge(f"holonode-models {args.action}", lambda: _execute(args), debug=args.debug)
+
+
+def _execute(args: argparse.Namespace) -> int:
+    actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
+    # Tried before hours of work.
+    places = {"train": [args.work], "export": [args.artefacts], "finetune": [args.work, getattr(args, "out", args.work)]}
+    for place in places.get(args.action, []):
+        output_folder(place)
     try:
-        actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
         actions[args.action](args)
-    except HolonodeError as error:
-        if args.debug:
-            raise
-        print(f"holonode-models {args.action}: {error}", file=sys.stderr)
-        return error.exit_status
     except ModuleNotFoundError as error:
-        if args.debug or error.name not in ("keras", "tensorflow"):
+        if error.name not in ("keras", "tensorflow"):
             raise
-        print(
-            f"holonode-models {args.action}: {error.name} is missing; install the extra: pip install 'holonode[train]'.",
-            file=sys.stderr,
-        )
-        return 3
+        raise HardwareError(f"{error.name} is missing", remedy=how_to_install("train")) from error
     return 0
 
 

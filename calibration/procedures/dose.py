@@ -73,7 +73,7 @@ def _backwards(doses_per_ul: Sequence[float], responses: Sequence[float], blank_
 def read_table(path: Path) -> tuple[list[float], list[float]]:
     """Doses and responses of a CSV file with the columns dose_per_ul and bonds_per_bead; InputError where it holds none."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError("the table can't be read", where=path, got=str(error)) from error

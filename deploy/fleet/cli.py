@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from device import __version__
 from device.edge import at_the_edge
 from device.errors import InputError
+from device.installation import how_to_install
 
 if TYPE_CHECKING:
     from deploy.fleet.status import Spool
@@ -90,7 +91,7 @@ def _need_database(args: argparse.Namespace) -> None:
     try:
         import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        raise InputError("psycopg is not installed", got=str(error), remedy="pip install 'holonode[fleet]'") from error
+        raise InputError("psycopg is not installed", got=str(error), remedy=how_to_install("fleet")) from error
 
 
 def _collect(args: argparse.Namespace) -> int:

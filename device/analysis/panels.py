@@ -37,7 +37,9 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
         _box(focused, particle, name, colours[name.label], scale)
     for pane in (recorded, focused, phase):
         scale_bar(pane, pitch_um / scale)
-    titles = ("what the sensor saw", "in focus, particles named and sized", "phase: how much the light was delayed")
+    unnamed = any(name.unnamed for name in analysis.classifications)
+    found = "in focus, particles sized, not named" if unnamed else "in focus, particles named and sized"
+    titles = ("what the sensor saw", found, "phase: how much the light was delayed")
     row = _row([*(_titled(p, t) for p, t in zip((recorded, focused, phase), titles, strict=True)), _phase_key(phase.shape[0])])
     width = row.shape[1]
     gallery = close_ups(analysis, amplitude, delay, colours, width)
@@ -99,6 +101,8 @@ def _heading(hologram: Hologram, analysis: FrameAnalysis, width: int) -> Picture
     head = np.full((44, width, 3), PAPER, np.uint8)
     found = len(analysis.particles)
     said = "nothing found" if found == 0 else f"{found} particle{'s' if found != 1 else ''}"
+    if analysis.unchecked:
+        said += ", too many to be checked"
     if not analysis.analysed:
         said = f"not analysed, {analysis.obstructed:.0%} of the field is blocked"
     recorded = f"{hologram.geometry.distance_um / 1000:.3g} mm from the sensor, {hologram.geometry.wavelength_um * 1000:.0f} nm"

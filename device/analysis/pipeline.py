@@ -24,11 +24,11 @@ from device.analysis.segment import Segment, SegmentSettings, segment
 from device.analysis.verify import VerifySettings, unexplained_regions, verify
 from device.frames import Hologram
 from device.optics.geometry import Geometry
-from device.records import Classification, Consistency, Models, Particle
+from device.records import Classification, Consistency, FrameCounts, Models, Particle
 
 __all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
 
-UNCLASSIFIED = Classification("particle", 1.0, {"particle": 1.0}, ("particle",))
+UNCLASSIFIED = Classification("particle", None, {}, (), "no classifier is configured")
 
 
 class CropNetwork(Protocol):
@@ -71,6 +71,8 @@ class FrameAnalysis:
     """Of every particle: whether it explains the hologram."""
     unexplained: int = 0
     """Regions with fringes that no particle accounts for; 0 where nothing was refined."""
+    unchecked: bool = False
+    """Whether it held more particles than are refined and checked."""
     obstructed: float = 0.0
     """Share of the field behind something too large to be a particle; above MOST_OBSTRUCTED nothing was analysed."""
 
@@ -78,6 +80,13 @@ class FrameAnalysis:
     def analysed(self) -> bool:
         """Whether the frame could be searched: its particles are what it held."""
         return self.obstructed <= MOST_OBSTRUCTED
+
+    @property
+    def counts(self) -> FrameCounts:
+        """Of this one frame."""
+        return FrameCounts(
+            captured=1, analysed=int(self.analysed), dropped=int(not self.analysed), unchecked=int(self.unchecked)
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class _Found:
     depths: list[Depth]
     consistencies: list[Consistency]
     unexplained: int
+    unchecked: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,8 @@ class Pipeline:
     """None: everything is a 'particle'."""
     models: Models
     """By content, for the records."""
+    unclassified: Classification = UNCLASSIFIED
+    """What is said of every particle where there is no classifier."""
 
     @property
     def id(self) -> str:
@@ -123,7 +135,9 @@ class Pipeline:
         names = self._names(found.result, particles, hologram)
         elapsed_s = time.monotonic() - started
         consistencies = tuple(c for _, c in kept)
-        return FrameAnalysis(particles, names, found.result, elapsed_s, consistencies, found.unexplained, obstructed)
+        return FrameAnalysis(
+            particles, names, found.result, elapsed_s, consistencies, found.unexplained, found.unchecked, obstructed
+        )
 
     def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
         """The object field of the whole frame, complex64 [height, width], refined where the settings say so."""
@@ -134,8 +148,10 @@ class Pipeline:
         geometry = hologram.geometry
         parts = segment(result.field, self.settings.segmentation, start=result.start)
         depths = [self._depth(result, part, geometry) for part in parts]
-        if self.network is None or not self.settings.refine_iterations or not 0 < len(parts) <= self.settings.refine_most:
-            return _Found(result, parts, depths, [Consistency()] * len(parts), 0)
+        why_not = self._why_unchecked(len(parts))
+        if why_not is not None or not parts:
+            crowded = self.settings.refine_most < len(parts) and self._checks
+            return _Found(result, parts, depths, [Consistency(reason=why_not)] * len(parts), 0, crowded)
         equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
         settings = RefineSettings(self.settings.refine_iterations)
@@ -149,6 +165,24 @@ class Pipeline:
         field = np.where(refined.supports, refined.field, result.field)
         unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)
         return _Found(replace(result, field=field), parts, found, judged, unexplained)
+
+    @property
+    def _checks(self) -> bool:
+        """Whether particles are refined and checked at all."""
+        return self.network is not None and self.settings.refine_iterations > 0
+
+    def _why_unchecked(self, found: int) -> str | None:
+        """Why so many particles of a frame are left as they were found; None where they are refined and checked."""
+        if self.network is None:
+            return "plain back-propagation can't be checked against the hologram it comes from"
+        if not self._checks:
+            return "refinement is switched off (analysis.refine_iterations = 0)"
+        most = self.settings.refine_most
+        return (
+            f"{found} particles in the frame, at most {most} are checked (analysis.refine_most_particles)"
+            if found > most
+            else None
+        )
 
     def _measured(self, found: _Found, hologram: Hologram) -> Iterator[tuple[Particle, Consistency]]:
         for part, depth, consistency in zip(found.parts, found.depths, found.consistencies, strict=True):
@@ -165,6 +199,6 @@ class Pipeline:
 
     def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:
-            return (UNCLASSIFIED,) * len(particles)
+            return (self.unclassified,) * len(particles)
         crops = classifier_crops(result.field, particles, hologram.geometry.object_pitch_um)
         return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))

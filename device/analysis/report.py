@@ -15,6 +15,7 @@ from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
 from device.records import (
     QARTOD_FAIL,
+    QARTOD_NOT_EVALUATED,
     QARTOD_PASS,
     QARTOD_SUSPECT,
     Aggregation,
@@ -91,6 +92,8 @@ def detection_records(
             consistency.flag in (QARTOD_SUSPECT, QARTOD_FAIL),
         )
         suspect = at_edge or inconsistent or origin.mixed or name.label == "unknown"
+        # What was promised and not done can't pass.
+        untold = name.owed or analysis.unchecked
         records.append(
             Detection(
                 device_id=origin.device_id,
@@ -111,15 +114,16 @@ def detection_records(
                 esd_uncertainty_um=round(particle.esd_uncertainty_um, 3),
                 features=particle.features,
                 label=name.label,
-                score=round(name.score, 5),
+                score=None if name.score is None else round(name.score, 5),
                 probabilities=name.probabilities,
                 prediction_set=name.prediction_set,
+                unnamed=name.unnamed,
                 consistency=consistency,
                 model=origin.models,
                 calibration_id=origin.calibration_id,
                 config_hash=origin.config_hash,
                 pipeline_id=origin.pipeline_id,
-                qc=QARTOD_SUSPECT if suspect else QARTOD_PASS,
+                qc=QARTOD_SUSPECT if suspect else QARTOD_NOT_EVALUATED if untold else QARTOD_PASS,
             )
         )
     return records
@@ -140,13 +144,15 @@ def interval_record(
     dead_time_s: float = 0.0,
     unexplained: int = 0,
     suspect: bool = False,
+    names_owed: bool = False,
     aggregation: Aggregation | None = None,
     dose: DoseEstimate | None = None,
 ) -> Interval:
     """What was looked at and what was seen; zeros included.
 
     `sizes_um` of the particles, one a label, are needed where `losses` depend on them. `unexplained` regions with fringes that no detection accounts for make the counts suspect where they are more than a
-    share of them; `suspect` says that something else speaks against them.
+    share of them; `suspect` says that something else speaks against them; `names_owed` that a classifier was
+    configured and did not speak.
     """
     counts = count_labels(labels, origin.labels)
     losses = losses or Losses()
@@ -156,6 +162,8 @@ def interval_record(
         concentrations, efficiencies = _concentrations(counts, labels, sizes_um, volume, losses)
     in_air = volume is not None and volume.unit == "m^-3"
     searched = frames.analysed > 0 and frames.dropped == 0 and not losses.overlap.crowded and not (suspect or origin.mixed)
+    passes = searched and unexplained <= _MISSED_SHARE * len(labels)
+    untold = names_owed or frames.unchecked > 0
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,
@@ -179,7 +187,7 @@ def interval_record(
         calibration_id=origin.calibration_id,
         config_hash=origin.config_hash,
         pipeline_id=origin.pipeline_id,
-        qc=QARTOD_PASS if searched and unexplained <= _MISSED_SHARE * len(labels) else QARTOD_SUSPECT,
+        qc=QARTOD_SUSPECT if not passes else QARTOD_NOT_EVALUATED if untold else QARTOD_PASS,
     )
 
 

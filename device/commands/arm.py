@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from device.arguments import number
+from device.strict_json import dumps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,12 +152,10 @@ def _user() -> str:
 
 
 def _print(args: argparse.Namespace, outcome: Preflight, *, armed: bool) -> None:
-    import json
-
     from device.commands.check_lines import check_lines
 
     if args.json:
-        print(json.dumps({"armed": armed, "reason": args.force, **outcome.to_builtins()}))
+        print(dumps({"armed": armed, "reason": args.force, **outcome.to_builtins()}))
         return
     print("\n".join(check_lines(outcome.checks)))
     print(f"next wake   {outcome.next_wake() or 'at once, one sample after the other'}")

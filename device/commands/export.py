@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.strict_json import dumps
+
 if TYPE_CHECKING:
     from device.storage.exports.bundle import Bundle
     from device.storage.exports.source import Source
@@ -65,7 +67,6 @@ def _words(period: Any) -> str:
 
 
 def _tell(args: argparse.Namespace, source: Source, bundle: Bundle) -> None:
-    import json
     from dataclasses import asdict
 
     survey = source.survey
@@ -80,7 +81,7 @@ def _tell(args: argparse.Namespace, source: Source, bundle: Bundle) -> None:
             "unreadable": survey.unreadable,
             "left_out": dict(bundle.left_out),
         }
-        print(json.dumps(summary))
+        print(dumps(summary))
         return
     for one in bundle.written:
         print(f"{one.name}  {one.rows} rows, {one.size} bytes, read back")

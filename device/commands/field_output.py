@@ -29,30 +29,29 @@ def write_field(
     """The field and how well it explains its hologram; `more` arrays go into the file as they are."""
     import numpy as np
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out,
-        field=field,
-        distance_um=geometry.distance_um,
-        pitch_um=geometry.object_pitch_um,
-        wavelength_um=geometry.wavelength_um,
-        method=method,
-        consistency=found.correlation,
-        consistency_residual=found.residual,
-        consistency_chi2=np.nan if found.chi2 is None else found.chi2,
-        **more,
-    )
+    from device.output import writing
+
+    with writing(out):
+        np.savez_compressed(
+            out,
+            field=field,
+            distance_um=geometry.distance_um,
+            pitch_um=geometry.object_pitch_um,
+            wavelength_um=geometry.wavelength_um,
+            method=method,
+            consistency=found.correlation,
+            consistency_residual=found.residual,
+            consistency_chi2=np.nan if found.chi2 is None else found.chi2,
+            **more,
+        )
 
 
 def write_picture(out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str) -> Path:
     """Amplitude and phase as a PNG beside `out`; returns its path."""
-    import cv2
-
     from device.analysis.field_picture import field_picture
-    from device.errors import InputError
+    from device.output import write_image
 
     target = out.with_suffix(".png")
     title = f"{method} at {geometry.distance_um:.6g} um, {geometry.wavelength_um:g} um light"
-    if not cv2.imwrite(str(target), field_picture(field, geometry.object_pitch_um, title)):
-        raise InputError("the picture could not be written", where=target)
+    write_image(target, field_picture(field, geometry.object_pitch_um, title))
     return target

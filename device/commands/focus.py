@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from device.commands.geometry_args import add_geometry_arguments
 from device.commands.hologram_input import add_hologram_arguments
+from device.strict_json import dumps
 
 if TYPE_CHECKING:
     from device.optics.autofocus import FocusEstimate, TileFocus
@@ -31,8 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print a line, or a JSON object, per frame."""
-    import json
-
     from device.commands.geometry_args import geometry_from
     from device.commands.hologram_input import normalised_frames
     from device.errors import InputError
@@ -54,7 +53,7 @@ def execute(args: argparse.Namespace) -> int:
         if args.tiles:
             tiles = estimate_tiles(frame.intensity, geometry, low_um, high_um, tile_px=args.tile_px)
         if args.json:
-            print(json.dumps(_as_json(name, estimate, tiles if args.tiles else None)), flush=True)
+            print(dumps(_as_json(name, estimate, tiles if args.tiles else None)), flush=True)
         else:
             _print(name, estimate, tiles)
     return 0

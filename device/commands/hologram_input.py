@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from device.commands.reading_args import add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     from device.analysis.background import Normalised
     from device.drivers.recorded import RecordedFrame
+    from device.recordings.options import ReadOptions
 
 __all__ = ["add_hologram_arguments", "background_pixels", "normalised_frames", "raw_frames"]
 
@@ -24,6 +28,7 @@ def add_hologram_arguments(parser: argparse.ArgumentParser) -> None:
         "--background", type=Path, metavar="FILE",
         help="frame or frames without objects to divide by, averaged (default: each frame's own smooth illumination)",
     )  # fmt: skip
+    add_reading_arguments(parser)
 
 
 def background_pixels(args: argparse.Namespace) -> NDArray[np.floating] | None:
@@ -34,7 +39,9 @@ def background_pixels(args: argparse.Namespace) -> NDArray[np.floating] | None:
 
     if args.background is None:
         return None
-    return np.mean([frame.pixels for path in expand([args.background]) for frame in read_frames(path)], axis=0)
+    # The array that was named is the holograms'; a background file has its own.
+    options = replace(_options(args), array=None)
+    return np.mean([frame.pixels for path in expand([args.background]) for frame in read_frames(path, options)], axis=0)
 
 
 def raw_frames(args: argparse.Namespace) -> Iterator[RecordedFrame]:
@@ -43,11 +50,23 @@ def raw_frames(args: argparse.Namespace) -> Iterator[RecordedFrame]:
 
     from device.drivers.recorded import expand, read_frames
 
+    options = _options(args)
     for path in expand(args.holograms):
-        for frame in read_frames(path):
+        said: tuple[str, ...] = ()
+        for frame in read_frames(path, options):
             for note in frame.notes:
-                print(f"{frame.name}: {note}", file=sys.stderr)
+                if note not in said:
+                    print(f"{frame.name}: {note}", file=sys.stderr)
+            said = frame.notes
             yield frame
+
+
+def _options(args: argparse.Namespace) -> ReadOptions:
+    """As the flags say, with the colour filters of the instrument where one is given."""
+    from device.instrument import load_instrument
+
+    given = getattr(args, "instrument", None)
+    return reading_options(args, load_instrument(given).sensor.bayer if given else None)
 
 
 def normalised_frames(args: argparse.Namespace) -> Iterator[tuple[str, Normalised]]:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.strict_json import dumps
+
 if TYPE_CHECKING:
     from device.config import Config
     from device.inference.store import Bundle, ModelStore
@@ -91,8 +93,6 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _show(store: ModelStore, args: argparse.Namespace) -> int:
-    import json
-
     verify = args.action == "verify"
     models = store.models(args.name)
     if args.name and not models:
@@ -100,7 +100,7 @@ def _show(store: ModelStore, args: argparse.Namespace) -> int:
     active = {name: _active(store, name) for name in {model.stem.rpartition("-")[0] for model in models}}
     rows = [_row(store, model, active, verify=verify) for model in models]
     if args.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(dumps([asdict(row) for row in rows]))
     else:
         width = max((len(row.name) for row in rows), default=0)
         for row in rows:
@@ -190,15 +190,13 @@ def _geometry(config: Config) -> Geometry:
 
 
 def _say(args: argparse.Namespace, bundle: Bundle, *, changed: bool, done: str, already: str, hint: str) -> None:
-    import json
-
     manifest = bundle.manifest
     if args.json:
         answer: dict[str, Any] = {
             "name": manifest.name, "version": manifest.version, "sha256": manifest.sha256, "path": str(bundle.model),
             "changed": changed,
         }  # fmt: skip
-        print(json.dumps(answer), flush=True)
+        print(dumps(answer), flush=True)
         return
     named = f"{manifest.name} {manifest.version} ({manifest.sha256[:16]})"
     print(f"{named} {done}. {hint}" if changed else f"{named} {already}.", flush=True)

@@ -66,11 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Write one .npz per frame, and say where and how well it explains the hologram."""
     from device.commands.hologram_input import normalised_frames
+    from device.output import output_folder
 
     if args.iterations < 1:
         from device.errors import InputError
 
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
+    # Tried before the work is done; with several frames each has a name of its own beside this one.
+    output_folder(args.out.parent)
     if args.method == "multiheight":
         _multiheight(args)
         return 0
@@ -90,9 +93,8 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several: bool) -> None:
-    import json
-
     from device.optics.consistency import agreement
+    from device.strict_json import dumps
 
     geometry, uncertainty_um = _geometry(args, frame)
     field = _field(args, frame, geometry)
@@ -108,7 +110,7 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
             "distance_uncertainty_um": uncertainty_um, "correlation": found.correlation, "residual": found.residual,
             "chi2": found.chi2,
         }  # fmt: skip
-        print(json.dumps(answer), flush=True)
+        print(dumps(answer), flush=True)
         return
     distance = f"{geometry.distance_um:.6g} um" + (f" +- {uncertainty_um:.3g} um (found)" if uncertainty_um else "")
     agrees = f"correlation {found.correlation:.3f}, unexplained {found.residual:.0%} of the fringes"
@@ -117,8 +119,6 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
 
 def _multiheight(args: argparse.Namespace) -> None:
     """One field from all frames; the first frame's is the one compared and named."""
-    import json
-
     import numpy as np
 
     from device.commands.geometry_args import geometry_from
@@ -126,6 +126,7 @@ def _multiheight(args: argparse.Namespace) -> None:
     from device.errors import InputError
     from device.optics.consistency import agreement
     from device.optics.multiheight import retrieve_multi_height
+    from device.strict_json import dumps
 
     frames = [frame for _, frame in normalised_frames(args)]
     distances_um: list[float] = args.distances_um or []
@@ -144,7 +145,7 @@ def _multiheight(args: argparse.Namespace) -> None:
     files = [str(out)] + ([str(write_picture(out, found.field, first, args.method))] if args.png else [])
     if args.json:
         placements = [dataclasses.asdict(p) for p in found.placements]
-        print(json.dumps({"files": files, "method": args.method, "placements": placements}), flush=True)
+        print(dumps({"files": files, "method": args.method, "placements": placements}), flush=True)
         return
     for number, place in enumerate(found.placements, start=1):
         down, right = place.shift_px
@@ -158,14 +159,13 @@ def _multiheight(args: argparse.Namespace) -> None:
 
 def _offaxis(args: argparse.Namespace) -> None:
     """The field and unwrapped phase of each frame; --background is a hologram without the object, divided out."""
-    import json
-
     import numpy as np
 
     from device.commands.geometry_args import geometry_from
     from device.commands.hologram_input import background_pixels, raw_frames
     from device.optics.consistency import Agreement
     from device.optics.offaxis_reconstruction import Focus, reconstruct_offaxis
+    from device.strict_json import dumps
 
     geometry = geometry_from(args, distance_um=0.0)
     focus = None
@@ -186,7 +186,7 @@ def _offaxis(args: argparse.Namespace) -> None:
                 "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
                 "carrier_columns": carrier.columns, "phase_span_rad": span_rad, **dataclasses.asdict(quality),
             }  # fmt: skip
-            print(json.dumps(answer), flush=True)
+            print(dumps(answer), flush=True)
             continue
         print(
             f"{frame.name}: carrier at {carrier.rows:+.4f} rows, {carrier.columns:+.4f} columns (cycles per pixel), "

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.commands.geometry_args import add_geometry_arguments
+from device.commands.reading_args import add_reading_arguments, reading_options
+from device.strict_json import dumps
 
 if TYPE_CHECKING:
     from device.replay import ReplayResult
@@ -32,18 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out larger particles, and frames that something larger blocks (default: the configuration's, 300)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_reading_arguments(parser)
     add_geometry_arguments(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Write detections.jsonl, intervals.jsonl, run.json and pictures."""
-    import json
-
     from device.commands.geometry_args import geometry_from
     from device.config import load_config
     from device.instrument import load_instrument
     from device.replay import ReplayRequest, replay
 
+    instrument = load_instrument(args.instrument) if args.instrument else None
     request = ReplayRequest(
         inputs=tuple(args.inputs),
         out=args.out,
@@ -53,7 +55,8 @@ def execute(args: argparse.Namespace) -> int:
         min_esd_um=args.min_esd_um,
         max_esd_um=args.max_esd_um,
         geometry=geometry_from(args),
-        instrument=load_instrument(args.instrument) if args.instrument else None,
+        instrument=instrument,
+        reading=reading_options(args, instrument.sensor.bayer if instrument else None),
     )
 
     def say(text: str) -> None:
@@ -61,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
 
     result = replay(load_config(args.config), request, say)
     if args.json:
-        print(json.dumps(result.summary))
+        print(dumps(result.summary))
     else:
         _print_summary(result, args.out)
     return 0
@@ -71,4 +74,5 @@ def _print_summary(result: ReplayResult, out: Path) -> None:
     counts = ", ".join(f"{n} {label}" for label, n in sorted(result.counts.items())) or "no particles"
     failed = f"; {result.files_failed} could not be read (run.json says why)" if result.files_failed else ""
     blocked = f"; {result.frames_obstructed} blocked and not analysed" if result.frames_obstructed else ""
-    print(f"{result.frames_analysed} frames: {counts}{blocked}{failed}. Results in {out}")
+    crowded = f"; {result.frames_unchecked} held more than are checked" if result.frames_unchecked else ""
+    print(f"{result.frames_analysed} frames: {counts}{blocked}{crowded}{failed}. Results in {out}")

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.strict_json import dumps
+
 if TYPE_CHECKING:
     from device.errors import InputError
     from device.storage.review import Crop, CropRecord, Label, ReviewFolder
@@ -127,7 +129,7 @@ def _print_table(folder: ReviewFolder, listing: _Listing) -> None:
         label = listing.labels.get(about.id)
         others = [name for name in about.prediction_set if name != about.label]
         print(
-            f"{about.id}  {about.captured_at[:19]}Z  {about.reason:12}  {about.label:14}  {about.score:5.2f}  {about.esd_um:4.0f} um"
+            f"{about.id}  {about.captured_at[:19]}Z  {about.reason:12}  {about.label:14}  {_score(about):>5}  {about.esd_um:4.0f} um"
             f"  {label.label if label else '-'}" + (f"  (or {', '.join(others)})" if others else "")
         )
     for error in listing.unreadable:
@@ -169,10 +171,9 @@ def _print_json(folder: ReviewFolder, listing: _Listing) -> None:
 
 
 def _write_sheet(out: Path, listing: _Listing) -> None:
-    import cv2
-
     from device.analysis.gallery import contact_sheet
     from device.errors import InputError
+    from device.output import output_file, write_image
 
     if not listing.crops:
         raise InputError("no crop to draw", where="holonode review list", remedy="Leave out --sheet, or ask for more.")
@@ -181,17 +182,16 @@ def _write_sheet(out: Path, listing: _Listing) -> None:
     sheet = contact_sheet(
         [crop.image for crop in listing.crops], [a.esd_um for a in about], captions, [a.pitch_um for a in about]
     )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(out), sheet)
-    except OSError as error:
-        raise InputError("the picture could not be written", where=out, got=error.strerror) from error
-    if not written:
-        raise InputError("the picture could not be written", where=out)
+    write_image(output_file(out), sheet)
+
+
+def _score(about: CropRecord) -> str:
+    """A dash where no classifier spoke."""
+    return "-" if about.score is None else f"{about.score:.2f}"
 
 
 def _caption(about: CropRecord, label: Label | None) -> tuple[str, str]:
-    said = f"{about.id[-6:]}  {about.label} {about.score:.2f}, {about.esd_um:.0f} um"
+    said = f"{about.id[-6:]}  {about.label} {_score(about)}, {about.esd_um:.0f} um"
     return said, f"{about.reason}, labelled {label.label}" if label else about.reason
 
 
@@ -287,13 +287,13 @@ def _rows(file: Path) -> tuple[list[str], list[tuple[str, str]], int]:
 
 
 def _export(args: argparse.Namespace, folder: ReviewFolder) -> int:
-    import json
-
     from device.analysis.crops import CROP_CHANNELS, CROP_PX
     from device.errors import InputError
+    from device.output import output_file
 
     if args.out.exists() and not args.force:
         raise InputError("the file exists", where=args.out, remedy="Choose another name, or overwrite it with --force.")
+    output_file(args.out)
     labels, _ = folder.labels()
     found, damaged = _readable(folder, None if args.all else set(labels))
     crops = [crop for crop in found if crop.image.shape == (CROP_PX, CROP_PX, len(CROP_CHANNELS))]
@@ -313,7 +313,7 @@ def _export(args: argparse.Namespace, folder: ReviewFolder) -> int:
     waiting = sum(entry.is_random and entry.id not in labels for entry in folder.entries())
     if args.json:
         summary = {"out": str(args.out), "exported": len(crops), "labelled": len(labelled), "damaged": damaged}
-        print(json.dumps(summary | {"accuracy": [asdict(found) for found in accuracies], "random_unlabelled": waiting}))
+        print(dumps(summary | {"accuracy": [asdict(found) for found in accuracies], "random_unlabelled": waiting}))
         return 0
     print(f"{len(crops)} crops ({len(labelled)} labelled) in {args.out}" + (f"; {damaged} damaged" if damaged else ""))
     _print_accuracy(accuracies, waiting)
@@ -362,7 +362,7 @@ def _write_crops(out: Path, crops: Sequence[Crop], labels: dict[str, Label]) -> 
 
     import numpy as np
 
-    from device.errors import InputError
+    from device.output import unwritable
 
     about = [crop.about for crop in crops]
     arrays: dict[str, Any] = {
@@ -386,7 +386,7 @@ def _write_crops(out: Path, crops: Sequence[Crop], labels: dict[str, Label]) -> 
         partial.replace(out)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise InputError("the file can't be written", where=out, got=error.strerror) from error
+        raise unwritable(out, error) from error
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 __all__ = ["add_arguments", "execute"]
@@ -43,14 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write background.png, frame-NNNN.png and the truth."""
-    import cv2
     import msgspec
     import numpy as np
 
     from device.config import load_config
     from device.errors import InputError
     from device.frames import Exposure
+    from device.output import output_file, output_folder, write_image, writing
     from device.rig.simulated import twin_world
+    from device.strict_json import dumps
 
     low, high = args.particles
     if args.frames < 1 or not 0 < low <= high <= 5000:
@@ -67,22 +67,22 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError("a condition is out of range", where="holonode twin", got=str(error)) from error
     config = msgspec.structs.replace(config, twin=twin)
     world = twin_world(config, seed=args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
+    out, truth = output_folder(args.out), output_file(args.truth)
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, config.lamp.current_ma)
     frames = world.frames_with_truth(args.frames, (low, high), exposure)
     written = 0
-    with args.truth.open("w", encoding="utf-8") as lines:
+    with writing(truth), truth.open("w", encoding="utf-8") as lines:
         for index, (pixels, particles) in enumerate(frames):
             # 16-bit PNG in counts of the sensor's own bit depth; index 0 is the clean window.
             name = "background.png" if index == 0 else f"frame-{index - 1:04d}.png"
-            if not cv2.imwrite(str(args.out / name), np.asarray(pixels)):
-                raise InputError("a frame could not be written", where=args.out / name)
+            write_image(out / name, np.asarray(pixels))
             for particle in particles:
-                lines.write(json.dumps({"name": name, "frame": index - 1, **particle.truth()}) + "\n")
+                lines.write(dumps({"name": name, "frame": index - 1, **particle.truth()}) + "\n")
                 written += 1
-    conditions = args.truth.with_name(f"{args.truth.stem}-conditions.json")
-    conditions.write_text(
-        json.dumps({"scattering": world.model, "seed": world.seed, **world.environment.truth()}) + "\n", encoding="utf-8"
-    )
+    conditions = truth.with_name(f"{truth.stem}-conditions.json")
+    with writing(conditions):
+        conditions.write_text(
+            dumps({"scattering": world.model, "seed": world.seed, **world.environment.truth()}) + "\n", encoding="utf-8"
+        )
     print(f"{args.frames} frames with {written} particles in {args.out}; truth in {args.truth}")
     return 0

@@ -1,17 +1,16 @@
 """Recorded holograms: files, folders and globs to frames.
 
-MAT (v5; v7.3 with h5py), NPY, NPZ, HDF5 (h5py), PNG, TIFF (multi-page, 8 to 16-bit, float), JPEG, BMP. A file that can't
-be trusted (truncated, empty, wrong shape, NaN, constant) is one InputError that says so; it never stops the others.
+MAT (v4, v5; v7.3 with h5py), NPY, NPZ, HDF5 (h5py), PNG, TIFF (multi-page, 1 to 16-bit, 32-bit, float), JPEG, BMP. A file that
+can't be trusted (truncated, empty, wrong shape, NaN, constant, too large) is one InputError that says so; it never stops the
+others. How each kind is read: `device.recordings`.
 """
 
 from __future__ import annotations
 
 import glob
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.recordings.budget import Budget, size
+from device.recordings.mosaic import levelled, mosaic_of
+from device.recordings.options import ReadOptions
+from device.recordings.sources import MIN_SIDE_PX, Listing, chosen, describe, frames_axis, images
 
-__all__ = ["RecordedFrame", "expand", "read_frames"]
+__all__ = ["ReadOptions", "RecordedFrame", "expand", "read_each", "read_frames"]
 
 Array = NDArray[Any]
-MIN_SIDE_PX = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,22 @@ class RecordedFrame:
     """Number in its file, from 0."""
     notes: tuple[str, ...] = ()
     """What was done to it on reading."""
+    array: str | None = None
+    """Which of the file's arrays it is of; None for pictures."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a file held, before it is looked at."""
+
+    pixels: Array
+    white: float | None = None
+    """None: that of its integer type."""
+    notes: tuple[str, ...] = ()
+    array: str | None = None
+
+
+_Pages = Iterator[_Page | InputError]
 
 
 def _natural(path: Path) -> list[int | str]:
@@ -66,8 +84,47 @@ def expand(inputs: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def read_frames(path: Path) -> Iterator[RecordedFrame]:
-    """Every frame of a file, in order; InputError where it can't be trusted."""
+def read_frames(path: Path, options: ReadOptions | None = None) -> Iterator[RecordedFrame]:
+    """Every frame of a file, in order; InputError where one can't be trusted."""
+    for found in read_each(path, options):
+        if isinstance(found, InputError):
+            raise found
+        yield found
+
+
+def read_each(path: Path, options: ReadOptions | None = None) -> Iterator[RecordedFrame | InputError]:
+    """Every frame of a file, in order, an InputError in the place of one that can't be trusted.
+
+    Frames are read one at a time where the file's kind lets them be. Whatever a decoder does to a damaged or hostile file is
+    that file's fault alone: it comes out as an InputError, after the frames before it.
+    """
+    options = options or ReadOptions()
+    try:
+        pages = _reader(path)(path, options, Budget.of(options.memory_mb))
+        first, second = next(pages, None), next(pages, None)
+        if first is None:
+            yield InputError("the file holds no frame", where=path)
+            return
+        several = second is not None
+        for index, page in enumerate(_again(first, second, pages)):
+            name = f"{path.name}#{index}" if several else path.name
+            yield page if isinstance(page, InputError) else _frame_or_fault(page, path, name, index, options)
+    except InputError as error:
+        yield error
+    except MemoryError:
+        yield _too_large(path)
+    except Exception as error:  # noqa: BLE001  decoders raise whatever a damaged stream leads them to
+        yield _unreadable(path, error)
+
+
+def _again(first: _Page | InputError, second: _Page | InputError | None, others: _Pages) -> _Pages:
+    yield first
+    if second is not None:
+        yield second
+    yield from others
+
+
+def _reader(path: Path) -> Callable[[Path, ReadOptions, Budget], _Pages]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
@@ -77,72 +134,83 @@ def read_frames(path: Path) -> Iterator[RecordedFrame]:
         raise InputError("no such file", where=path)
     if path.stat().st_size == 0:
         raise InputError("the file is empty", where=path, remedy="Copy it again from where it was recorded.")
-    pages = reader(path)
-    for index, page in enumerate(pages):
-        name = path.name if len(pages) == 1 else f"{path.name}#{index}"
-        yield _frame(page, path, name, index)
+    return reader
 
 
-def _frame(page: Array, path: Path, name: str, index: int) -> RecordedFrame:
-    notes: list[str] = []
-    white = float(np.iinfo(page.dtype).max) if np.issubdtype(page.dtype, np.integer) else None
-    if np.iscomplexobj(page):
-        raise InputError("the array is complex", where=path, expected="intensities", got=str(page.dtype))
-    if page.ndim == 3 and page.shape[2] in (3, 4):
-        colours = page[..., :3]
-        if bool((colours[..., :1] == colours).all()):
-            page = colours[..., 0]
-        else:
-            page = colours.astype(np.float32).mean(axis=2)
-            notes.append("colour image converted to grey: mean of the three channels")
-    if page.ndim == 3 and page.shape[2] == 1:
-        page = page[..., 0]
-    if page.ndim != 2 or min(page.shape) < MIN_SIDE_PX:
+def _frame_or_fault(page: _Page, path: Path, name: str, index: int, options: ReadOptions) -> RecordedFrame | InputError:
+    try:
+        return _frame(page, path, name, index, options)
+    except InputError as error:
+        return error
+    except MemoryError:
+        return _too_large(path)
+
+
+def _frame(page: _Page, path: Path, name: str, index: int, options: ReadOptions) -> RecordedFrame:
+    array, notes = page.pixels, list(page.notes)
+    white = page.white
+    if white is None and np.issubdtype(array.dtype, np.integer):
+        white = float(np.iinfo(array.dtype).max)
+    if np.iscomplexobj(array):
+        raise InputError("the array is complex", where=path, expected="intensities", got=str(array.dtype))
+    array, colour_note = _grey(np.squeeze(array) if array.ndim > 3 else array)
+    if colour_note:
+        notes.append(colour_note)
+    while array.ndim > 2 and 1 in array.shape:
+        array = np.squeeze(array, axis=array.shape.index(1))
+    if array.ndim != 2 or min(array.shape) < MIN_SIDE_PX:
         raise InputError(
             "the array is not an image", where=f"{path} ({name})", expected=f"[height, width] of at least {MIN_SIDE_PX} px a side",
-            got=f"shape {tuple(page.shape)}",
-        )  # fmt: skip
-    pixels = np.ascontiguousarray(page, dtype=np.float32)
-    if not np.isfinite(pixels).all():
-        bad = int((~np.isfinite(pixels)).sum())
-        raise InputError("the frame holds NaN or infinity", where=f"{path} ({name})", got=f"{bad} of {pixels.size} pixels")
-    if float(pixels.max()) == float(pixels.min()):
-        raise InputError(
-            "the frame is constant", where=f"{path} ({name})", expected="a hologram", got=f"every pixel {float(pixels.max()):g}",
-            remedy="A lamp that was off or a sensor that is saturated looks like this.",
-        )  # fmt: skip
-    if float(pixels.min()) < 0:
-        raise InputError(
-            "the frame holds negative intensities", where=f"{path} ({name})", expected="0 or more", got=f"{float(pixels.min()):g}",
-            remedy="A background-subtracted or phase image is not a hologram.",
-        )  # fmt: skip
-    pixels.setflags(write=False)
-    return RecordedFrame(pixels, white, name, index, tuple(notes))
-
-
-def _stack(array: Array, path: Path) -> list[Array]:
-    """Frames of an array: one image, or a stack [frames, height, width]."""
-    array = np.squeeze(array)
-    if array.ndim == 4 or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        return [np.asarray(page) for page in array]
-    if array.ndim not in (2, 3):
-        raise InputError(
-            "the array is not an image", where=path, expected="[height, width] or [frames, height, width]",
             got=f"shape {tuple(array.shape)}",
         )  # fmt: skip
-    return [array]
+    # What a float32 can't hold is refused as infinite.
+    with np.errstate(over="ignore"):
+        pixels = np.ascontiguousarray(array, dtype=np.float32)
+    _check_light(pixels, f"{path} ({name})")
+    pattern = mosaic_of(pixels) if options.level_mosaic and not colour_note else None
+    if pattern is not None:
+        pixels = levelled(pixels, pattern)
+        notes.append(_mosaic_note(pattern, options))
+    pixels.setflags(write=False)
+    return RecordedFrame(pixels, white, name, index, tuple(notes), page.array)
 
 
-def _largest(arrays: dict[str, Array], path: Path) -> Array:
-    """The hologram among the arrays of a file: the one so called, else the only one, else the largest image."""
-    images = {k: v for k, v in arrays.items() if np.issubdtype(v.dtype, np.number) and np.squeeze(v).ndim >= 2}
-    if not images:
-        found = ", ".join(f"{k} {tuple(v.shape)}" for k, v in arrays.items()) or "nothing"
-        raise InputError("no image in this file", where=path, expected="an array [height, width]", got=found)
-    for key, value in images.items():
-        if key.lower() in ("holography", "hologram", "intensity", "frame", "frames", "image"):
-            return value
-    return max(images.values(), key=lambda a: a.size)
+def _grey(array: Array) -> tuple[Array, str | None]:
+    """One channel of an image, and what was done to more of them."""
+    if array.ndim != 3 or array.shape[2] not in (3, 4):
+        return array, None
+    colours = array[..., :3]
+    if bool((colours[..., :1] == colours).all()):
+        return colours[..., 0], None
+    return colours.mean(axis=2, dtype=np.float32), "colour image converted to grey: mean of the three channels"
+
+
+def _check_light(pixels: NDArray[np.float32], where: str) -> None:
+    """InputError where these can't be intensities of a hologram."""
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        bad = int((~np.isfinite(pixels)).sum())
+        raise InputError("the frame holds NaN or infinity", where=where, got=f"{bad} of {pixels.size} pixels")
+    if highest == lowest:
+        raise InputError(
+            "the frame is constant", where=where, expected="a hologram", got=f"every pixel {highest:g}",
+            remedy="A lamp that was off or a sensor that is saturated looks like this.",
+        )  # fmt: skip
+    if lowest < 0:
+        raise InputError(
+            "the frame holds negative intensities", where=where, expected="0 or more", got=f"{lowest:g}",
+            remedy="A background-subtracted or phase image is not a hologram.",
+        )  # fmt: skip
+
+
+def _mosaic_note(pattern: NDArray[np.float64], options: ReadOptions) -> str:
+    shares = " ".join(f"{share:.2f}" for share in pattern.ravel() / pattern.max())
+    said = f"raw mosaic of a colour sensor ({shares}): its four lattices were levelled"
+    if options.bayer is None:
+        return said + "; an instrument file says which filters it has (sensor.bayer)"
+    if options.bayer == "none":
+        return said + ", though the instrument file says that it has no filters (sensor.bayer)"
+    return f"{said} (bayer {options.bayer})"
 
 
 def _unreadable(path: Path, error: object) -> InputError:
@@ -152,147 +220,69 @@ def _unreadable(path: Path, error: object) -> InputError:
     )  # fmt: skip
 
 
-def _read_mat(path: Path) -> list[Array]:
-    import scipy.io
-
-    try:
-        with path.open("rb") as file:
-            # MATLAB 7.3 writes HDF5 behind a header that says version 2.
-            if file.read(128)[124:126] in (b"\x00\x02", b"\x02\x00"):
-                return _read_hdf5(path)
-            file.seek(0)
-            arrays = scipy.io.loadmat(file)
-    except InputError:
-        raise
-    except Exception as error:  # scipy raises whatever a damaged stream leads it to (zlib.error, ValueError, struct.error)
-        raise _unreadable(path, error) from error
-    named = {k: np.asarray(v) for k, v in arrays.items() if not k.startswith("__")}
-    return _stack(_largest(named, path), path)
+def _too_large(path: Path) -> InputError:
+    return InputError(
+        "the file takes more memory than there is", where=path, got=f"{size(path.stat().st_size)} in the file",
+        remedy="Crop it, split it, or read it on a larger machine.",
+    )  # fmt: skip
 
 
-def _read_hdf5(path: Path) -> list[Array]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError(
-            "reading HDF5 (and MAT v7.3) needs h5py", where=path, remedy="Install the extra: pip install 'holonode[formats]'."
-        ) from error
-    arrays: dict[str, Array] = {}
-
-    def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = np.asarray(item[()])
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    array = _largest(arrays, path)
-    # MATLAB writes columns first.
-    return _stack(array.T if path.suffix.lower() == ".mat" else array, path)
+def _from_arrays(listing: Listing, path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    source = chosen(listing, options, path)
+    axis = frames_axis(source.shape, options, path)
+    notes = (f"array {source.name} of {listing}",) if len(listing.sources) + len(listing.others) > 1 else ()
+    if axis is not None and source.shape[axis] > 1:
+        notes += (f"{source.shape[axis]} frames along axis {axis} of {describe(source.shape)} (--frames-axis)",)
+    for array in images(source, axis, budget, path):
+        yield _Page(array, notes=notes, array=source.name)
 
 
-def _read_numpy(path: Path) -> list[Array]:
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = loaded if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-        return _stack(arrays if isinstance(arrays, np.ndarray) else _largest(arrays, path), path)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, zlib.error, struct.error) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # zipfile.BadZipFile, without importing zipfile for it
-        raise _unreadable(path, error) from error
+def _read_mat(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    from device.recordings.mat_files import is_hdf5, mat_listing
+
+    if is_hdf5(path):
+        yield from _read_hdf5(path, options, budget)
+        return
+    yield from _from_arrays(mat_listing(path), path, options, budget)
 
 
-def _read_image(path: Path) -> list[Array]:
-    import cv2
+def _read_hdf5(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    from device.recordings.hdf5_files import hdf5_listing
 
-    data = path.read_bytes()
-    reason = _incomplete(data, path.suffix.lower())
-    if reason:
-        raise _unreadable(path, reason)
-    buffer = np.frombuffer(data, np.uint8)
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            _, pages = cv2.imdecodemulti(buffer, cv2.IMREAD_UNCHANGED)
-        else:
-            image = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
-            pages = [] if image is None else [image]
-    except cv2.error as error:
-        raise _unreadable(path, error.err) from error
-    if not pages:
-        raise _unreadable(path, "no image could be decoded")
-    return [np.asarray(page) for page in pages]
+    yield from _from_arrays(hdf5_listing(path, matlab=path.suffix.lower() == ".mat"), path, options, budget)
 
 
-def _incomplete(data: bytes, suffix: str) -> str | None:
-    """Why an image file is not whole; decoders fill what is missing with grey and say nothing."""
-    if suffix == ".png":
-        return _incomplete_png(data)
-    if suffix in (".jpg", ".jpeg"):
-        whole = data[:2] == b"\xff\xd8" and data.rstrip(b"\x00")[-2:] == b"\xff\xd9"
-        return None if whole else "no JPEG start or end marker"
-    if suffix == ".bmp":
-        if data[:2] != b"BM" or len(data) < 26:
-            return "not a BMP file"
-        declared = struct.unpack("<I", data[2:6])[0]
-        return None if len(data) >= declared else f"{len(data)} of {declared} bytes"
-    return _incomplete_tiff(data)
+def _read_npy(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    from device.recordings.numpy_files import npy_listing
+
+    yield from _from_arrays(npy_listing(path), path, replace(options, array=None), budget)
 
 
-def _incomplete_png(data: bytes) -> str | None:
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        return "not a PNG file"
-    at = 8
-    while at + 12 <= len(data):
-        length = struct.unpack(">I", data[at : at + 4])[0]
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        if at + 12 + length > len(data):
-            break
-        if zlib.crc32(kind + body) != struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0]:
-            return f"checksum of a {kind.decode('latin1')} block is wrong"
-        if kind == b"IEND":
-            return None
-        at += 12 + length
-    return f"the file ends after {len(data)} bytes, in mid-block"
+def _read_npz(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    from device.recordings.numpy_files import npz_listing
+
+    yield from _from_arrays(npz_listing(path), path, options, budget)
 
 
-def _incomplete_tiff(data: bytes) -> str | None:
-    """Walk the directories of a classic TIFF; every strip and tile must lie inside the file."""
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(data[:4])
-    if order is None:
-        return "not a TIFF file" if data[:4] not in (b"II+\x00", b"MM\x00+") else None
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
-    try:
-        at, seen = struct.unpack(order + "I", data[4:8])[0], set[int]()
-        while at and at not in seen:
-            seen.add(at)
-            tags: dict[int, list[int]] = {}
-            for k in range(struct.unpack(order + "H", data[at : at + 2])[0]):
-                tag, kind, count = struct.unpack(order + "HHI", data[at + 2 + 12 * k : at + 10 + 12 * k])
-                if tag in (273, 279, 324, 325) and kind in (3, 4):
-                    start = at + 10 + 12 * k
-                    if sizes[kind] * count > 4:
-                        start = struct.unpack(order + "I", data[start : start + 4])[0]
-                    code = "H" if kind == 3 else "I"
-                    tags[tag] = list(struct.unpack(f"{order}{count}{code}", data[start : start + sizes[kind] * count]))
-            for offsets, counts in ((273, 279), (324, 325)):
-                for offset, count in zip(tags.get(offsets, []), tags.get(counts, []), strict=False):
-                    if offset + count > len(data):
-                        return f"image data end at byte {offset + count}, the file at {len(data)}"
-            entries = struct.unpack(order + "H", data[at : at + 2])[0]
-            at = struct.unpack(order + "I", data[at + 2 + 12 * entries : at + 6 + 12 * entries])[0]
-    except struct.error:
-        return f"a directory lies outside the {len(data)} bytes of the file"
-    return None
+def _read_picture(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+    from device.recordings.pictures import picture_kind, picture_pixels
+    from device.recordings.tiff_pixels import tiff_frames
+
+    with path.open("rb") as file:
+        kind = picture_kind(file.read(8))
+    if kind == "TIFF":
+        for frame in tiff_frames(path, budget, samples_are_frames=options.frames_axis in ("last", "2", "-1")):
+            yield frame if isinstance(frame, InputError) else _Page(frame.pixels, frame.white, frame.notes)
+        return
+    if kind is None:
+        raise ValueError("it begins like no PNG, JPEG, BMP or TIFF")
+    budget.check_bytes(path.stat().st_size, path, "the file")
+    yield _Page(picture_pixels(path.read_bytes(), kind, budget, path))
 
 
-_READERS: dict[str, Callable[[Path], list[Array]]] = {
-    ".mat": _read_mat, ".npy": _read_numpy, ".npz": _read_numpy, ".h5": _read_hdf5, ".hdf5": _read_hdf5,
-    ".png": _read_image, ".tif": _read_image, ".tiff": _read_image, ".jpg": _read_image, ".jpeg": _read_image,
-    ".bmp": _read_image,
+_READERS: dict[str, Callable[[Path, ReadOptions, Budget], _Pages]] = {
+    ".mat": _read_mat, ".npy": _read_npy, ".npz": _read_npz, ".h5": _read_hdf5, ".hdf5": _read_hdf5,
+    ".png": _read_picture, ".tif": _read_picture, ".tiff": _read_picture, ".jpg": _read_picture, ".jpeg": _read_picture,
+    ".bmp": _read_picture,
 }  # fmt: skip
 _KNOWN = " ".join(sorted(_READERS))

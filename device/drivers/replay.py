@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device.drivers.recorded import RecordedFrame, expand, read_frames
+from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each
 from device.errors import HardwareError, InputError
 from device.frames import Clock, Exposure, LampState, RawFrame
 
@@ -25,8 +25,10 @@ class ReplayCamera:
     read is logged, counted in `failed`, and passed over.
     """
 
-    def __init__(self, inputs: Sequence[str | Path]) -> None:
+    def __init__(self, inputs: Sequence[str | Path], *, array: str = "", frames_axis: str = "auto") -> None:
         self._inputs = list(inputs)
+        # A camera gives counts as they are.
+        self._options = ReadOptions(array=array or None, frames_axis=frames_axis, level_mosaic=False)
         self._frames: Iterator[tuple[Path, RecordedFrame]] | None = None
         self._taken = 0
         self.failed = 0
@@ -67,9 +69,9 @@ class ReplayCamera:
 
     def _read(self, files: list[Path]) -> Iterator[tuple[Path, RecordedFrame]]:
         for path in files:
-            try:
-                for frame in read_frames(path):
+            for frame in read_each(path, self._options):
+                if isinstance(frame, InputError):
+                    self.failed += 1
+                    log.warning("left out: %s", frame)
+                else:
                     yield path, frame
-            except InputError as error:
-                self.failed += 1
-                log.warning("left out: %s", error)

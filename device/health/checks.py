@@ -25,6 +25,7 @@ from device.health.installed import (
     reachable_check,
     secrets_check,
 )
+from device.installation import how_to_install
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
 
@@ -82,7 +83,7 @@ def _runtime() -> Check:
     try:
         return Check(name="tflite runtime", status="ok", value=runtime_name())
     except HolonodeError as error:
-        return Check(name="tflite runtime", status="failed", message=error.what, remedy="pip install ai-edge-litert")
+        return Check(name="tflite runtime", status="failed", message=error.what, remedy=how_to_install("box"))
 
 
 def _instrument(config: Config) -> Check:

@@ -102,7 +102,7 @@ def _demands(config: Config, calibrated: Calibrations, store: ModelStore) -> Ite
     if analysis.reconstruction == "hidef":
         name = analysis.reconstruction_model
         yield f"model {name}", lambda: _model(store, name, "reconstruction", geometry)
-    if classifier := analysis.classifier_model:
+    if classifier := analysis.classifier:
         yield f"model {classifier}", lambda: _model(store, classifier, "classification", geometry)
     else:
         yield (

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import CheckError, HardwareError, InputError
+from device.installation import how_to_install
 
 __all__ = ["Interpreter", "constants", "runtime_name"]
 
@@ -30,7 +31,7 @@ def _runtime() -> tuple[str, Any]:
         raise HardwareError(
             "no TFLite runtime is installed",
             expected="ai-edge-litert (or tflite-runtime on 32-bit systems)",
-            remedy="Install it into Holonode's environment: pip install ai-edge-litert.",
+            remedy=how_to_install("box"),
         ) from error
 
 

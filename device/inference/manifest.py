@@ -122,7 +122,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def load_manifest(path: Path) -> Manifest:
     """The manifest in a TOML file; InputError where it is missing or not one."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Manifest)
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Manifest)
     except OSError as error:
         raise InputError(
             "the model's manifest can't be read", where=path, got=error.strerror,

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import HardwareError, InputError
+from device.installation import how_to_install
 
 __all__ = ["OwnBroker"]
 
@@ -145,7 +146,7 @@ def _command(folder: Path, port: int) -> tuple[str, list[str]]:
     if importlib.util.find_spec("amqtt") is None:
         raise HardwareError(
             "no broker is configured and none is installed", where="mqtt.url",
-            remedy="Set mqtt.url, or install one: apt-get install mosquitto, or pip install 'holonode[broker]'.",
+            remedy=f"Set mqtt.url, or install one: apt-get install mosquitto. Or the one in Python. {how_to_install('broker')}",
         )  # fmt: skip
     return "amqtt", [sys.executable, "-m", "device.messaging.embedded", str(port)]
 

@@ -89,6 +89,8 @@ class Stats(Struct, frozen=True, kw_only=True):
     intervals: int
     detections: int
     intervals_lost: int
+    frames_unchecked: int
+    """Frames with more particles than are checked against the hologram, since the start."""
     outbox_depth: int
     oldest_waiting_s: float | None
     commits_refused: int

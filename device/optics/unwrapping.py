@@ -13,6 +13,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from device.errors import CheckError, InputError
+from device.installation import how_to_install
 
 __all__ = ["unwrap", "unwrap_least_squares"]
 
@@ -32,7 +33,7 @@ def unwrap(phase_rad: NDArray[np.floating], valid: NDArray[np.bool_] | None = No
         from skimage.restoration import unwrap_phase
     except ImportError as error:
         raise CheckError(
-            "phase unwrapping needs scikit-image", remedy="pip install 'holonode[phase]', or unwrap by least squares."
+            "phase unwrapping needs scikit-image", remedy=how_to_install("phase") + ". Or unwrap by least squares."
         ) from error
     wrapped = np.ma.masked_array(phase_rad, mask=False if valid is None else ~valid)
     found = np.ma.filled(unwrap_phase(wrapped, rng=0).astype(np.float64), np.nan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
 from device.inference.coverage import not_covered, open_for
@@ -37,11 +38,12 @@ def build_pipeline(
     """The pipeline for a recording geometry, and the classes it can name.
 
     A reconstruction model whose optics don't cover the geometry is refused. A classifier that doesn't is refused where
-    `strict`, else left out: everything is then a 'particle'. The guard tolerates what the `instrument`'s calibration may be
-    off by.
+    `strict`, else left out: everything is then a 'particle' without a score, and every record says why. The guard tolerates
+    what the `instrument`'s calibration may be off by.
     """
     network: HidefNetwork | None = None
     classifier: ClassifierNetwork | None = None
+    unclassified = UNCLASSIFIED
     uses: dict[str, ModelUse] = {}
     if settings.reconstruction == "hidef":
         bundle, interpreter = open_for(store, settings.reconstruction_model, "reconstruction")
@@ -50,14 +52,17 @@ def build_pipeline(
             raise not_covered(store, bundle, geometry, refusal)
         network = HidefNetwork(interpreter, bundle.manifest)
         uses["reconstruction"] = bundle.use
-    if settings.classifier_model:
-        bundle, interpreter = open_for(store, settings.classifier_model, "classification")
+    if settings.classifier:
+        bundle, interpreter = open_for(store, settings.classifier, "classification")
         refusal = bundle.manifest.refusal(geometry)
         if refusal is None:
             classifier = ClassifierNetwork(interpreter, bundle.manifest)
             uses["classifier"] = bundle.use
         elif strict:
             raise not_covered(store, bundle, geometry, refusal)
+        else:
+            reason = f"the classifier {bundle.model.stem} doesn't cover this recording: {refusal}"
+            unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
     chosen = PipelineSettings(
         settings.min_esd_um,
         settings.max_esd_um,
@@ -67,7 +72,7 @@ def build_pipeline(
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
-    return Pipeline(chosen, network, classifier, Models(**uses)), labels
+    return Pipeline(chosen, network, classifier, Models(**uses), unclassified), labels
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

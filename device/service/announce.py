@@ -87,6 +87,7 @@ def stats_of(tally: Tally, outbox: Outbox, link: MqttLink, environment: Environm
         "intervals": tally.intervals,
         "detections": tally.detections,
         "intervals_lost": tally.dropped,
+        "frames_unchecked": tally.frames_unchecked,
         "outbox_depth": outbox.depth(),
         "oldest_waiting_s": None if oldest is None else round(oldest.age_s, 1),
         "commits_refused": outbox.refused,

@@ -33,6 +33,8 @@ class Tally:
     dropped: int = 0
     last_detection: str | None = None
     analysis_s: float = 0.0
+    frames_unchecked: int = 0
+    """Frames with more particles than are checked."""
 
 
 class Recorder:
@@ -83,6 +85,7 @@ class Recorder:
         for notice in found.notices:
             self._say(notice.message)
             self.event(notice.code, notice.severity, notice.message, notice.value, notice.unit)
+        self._tell_unchecked(found)
         interval = records[-1]
         if isinstance(interval, Interval):
             self._tell(interval, found)
@@ -134,6 +137,19 @@ class Recorder:
             self._review.offer(detections, crops.__getitem__)
         except Exception as error:  # noqa: BLE001  nothing that goes wrong here is worth an interval
             self._review.count_failure(error)
+
+    def _tell_unchecked(self, found: Findings) -> None:
+        """Frames so full that their particles were neither refined nor checked."""
+        frames = found.taken.unchecked
+        if not frames:
+            return
+        self.tally.frames_unchecked += frames
+        message = (
+            f"{frames} of {found.taken.analysed} frames held more particles than are checked against the hologram: their sizes and "
+            "depths are as the network gave them. Dilute, sample less, or raise analysis.refine_most_particles"
+        )
+        self._say(message)
+        self.event("frames_unchecked", "warning", message, float(frames), "frames")
 
     def _tell(self, interval: Interval, found: Findings) -> None:
         tally = self.tally

@@ -6,6 +6,7 @@ id counts. The service writes crops (`ReviewQueue`), people read and label them 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import functools
@@ -65,7 +66,8 @@ class CropRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Reason
     label: str
     """The classifier's."""
-    score: float
+    score: float | None
+    """None where no classifier spoke."""
     probabilities: dict[str, float]
     prediction_set: tuple[str, ...]
     consistency: Consistency
@@ -212,7 +214,7 @@ class ReviewQueue:
             reason = _reason(detection, self._random_share)
             if reason is not None:
                 reasons[k] = reason
-        others = sorted((k for k, reason in reasons.items() if reason != "random"), key=lambda k: detections[k].score)
+        others = sorted((k for k, reason in reasons.items() if reason != "random"), key=lambda k: detections[k].score or 0.0)
         left_out = set(others[MOST_AT_ONCE:])
         self.counters.passed_over += len(left_out)
         return [(k, reason) for k, reason in reasons.items() if k not in left_out]
@@ -340,7 +342,8 @@ def _reason(detection: Detection, random_share: float) -> Reason | None:
         return "random"
     if detection.consistency.flag in (QARTOD_SUSPECT, QARTOD_FAIL):
         return "inconsistent"
-    if detection.label == "unknown" or len(detection.prediction_set) != 1:
+    # Where no classifier spoke there is nothing to be uncertain of.
+    if detection.score is not None and (detection.label == "unknown" or len(detection.prediction_set) != 1):
         return "uncertain"
     return None
 
@@ -406,7 +409,7 @@ def _scan(folder: Path, *, tidy: bool = False) -> Iterator[Entry]:
 
 def _labels(folder: Path) -> tuple[dict[str, Label], int]:
     try:
-        lines = (folder / _LABELS).read_bytes().splitlines()
+        lines = (folder / _LABELS).read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except FileNotFoundError:
         return {}, 0
     last: dict[str, Label] = {}

@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.cli import main
+from device.frames import Hologram
 from device.optics.propagation import propagate
 from device.records import Detection, Interval, from_json
 
@@ -158,3 +160,41 @@ def test_json_goes_to_standard_output_alone(folder: Path, tmp_path: Path, capsys
 def test_limits_of_size_that_let_nothing_through_are_refused(folder: Path, tmp_path: Path) -> None:
     status, _, _ = _replay(folder, out=tmp_path / "out", options=["--min-esd-um", "50", "--max-esd-um", "20"])
     assert status == 2
+
+
+def test_a_frame_that_takes_too_much_memory_to_analyse_stops_no_other(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Pipeline.analyse
+
+    def analyse(pipeline: Pipeline, hologram: Hologram) -> FrameAnalysis:
+        if hologram.name == "one.npy":
+            raise MemoryError
+        return whole(pipeline, hologram)
+
+    monkeypatch.setattr(Pipeline, "analyse", analyse)
+    status, _, run = _replay(folder, out=tmp_path / "out")
+    assert status == 0
+    assert (run["frames_analysed"], run["files_failed"]) == (2, 1)
+    assert "more memory" in run["errors"][0]["error"]
+    assert "one.npy: left out" in capsys.readouterr().out
+
+
+def test_the_array_that_was_taken_is_in_run_json(folder: Path, tmp_path: Path) -> None:
+    np.savez(folder / "both.npz", bg=_frame(seed=4), H=_frame((120, 90), seed=5))
+    _, _, run = _replay(folder / "both.npz", out=tmp_path / "out")
+    assert run["frames"][0]["array"] == "H"
+    assert run["frames"][0]["particles"] >= 1
+
+
+@pytest.mark.parametrize("options", [[], ["--instrument", "flow-imx477-530nm"]])
+def test_a_raw_mosaic_under_a_green_lamp_is_no_silent_zero(
+    folder: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    filters = np.tile([[0.12, 1.0], [1.0, 0.25]], (SIDE // 2, SIDE // 2))
+    np.save(folder / "raw.npy", (_frame((60, 200), (250, 150), seed=3) * 20 * filters).astype(np.uint16))
+    status, found, run = _replay(folder / "raw.npy", out=tmp_path / "out", options=["--min-esd-um", "8", *options])
+    assert status == 0
+    assert {(round(r["x_um"] / 11.2), round(r["y_um"] / 11.2)) for r in found} == {(6, 20), (25, 15)}
+    assert "raw mosaic" in run["frames"][0]["notes"][0]
+    assert ("(bayer RGGB)" in capsys.readouterr().out) == bool(options)

@@ -17,7 +17,7 @@ __all__ = ["KIND"]
 def _build(camera: Any, _instrument: Instrument) -> Camera:
     from device.drivers.replay import ReplayCamera
 
-    return ReplayCamera(list(camera.replay_inputs))
+    return ReplayCamera(camera.replay_inputs, array=camera.replay_array, frames_axis=camera.replay_frames_axis)
 
 
 def _demand(camera: Any) -> None:

@@ -24,7 +24,7 @@ from device.analysis.report import Losses, Volume
 from device.errors import HardwareError
 from device.frames import Hologram, RawFrame
 from device.instrument import Instrument
-from device.records import Aggregation, DoseEstimate, FrameCounts
+from device.records import Aggregation, DoseEstimate
 from device.sampling.assay.chamber import Assay
 from device.sampling.assay.settings import AssaySettings
 from device.sampling.findings import Findings, LookedAt, Notice, chosen
@@ -192,7 +192,7 @@ class AssayMode:
         sampled = f"{elapsed_s / 60:.1f} min" + (f", mean cluster size {aggregation.mean_size:.3f}" if aggregation else "")
         return Findings(
             frames=(looked,),
-            taken=FrameCounts(captured=1, analysed=int(analysis.analysed), dropped=int(not analysis.analysed)),
+            taken=analysis.counts,
             volume=self._volume(),
             losses=Losses(self._efficiency),
             sampled=sampled,

@@ -72,6 +72,7 @@ class _Sums:
     seen_ml: float = 0.0
     """Of that, what some frame showed."""
     unexplained: int = 0
+    unchecked: int = 0
 
 
 class FlowMode:
@@ -112,7 +113,9 @@ class FlowMode:
         analysed = len(sums.frames)
         return Findings(
             frames=tuple(sums.frames),
-            taken=FrameCounts(captured=len(burst.frames), analysed=analysed, dropped=len(burst.frames) - analysed),
+            taken=FrameCounts(
+                captured=len(burst.frames), analysed=analysed, dropped=len(burst.frames) - analysed, unchecked=sums.unchecked
+            ),
             volume=self._volume(sums),
             losses=Losses(self._efficiency, self._overlap(sums)),
             sampled=f"{sums.swept_ml * 1000:.1f} uL in {analysed} frames",
@@ -147,6 +150,7 @@ class FlowMode:
         sums.squares_um2 += sum(p.esd_um**2 for p in particles)
         sums.counted += int(new.sum())
         sums.unexplained += analysis.unexplained
+        sums.unchecked += analysis.unchecked
         named = self._named(hologram, analysis, inside)
         sums.frames.append(chosen(hologram, named, [k for k, is_new in zip(inside, new.tolist(), strict=True) if is_new]))
 

@@ -14,7 +14,6 @@ from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Losses, Volume
 from device.config import SamplingConfig
 from device.instrument import Instrument
-from device.records import FrameCounts
 from device.sampling.findings import Backdrop, Findings, Notice, chosen
 from device.sampling.holograms import difference
 from device.sampling.impactor.sampler import Impactor, Sample
@@ -81,7 +80,7 @@ class ImpactorMode:
         notices = self._notices()
         return Findings(
             frames=(chosen(hologram, analysis, range(len(analysis.particles))),),
-            taken=FrameCounts(captured=1, analysed=int(analysis.analysed), dropped=int(not analysis.analysed)),
+            taken=analysis.counts,
             volume=Volume(volume_m3, fluidics.flow_relative_uncertainty, "m^-3"),
             losses=Losses(self._efficiency, overlap),
             sampled=f"{sample.volume_ml / 1000:.2f} L of air",

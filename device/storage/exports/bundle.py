@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from device.errors import CheckError, InputError
+from device.output import output_folder
 from device.storage.exports.snapshot import PREFIX
 
 __all__ = ["SUMS", "Bundle", "Written"]
@@ -48,8 +49,8 @@ class Bundle:
         """Records that the format has no place for, by reason."""
         self.written: list[Written] = []
         self._begun: dict[str, _Begun] = {}
+        output_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             present = [p for p in folder.iterdir() if not (p.name.endswith(_PARTIAL) or p.name.startswith(PREFIX))]
         except OSError as error:
             raise _unwritable(folder, error) from error
@@ -124,6 +125,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> InputError:
     return InputError(
-        "the export can't be written", where=folder, got=error.strerror or str(error),
+        "the export can't be written", where=folder, expected="a folder that can be written to", got=error.strerror or str(error),
         remedy="Nothing was kept. Choose a folder of yours with room, or a shorter period with --since and --until.",
     )  # fmt: skip

@@ -120,6 +120,7 @@ def _occurrences(source: Source, bundle: Bundle) -> Iterator[dict[str, object]]:
 
 def _occurrence(source: Source, interval: Interval, label: str, known: Taxon) -> dict[str, object]:
     count, per = interval.counts[label], interval.concentration.get(label)
+    named = "counted, not named by a classifier" if label == "particle" else "named by a classifier"
     return {
         "eventID": interval.id,
         "occurrenceID": f"{interval.id}:{label}",
@@ -134,7 +135,7 @@ def _occurrence(source: Source, interval: Interval, label: str, known: Taxon) ->
         "organismQuantityType": _QUANTITY[per.unit] if per else None,
         "identifiedBy": source.survey.models.get(interval.pipeline_id),
         "identificationVerificationStatus": _UNVERIFIED,
-        "identificationRemarks": f"named by a classifier; pipeline {interval.pipeline_id}",
+        "identificationRemarks": f"{named}; pipeline {interval.pipeline_id}",
         "occurrenceRemarks": f"95 % interval {per.low:.6g} to {per.high:.6g} {_QUANTITY[per.unit]}" if per else None,
     }
 

@@ -148,9 +148,9 @@ def _object_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]
 
 
 def _annotation(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
-    """A person's label is validated, the classifier's predicted; 'unknown' is neither."""
+    """A person's label is validated, the classifier's predicted; 'unknown' is neither, nor is what no classifier named."""
     label = one.label.label if one.label else one.detection.label
-    named = label != "unknown"
+    named = label != "unknown" and (one.label is not None or one.detection.score is not None)
     known = taxon(label, source.taxa)
     person = one.label if one.label and named else None
     status = "validated" if person else "predicted"

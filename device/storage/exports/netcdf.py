@@ -18,6 +18,7 @@ import numpy as np
 
 from device import __version__
 from device.errors import InputError
+from device.installation import how_to_install
 from device.records import Interval, iso_time
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Source
@@ -30,7 +31,7 @@ try:
 except ImportError as error:
     raise InputError(
         "netCDF needs a library that is not installed", expected="h5netcdf",
-        remedy="Install it with the extra: pip install 'holonode[export]'. CSV and Darwin Core need none.",
+        remedy=how_to_install("export") + ". CSV and Darwin Core need none.",
     ) from error  # fmt: skip
 
 __all__ = ["write"]
@@ -218,6 +219,7 @@ def _interval_variables(source: Source, labels: tuple[str, ...]) -> list[_Variab
         ("frames_captured", "i4", "frames taken", lambda i: i.frames.captured, "1"),
         ("frames_analysed", "i4", "frames searched", lambda i: i.frames.analysed, "1"),
         ("frames_dropped", "i4", "frames lost", lambda i: i.frames.dropped, "1"),
+        ("frames_unchecked", "i4", "frames with more particles than are checked", lambda i: i.frames.unchecked, "1"),
     ]
     return [
         _Variable("time", ("time",), "f8", lambda i: _seconds(i.started_at), bounds),

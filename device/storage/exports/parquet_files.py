@@ -11,6 +11,7 @@ from typing import Any
 
 from device import __version__
 from device.errors import InputError
+from device.installation import how_to_install
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Source
 from device.storage.exports.tables import Column, Table, tables
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
     raise InputError(
         "Parquet needs a library that is not installed", expected="pyarrow",
-        remedy="Install it with the extra: pip install 'holonode[export]'. CSV and Darwin Core need none.",
+        remedy=how_to_install("export") + ". CSV and Darwin Core need none.",
     ) from error  # fmt: skip
 
 __all__ = ["write"]
