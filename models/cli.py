@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.errors import HolonodeError, InputError
+from device.edge import at_the_edge, parsed
+from device.errors import HardwareError, InputError
 
 if TYPE_CHECKING:
     from models.training.classify import ClassifierRecipe
@@ -76,24 +77,19 @@ def _add_finetune(sub: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one action; returns its exit status."""
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
+    return at_the_edge(f"holonode-models {args.action}", lambda: _run(args), debug=args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
     try:
-        actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
         actions[args.action](args)
-    except HolonodeError as error:
-        if args.debug:
-            raise
-        print(f"holonode-models {args.action}: {error}", file=sys.stderr)
-        return error.exit_status
     except ModuleNotFoundError as error:
-        if args.debug or error.name not in ("keras", "tensorflow"):
+        if error.name not in ("keras", "tensorflow"):
             raise
-        print(
-            f"holonode-models {args.action}: {error.name} is missing; install the extra: pip install 'holonode[train]'.",
-            file=sys.stderr,
-        )
-        return 3
+        raise HardwareError(f"{error.name} is missing", remedy="Install the extra: pip install 'holonode[train]'.") from error
     return 0
 
 

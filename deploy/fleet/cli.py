@@ -9,7 +9,7 @@ import socket
 import sys
 
 from device import __version__
-from device.edge import at_the_edge
+from device.edge import at_the_edge, parsed
 from device.errors import InputError
 
 __all__ = ["main"]
@@ -63,7 +63,7 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
     commands = {"collect": _collect, "migrate": _migrate, "status": _status}
 
     def run() -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from device.console import Console
 
 __all__ = ["add_arguments", "execute"]
 
@@ -16,27 +20,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
+    from device.console import Console
+    from device.edge import at_the_edge
+    from device.stopping import PROGRAM
+
+    if args.dry_run:
+        return _dry_run(args)
+    try:
+        with Console() as console:
+            # Within the console: an error that nobody reads must not hold up the end.
+            return at_the_edge("holonode run", lambda: _serve(args, console), debug=args.debug)
+    finally:
+        PROGRAM.end()
+
+
+def _serve(args: argparse.Namespace, console: Console) -> int:
     import logging
+
+    from device.stopping import PROGRAM, StoppedError
+
+    logging.raiseExceptions = False
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", handlers=[console.handler()])
+    try:
+        PROGRAM.check()
+        return _run(args, console)
+    except StoppedError:
+        console.say("stopped before the first interval")
+        return 0
+
+
+def _run(args: argparse.Namespace, console: Console) -> int:
     import os
-    import sys
 
     import msgspec
 
     from device.config import load_config
     from device.drivers.supervised_camera import CameraStuckError
     from device.service import Service
+    from device.stopping import PROGRAM
 
-    if args.dry_run:
-        return _dry_run(args)
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    PROGRAM.check()
     config = load_config(args.config)
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
     try:
-        return Service(config, lambda text: print(text, flush=True)).run()
+        return Service(config, console.say, stopping=PROGRAM, console=console).run()
     except CameraStuckError as error:
-        print(f"holonode run: {error}", file=sys.stderr, flush=True)
+        console.warn(f"holonode run: {error}")
+        console.close()
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
 
