@@ -7,6 +7,7 @@ something can. Descriptors 1 and 2 lead here too, for what libraries print past 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import logging
 import os
@@ -55,6 +56,8 @@ class Console:
         for number in self._files:
             os.dup2(spoken, number)
         os.close(spoken)
+        # Of a library that crashes, what it was at is worth a line past all this.
+        faulthandler.enable(self._files[_ERR])
         sys.stdout, sys.stderr = _Stream(self, _OUT), _Stream(self, _ERR)
         self._writer.start()
         threading.Thread(target=self._hear, args=(heard,), name="console libraries", daemon=True).start()
@@ -84,6 +87,7 @@ class Console:
             self._waiting.put(None, timeout=timeout_s)
         self._writer.join(timeout_s)
         self._give_up.set()
+        faulthandler.disable()
         for number, file in self._files.items():
             os.dup2(file, number)
             # A writer that is stuck in it still keeps its own.

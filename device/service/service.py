@@ -25,10 +25,11 @@ from device.health.armed import armed_of
 from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
+from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.commands import BUTTONS, Message
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Info
+from device.messaging.payloads import Check, Info
 from device.messaging.topics import Topics
 from device.sampling.findings import Mode
 from device.sampling.schedule import schedule_of
@@ -97,7 +98,7 @@ class Service:
         self._steps = Steps("the service's loop", self._allowed.between_s)
         self._heart = Heartbeat(Notifier.from_environment(), self._status)
         self._heart.watch(self._steps.late)
-        self._broker: OwnBroker | None = None
+        self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
         self._tally = Tally()
         self._started_s = time.monotonic()
@@ -156,7 +157,6 @@ class Service:
         givers = [self._review] if self._review else []
         check()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
-        ends.callback(self._end_broker)
         ends.callback(outbox.close)
         self._recorder = Recorder(outbox, self._review, self._say)
         self._tally = self._recorder.tally
@@ -165,14 +165,15 @@ class Service:
         work = self._first_work(calibrated, outbox)
         check()
         self._orders = Orders(outbox)
-        link = self._link(outbox, work, calibrated)
+        self._own_broker(outbox.folder, ends)
         check()
+        link = self._link(outbox, work, calibrated)
         drivers = build_drivers(config, nominal)
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed)
-        self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment)
-        greet(config, self._broker, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
+        self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
+        greet(config, self._broker.broker if self._broker else None, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
         doing = Doing(
             config, work, nominal, calibrated, outbox, self._orders, link, drivers,
             describe=self._described, last_lines=self._last_lines.text,
@@ -200,9 +201,29 @@ class Service:
             time.sleep(0.02)
         link.stop(1.0)
 
-    def _end_broker(self) -> None:
-        if self._broker is not None:
-            self._broker.stop()
+    def _own_broker(self, folder: Path, ends: ExitStack) -> None:
+        """Where none is configured."""
+        if self._config.mqtt.url:
+            return
+
+        def tell(code: str, severity: str, message: str) -> None:
+            self._say(message)
+            self._recorder.event(code, severity, message)
+
+        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), tell)
+        ends.callback(self._broker.stop)
+        self._broker.start()
+
+    def _checks(self) -> list[Check]:
+        """Of what the service hangs on, for `health`."""
+        checks = [] if self._broker is None else [self._broker.check()]
+        if self._console is not None and self._console.lost:
+            trouble = self._console.trouble
+            checks.append(Check(
+                name="output", status="warning" if trouble else "ok", value=float(self._console.lost), unit="lines not printed",
+                message=trouble or "printed again", remedy="Make room where its output goes, or read it" if trouble else "",
+            ))  # fmt: skip
+        return checks
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         """As configured, with what was changed from afar; where that can't be any more, as configured."""
@@ -229,7 +250,7 @@ class Service:
             self._told["info"] = info
             if not first:
                 link.tell(info)
-                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment)
+                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment, self._checks)
             self._pulse = partial(self._tell, link, outbox, drivers)
             rest = Rest(work.config, drivers, self._stopping, self._steps, pulse=self._pulse, called=lambda: self._orders.calls)
             pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
@@ -243,7 +264,7 @@ class Service:
 
     def _listen(self, doing: Doing, link: MqttLink, outbox: Outbox) -> Commander | None:
         """Takes commands, where they are taken."""
-        if not listens(self._config, self._broker):
+        if not listens(self._config, own=self._broker is not None):
             return None
         self._audit = AuditLog(outbox.folder)
 
@@ -275,17 +296,16 @@ class Service:
 
     def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
         mqtt = self._config.mqtt
-        if not mqtt.url:
-            self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
-            if self._broker.kind == "amqtt":
-                mqtt = msgspec.structs.replace(mqtt, protocol="3.1.1")
-            mqtt = msgspec.structs.replace(mqtt, url=self._broker.url)
+        if self._broker is not None:
+            own = self._broker.broker
+            protocol = "3.1.1" if own.kind == "amqtt" else mqtt.protocol
+            mqtt = msgspec.structs.replace(mqtt, url=own.url, protocol=protocol)
 
         def trouble(code: str, message: str) -> None:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        takes_commands = listens(self._config, self._broker)
+        takes_commands = listens(self._config, own=self._broker is not None)
         found = discovery(
             self._config.homeassistant,
             outbox,
@@ -401,6 +421,7 @@ class Service:
             "sampling": "stopped" if self._orders.paused else "started",
             "commands": asdict(self._commander.counts) if self._commander else None,
             "lines_not_printed": self._console.lost if self._console else None,
+            "own_broker": asdict(self._broker.counts) if self._broker else None,
         }
         self._told["stats"] = stats
         link.publish("stats", stats)

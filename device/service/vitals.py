@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -34,8 +35,16 @@ class Vitals:
     """Takes every interval's findings, says how the box is."""
 
     def __init__(
-        self, config: Config, nominal: Instrument, calibrated: Calibrations, outbox: Outbox, environment: Environment
+        self,
+        config: Config,
+        nominal: Instrument,
+        calibrated: Calibrations,
+        outbox: Outbox,
+        environment: Environment,
+        more: Callable[[], list[Check]] = list,
     ) -> None:
+        """`more`: checks of what else can change."""
+        self._more = more
         self._config, self._calibrated, self._outbox, self._environment = config, calibrated, outbox, environment
         self.armed = armed_of(outbox.get_state(ARMED_KEY))
         self._clock = outbox.clock
@@ -46,7 +55,7 @@ class Vitals:
         self.optics = OpticsTrend(outbox.get_state, key, _commissioned(config, nominal))
         self.told: Health | None = None
         """What was published last."""
-        self._told = ""
+        self._told: list[str] = []
         self._due_s = 0.0
 
     def look(self, found: Findings, at: datetime) -> tuple[list[Notice], dict[str, str]]:
@@ -72,16 +81,18 @@ class Vitals:
             _expiry(self._calibrated, self._clock.now()),
             *surroundings_checks(self._environment),
             *self.optics.checks(),
+            *self._more(),
         ]
 
     def publish(self, link: MqttLink, now_s: float) -> None:
-        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back."""
+        """`health`, retained: every five minutes, and at once where a figure of the optics or something else changes."""
         if link.state is not LinkState.CONNECTED:
             return
-        drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
-        if now_s < self._due_s and drifting == self._told:
+        changing = [name for name, since in self.optics.drifting().items() if since]
+        changing += [f"{check.name} {check.status}" for check in self._more()]
+        if now_s < self._due_s and changing == self._told:
             return
-        self._due_s, self._told = now_s + HEALTH_EVERY_S, drifting
+        self._due_s, self._told = now_s + HEALTH_EVERY_S, changing
         self.told = Health.of(self.checks(link))
         link.publish("health", self.told, retain=True, qos=1)
 

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from tests.brokers import free_port
 from tests.services import Service
 
 _END_S = 120.0
+_EARLY_S = 10.0
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Outcome:
     stops: int = 0
     before_first_line: int = 0
     """The signal came while the interpreter was starting."""
+    unheard: int = 0
+    """Of those: lost by the interpreter, sent again."""
     stages: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -40,7 +44,7 @@ class Outcome:
         stages = ", ".join(f"{n} {stage}" for stage, n in self.stages.most_common())
         return (
             f"{self.stops} stops ({stages}): {len(self.faults)} ended in another way than stopped, "
-            f"{self.before_first_line} came before the program's first line; the slowest took {self.slowest_s:.1f} s"
+            f"{self.before_first_line} came before the program's first line, {self.unheard} of them sent again; the slowest took {self.slowest_s:.1f} s"
         )
 
     @property
@@ -58,13 +62,14 @@ def campaign(stops: int, folder: Path, seed: int = 1, longest_s: float = 5.0) ->
             folder, "" if own else f"mqtt://127.0.0.1:{free_port()}", reconstruction="hidef" if own else "backpropagate",
             mqtt=f"own_broker_port = {port}" if own else "",
         )  # fmt: skip
+        before = len(outcome.faults)
         try:
             _stop_once(service, rng, outcome, longest_s)
             _look(folder, outcome)
         finally:
             service.stop()
-        if outcome.faults:
-            print(f"stop {number + 1}: {outcome.faults[-1]}", file=sys.stderr, flush=True)
+        for fault in outcome.faults[before:]:
+            print(f"stop {number + 1}: {fault}", file=sys.stderr, flush=True)
     return outcome
 
 
@@ -80,7 +85,15 @@ def _stop_once(service: Service, rng: random.Random, outcome: Outcome, longest_s
     if again is not None:
         time.sleep(rng.uniform(0.0, 0.3))
         service.send(again)
-    status, said = service.finish(None, timeout_s=_END_S)
+    if not caught and not _ends(service):
+        # An interpreter that is starting may lose a SIGINT; whoever sent it sends it again.
+        outcome.unheard += 1
+        service.send(first)
+    try:
+        status, said = service.finish(None, timeout_s=_END_S)
+    except subprocess.TimeoutExpired:
+        # It says what it hangs at.
+        status, said = service.finish(signal.SIGABRT)
     outcome.stops += 1
     outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - at_s)
     outcome.stages[_stage(said)] += 1
@@ -89,6 +102,13 @@ def _stop_once(service: Service, rng: random.Random, outcome: Outcome, longest_s
         outcome.before_first_line += 1
     elif status != 0 or "Traceback" in said or "stopped" not in said:
         outcome.faults.append(told)
+
+
+def _ends(service: Service) -> bool:
+    until_s = time.monotonic() + _EARLY_S
+    while service.is_running and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return not service.is_running
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:
