@@ -47,7 +47,7 @@ class Broker:
         settings.write_text("\n".join(self.lines()) + "\n")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([MOSQUITTO, "-c", str(settings)], stdout=log, stderr=log)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -68,10 +68,10 @@ class Broker:
                 self._process.kill()
             else:
                 self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
-    def wait_until_saved(self, timeout_s: float = 30) -> None:
+    def wait_until_saved(self, timeout_s: float = 120) -> None:
         """Return once a save that began after this call is on disk: the second one that ends after it."""
         store, called_ns, saves = self.folder / "mosquitto.db", time.time_ns(), set[int]()
         until = time.monotonic() + timeout_s
@@ -113,7 +113,7 @@ class Subscriber:
         if "/media/" not in message.topic and "/request/" not in message.topic:
             self.messages.put((message.topic, json.loads(message.payload), bool(message.retain)))
 
-    def until(self, leaf: str, timeout_s: float = 30, **wanted: Any) -> dict[str, Any]:
+    def until(self, leaf: str, timeout_s: float = 120, **wanted: Any) -> dict[str, Any]:
         """The next message of a topic that holds what is wanted."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -56,11 +56,14 @@ def _run(args: argparse.Namespace, console: Console) -> int:
 
     from device.config import load_config
     from device.drivers.supervised_camera import CameraStuckError
+    from device.paths import store_elsewhere
     from device.service import Service
     from device.stopping import PROGRAM
 
     PROGRAM.check()
     config = load_config(args.config)
+    if elsewhere := store_elsewhere(args.config, config.storage.folder):
+        console.warn(f"holonode run: {elsewhere}")
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
@@ -77,11 +80,21 @@ def _dry_run(args: argparse.Namespace) -> int:
     import json
 
     from device.app import calibrations
-    from device.config import load_config
+    from device.config import load_config, paths_of
     from device.instrument import load_instrument
+    from device.paths import store_elsewhere
     from device.plan import plan_of
 
     config = load_config(args.config)
     plan = plan_of(config, calibrations(config, load_instrument(config.device.instrument)))
-    print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+    paths, elsewhere = paths_of(config), store_elsewhere(args.config, config.storage.folder)
+    if args.json:
+        notes = [*plan.notes, *([elsewhere] if elsewhere else [])]
+        print(json.dumps(plan.to_builtins() | {"paths": paths, "notes": notes}, indent=2))
+        return 0
+    print("\n".join(plan.lines()))
+    for name, path in paths.items():
+        print(f"path       {name} = {path}")
+    if elsewhere:
+        print(f"note       {elsewhere}")
     return 0

@@ -62,7 +62,7 @@ def allowances_of(config: Config) -> Allowances:
     refined_s = analysis.refine_most_particles * analysis.refine_iterations * _PARTICLE_ITERATION_S
     between_s = 30.0 + _EXCHANGES * 3 * config.controller.acknowledge_timeout_s
     return Allowances(
-        start_s=300.0,
+        start_s=600.0,
         camera_s=_RENDER_S + frame_s if simulated else 2 * frame_s + _CAMERA_RESTART_S,
         analysis_s=_SLOW_BOX * (_FRAME_S + refined_s),
         store_s=_DISK_S,

@@ -21,6 +21,7 @@ __all__ = ["Heartbeat", "Notifier", "Steps"]
 
 log = logging.getLogger("holonode")
 
+_ONE_LINE = {10: " ", 13: " "}
 _EXTEND_S = 30.0
 """Asked for again and again while the start or the end goes on."""
 
@@ -60,8 +61,11 @@ class Notifier:
         with contextlib.suppress(OSError):
             self._socket.sendto(lines.encode(errors="replace"), self._address)
 
-
-_ONE_LINE = {10: " ", 13: " "}
+    def close(self) -> None:
+        """Say no more; safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Heartbeat:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(self._notifier.feed_every_s)
+        self._notifier.close()
 
     def look(self) -> None:
         """Feed once, unless somebody is late."""

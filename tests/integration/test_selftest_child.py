@@ -1,0 +1,71 @@
+"""The process that tests a model: begun again where it was ended from outside or hangs, given up where the model is to blame."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from device.app import ARTEFACTS
+from device.errors import CheckError
+from device.inference import store
+from device.inference.store import ModelStore, verify_golden_in_child
+from device.stopping import StoppedError, Stopping
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What stands for the self-test."""
+    monkeypatch.setattr(store, "_verified", set())
+    monkeypatch.setattr(store, "_AGAIN_S", 0.0)
+    script = tmp_path / "selftest"
+    monkeypatch.setattr(store.sys, "executable", str(script))
+    return script
+
+
+def stands_for_it(script: Path, text: str) -> None:
+    script.write_text(f"#!/bin/sh\necho run >> {script}.runs\n{text}\n")
+    script.chmod(0o755)
+
+
+def runs(script: Path) -> int:
+    return len(Path(f"{script}.runs").read_text().splitlines())
+
+
+def verify() -> None:
+    verify_golden_in_child(ModelStore(ARTEFACTS).find("hidef"))
+
+
+def test_a_self_test_that_something_ended_is_begun_again(program: Path) -> None:
+    stands_for_it(program, f"[ $(wc -l < {program}.runs) -gt 1 ] || kill -KILL $$")
+    verify()
+    assert runs(program) == 2
+
+
+def test_a_self_test_that_hangs_is_begun_again_then_given_up(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_CHILD_TIMEOUT_S", 1.0)
+    stands_for_it(program, "exec sleep 1000")
+    with pytest.raises(CheckError, match="doesn't finish its self-test"):
+        verify()
+    assert runs(program) == 2
+
+
+def test_a_model_that_takes_its_process_down_is_not_tried_twice(program: Path) -> None:
+    stands_for_it(program, "kill -SEGV $$")
+    with pytest.raises(CheckError, match="takes its process down"):
+        verify()
+    assert runs(program) == 1
+
+
+def test_a_stop_ends_the_self_test_at_once(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Stopping()
+    asked.ask()
+    monkeypatch.setattr(store, "PROGRAM", asked)
+    stands_for_it(program, "echo $$ > $0.pid; exec sleep 1000")
+    with pytest.raises(StoppedError):
+        verify()
+    if (pid := Path(f"{program}.pid")).exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGCONT)
