@@ -17,6 +17,8 @@ import sys
 import threading
 from typing import TextIO
 
+from device.text import plain
+
 __all__ = ["Console"]
 
 _OUT, _ERR = 1, 2
@@ -67,7 +69,7 @@ class Console:
         self.close()
 
     def say(self, line: str) -> None:
-        """A line on stdout; never waits, never fails."""
+        """A line on stdout, without what a terminal would obey; never waits, never fails."""
         self._take(_OUT, line)
 
     def warn(self, line: str) -> None:
@@ -98,7 +100,7 @@ class Console:
     def _take(self, number: int, line: str) -> None:
         with self._lock:
             try:
-                self._waiting.put_nowait((number, line, self._left_out))
+                self._waiting.put_nowait((number, plain(line, lines=True), self._left_out))
                 self._left_out = 0
             except queue.Full:
                 self._left_out += 1

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 from device.errors import HolonodeError
+from device.text import plain
 
 __all__ = ["at_the_edge", "parsed"]
 
@@ -132,7 +133,7 @@ def _tell(line: str, *, debug: bool) -> None:
     with contextlib.suppress(OSError, ValueError):
         if debug:
             traceback.print_exc()
-        print(line, file=sys.stderr)
+        print(plain(line), file=sys.stderr)
 
 
 def _give_up(stream: TextIO) -> None:

@@ -22,7 +22,9 @@ def anchored_path(written: str, base: Path) -> str:
 
 def anchored_paths(written: _Paths, base: Path) -> _Paths:
     """One, or each of a list."""
-    return anchored_path(written, base) if isinstance(written, str) else [anchored_path(one, base) for one in written]
+    if isinstance(written, str):
+        return anchored_path(written, base)
+    return [anchored_path(one, base) for one in written]
 
 
 def located(path: str) -> Path:

@@ -97,7 +97,7 @@ class Service:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(20)
+        self._process.wait(120)
         self._process = None
 
     def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 200) -> tuple[int, str]:

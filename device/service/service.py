@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -40,6 +39,7 @@ from device.service.commander import Commander
 from device.service.commands import Doing, listens
 from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.orders import Orders
+from device.service.printed import Printed, output_check
 from device.service.recorder import Recorder, Tally
 from device.service.rest import SLICE_S, CalledError, Rest, StopError
 from device.service.support import LastLines
@@ -63,20 +63,6 @@ LONGEST_PAUSE_S = 10.0
 _LAST_AUDIT_LINES = 200
 _DELIVERY_S = 5.0
 """Of the end, for what waits to go out."""
-
-
-class Printed(Protocol):
-    """What became of the lines that the service said."""
-
-    @property
-    def lost(self) -> int:
-        """Lines that could not be printed."""
-        ...
-
-    @property
-    def trouble(self) -> str:
-        """Why the last one could not; empty where it could."""
-        ...
 
 
 class Service:
@@ -218,11 +204,7 @@ class Service:
         """Of what the service hangs on, for `health`."""
         checks = [] if self._broker is None else [self._broker.check()]
         if self._console is not None and self._console.lost:
-            trouble = self._console.trouble
-            checks.append(Check(
-                name="output", status="warning" if trouble else "ok", value=float(self._console.lost), unit="lines not printed",
-                message=trouble or "printed again", remedy="Make room where its output goes, or read it" if trouble else "",
-            ))  # fmt: skip
+            checks.append(output_check(self._console))
         return checks
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:

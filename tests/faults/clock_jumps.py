@@ -163,7 +163,7 @@ class Campaign:
         self._judge_stamps(messages, began, datetime.now(UTC))
 
     def _wait(self, done: Callable[[], object], box: Clocked, listener: Subscriber, messages: list[Message]) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 200
         while box.is_running and time.monotonic() < until:
             messages += listener.drain(0.2)
             if done():

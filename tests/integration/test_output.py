@@ -157,6 +157,13 @@ with Console():
     assert time.monotonic() - began < 100
 
 
+def test_a_terminal_is_given_nothing_to_obey(capfd: pytest.CaptureFixture[str]) -> None:
+    with Console() as console:
+        console.say("the broker says: \x1b]0;owned\x07\x1b[2Jno\u202e")
+        console.warn("\x9b31mred")
+    assert capfd.readouterr() == ("the broker says: no\n", "red\n")
+
+
 def test_a_console_gives_stdout_back(capfd: pytest.CaptureFixture[str]) -> None:
     threads = threading.active_count()
     with Console() as console:

@@ -73,7 +73,7 @@ def test_kill_9_ends_with_offline_and_the_next_start_resumes_the_sequence(
     service.start()
     first = listener.until("intervals")
     service.kill()
-    listener.until("status", status="offline", timeout_s=40)
+    listener.until("status", status="offline")
     Service.configured(tmp_path, running.url, intervals=1)
     status, output = service.run()
     assert status == 0
@@ -152,7 +152,7 @@ def test_no_interval_is_taken_under_a_lamp_that_was_reset(tmp_path: Path, runnin
     assert "controller doesn't answer" in event["message"]
     controller.silent = False
     listener.until("intervals")
-    status, output = service.finish(timeout_s=90)
+    status, output = service.finish()
     assert controller.microamps == 0
     controller.unplug()
     assert status == 0, output
@@ -212,7 +212,7 @@ def test_the_own_broker_is_started_taken_over_after_a_kill_and_stopped_in_order(
     listener = Subscriber(port)
     listener.until("intervals")
     service.kill()
-    listener.until("status", status="offline", timeout_s=30)
+    listener.until("status", status="offline")
     Service.configured(tmp_path, "", intervals=1, mqtt=f"own_broker_port = {port}")
     status, output = service.run()
     listener.close()
