@@ -5,5 +5,6 @@ preflight     everything before a box is left alone: ranges (configuration again
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
 armed         that somebody did so: kept in the store, told as an event
 optics        today's view against the commissioning record
+watchdog      how long each stage of the service may take; the service manager's watchdog by that
 trend         the optics from interval to interval against their baseline; drifts
 """

@@ -7,6 +7,6 @@ requests  paho's side of it: subscription, MQTT 5 properties
 contract  every topic in one table, and as AsyncAPI
 link      rows out, a collector's word in: connection (the client, kept up) and sender (which row goes next)
 address   the broker's address, and what the device shows it
-broker    the service's own broker on loopback, where none is configured
+broker    the service's own broker on loopback, where none is configured; broker_keeper starts it again
 embedded  a pure-Python broker for demonstrations, in a process of its own
 """

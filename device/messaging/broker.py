@@ -103,7 +103,8 @@ class OwnBroker:
 
     def stop(self) -> None:
         """End it; safe to call twice."""
-        _record_of(self.folder).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _record_of(self.folder).unlink(missing_ok=True)
         self.process.end()
 
 

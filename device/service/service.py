@@ -128,8 +128,8 @@ class Service:
         try:
             self._work(doing.work, doing)
         finally:
+            self._steps.beat()
             self._heart.stopping()
-            ends.enter_context(self._steps.step("stopping", self._allowed.start_s))
 
     def _started(self, ends: ExitStack) -> Doing:
         """Everything open and started; StoppedError where somebody asks to stop meanwhile."""
@@ -165,6 +165,7 @@ class Service:
             describe=self._described, last_lines=self._last_lines.text,
         )  # fmt: skip
         check()
+        self._commander = self._listen(doing, link, outbox)
         link.start()
         ends.callback(self._end_link, link, outbox)
         self._heart.watch(lambda: link.late(self._allowed.link_s))
@@ -172,7 +173,6 @@ class Service:
         ends.callback(timekeeper.stop)
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
-        self._commander = self._listen(doing, link, outbox)
         ends.callback(self._deafen)
         drivers.camera.start()
         return doing
@@ -185,7 +185,7 @@ class Service:
                 break
             link.notify()
             time.sleep(0.02)
-        link.stop(1.0)
+        link.stop(1.0 if self._stopping.hurried else _DELIVERY_S)
 
     def _own_broker(self, folder: Path, ends: ExitStack) -> None:
         """Where none is configured."""
@@ -212,6 +212,8 @@ class Service:
         overlay = overlay_of(outbox.get_state(SETTINGS_KEY))
         try:
             return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id)
+        except StoppedError:
+            raise
         except HolonodeError as error:
             if not overlay:
                 raise

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from device.app import ARTEFACTS
+from device.config import Config, MqttConfig, StorageConfig
 from device.errors import CheckError
 from device.inference import store
 from device.inference.store import ModelStore, verify_golden_in_child
+from device.service import Service
+from device.settings import STATE_KEY
 from device.stopping import StoppedError, Stopping
+from device.storage.outbox import Outbox
 
 
 @pytest.fixture
@@ -66,6 +72,29 @@ def test_a_stop_ends_the_self_test_at_once(program: Path, monkeypatch: pytest.Mo
     stands_for_it(program, "echo $$ > $0.pid; exec sleep 1000")
     with pytest.raises(StoppedError):
         verify()
-    if (pid := Path(f"{program}.pid")).exists():
+    said = Path(f"{program}.pid")
+    # Empty, or not there: it was ended before it could say.
+    if said.exists() and (pid := said.read_text().strip()):
         with pytest.raises(ProcessLookupError):
-            os.kill(int(pid.read_text()), signal.SIGCONT)
+            os.kill(int(pid), signal.SIGCONT)
+
+
+def test_a_stop_within_the_start_gives_up_no_setting_that_was_changed_from_afar(
+    tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "store"
+    config = msgspec.structs.replace(
+        Config(), storage=StorageConfig(folder=str(folder)), mqtt=MqttConfig(url="mqtt://127.0.0.1:9")
+    )
+    outbox = Outbox(folder, config.device.id)
+    outbox.keep({STATE_KEY: '{"sampling.pause_s":7.0}'})
+    outbox.close()
+    asked = Stopping()
+    monkeypatch.setattr(store, "PROGRAM", asked)
+    monkeypatch.setattr(Stopping, "catch", lambda _self: None)
+    stands_for_it(program, "exec sleep 1000")
+    threading.Timer(1.0, asked.ask).start()
+    assert Service(config, lambda _line: None, stopping=asked).run() == 0
+    outbox = Outbox(folder, config.device.id)
+    assert outbox.get_state(STATE_KEY) == '{"sampling.pause_s":7.0}'
+    outbox.close()
