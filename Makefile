@@ -62,6 +62,7 @@ test: lint mosquitto postgresql firmware faketime
 # Of the store's and the delivery's campaigns a short part; test-store and test-delivery run the whole ones
 test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
+	$(BIN)/python -m tests.faults.stop_anytime --stops 100
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker

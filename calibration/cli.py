@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from device import __version__
 from device.arguments import number, whole
 from device.commands.reading_args import add_reading_arguments, reading_options
-from device.edge import at_the_edge
+from device.edge import at_the_edge, parsed
 from device.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one procedure; exit status 0 passed, 2 bad input, 3 missing hardware, 4 failed."""
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
     return at_the_edge(f"holonode-calibrate {args.procedure}", lambda: _execute(args), debug=args.debug)
 
 

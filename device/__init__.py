@@ -2,6 +2,8 @@
 
 errors       the one error root and its subclasses by remedy
 edge         where a program ends: an error is one line and an exit status
+console      stdout and stderr of a service, which goes on without them
+stopping     SIGINT and SIGTERM as a request        processes  known by more than their number
 frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
@@ -11,6 +13,7 @@ arguments    bounds of command-line arguments
 parts        what a box is made of: all simulated, or real with every part named
 calibration  the sealed records that hold for an instrument    transfer   an instrument's own frames, on their way to models
 duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do
+paths        where the paths of a configuration lead
 tomlfile     strict TOML files with errors that name the line
 identifiers  ULIDs that can be made again
 schemas      JSON Schemas of all of these

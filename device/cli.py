@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import sys
 
-from device import __version__
-from device.edge import at_the_edge
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["main"]
 
@@ -27,6 +27,11 @@ _COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+    import importlib
+
+    from device import __version__
+
     parser = argparse.ArgumentParser(prog="holonode", description="Field firmware for holographic particle sensors.")
     parser.add_argument("--version", action="version", version=f"holonode {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -44,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 3 missing hardware, 4 a failed check."""
-    args = _parser().parse_args(arguments)
+    if arguments is None and sys.argv[1:2] == ["run"]:
+        # Asked to stop while it starts, the service stops in order: nothing may come before this.
+        from device.stopping import PROGRAM
+
+        PROGRAM.catch()
+    import importlib
+
+    from device.edge import at_the_edge, parsed
+
+    args = parsed(_parser(), arguments)
     execute = importlib.import_module(f"device.commands.{args.command}").execute
     return at_the_edge(f"holonode {args.command}", lambda: execute(args), debug=args.debug)

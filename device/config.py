@@ -12,10 +12,11 @@ from msgspec import Meta, Struct, defstruct, field
 
 from device.drivers.cameras.kinds import camera_kinds
 from device.errors import InputError
+from device.paths import anchored_path, anchored_paths, located
 from device.sampling.kinds import sampling_kinds
 from device.tomlfile import load_toml
 
-__all__ = ["PRESET", "Config", "config_hash", "load_config", "public"]
+__all__ = ["PRESET", "Config", "anchored", "config_hash", "load_config", "paths_of", "public"]
 
 PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
 """What runs without a configuration: the simulated bioaerosol sampler."""
@@ -375,16 +376,60 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load_config(path: str | Path | None = None) -> Config:
-    """The configuration in a file, or a packaged preset by name (default: PRESET); InputError where it is wrong."""
+    """The configuration in a file, or a packaged preset by name (default: PRESET); InputError where it is wrong.
+
+    Relative paths in a file are relative to its folder; those in a preset, which is nobody's to write beside, to the current
+    one.
+    """
     if path is None:
-        return load_toml(PRESET, Config)
+        return anchored(load_toml(PRESET, Config), Path.cwd())
     named, file = PRESET.parent / f"{path}.toml", Path(path).expanduser()
     if named.parent == PRESET.parent and named.is_file():
-        return load_toml(named, Config)
+        return anchored(load_toml(named, Config), Path.cwd())
     if not file.exists():
         presets = " | ".join(sorted(preset.stem for preset in PRESET.parent.glob("*.toml")))
         raise InputError("there is no such configuration", where=path, expected=f"a file, or a preset by name: {presets}")
-    return load_toml(file, Config)
+    return anchored(load_toml(file, Config), file.absolute().parent)
+
+
+_PATHS = {
+    "camera": ("device", "replay_inputs"),
+    "controller": ("port",),
+    "twin": ("truth_file",),
+    "storage": ("folder",),
+    "calibration": ("folder",),
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+}
+"""Settings that name files and folders; beside these, an instrument or a model may."""
+_MODELS = ("reconstruction_model", "classifier_model")
+
+
+def anchored(config: Config, base: Path) -> Config:
+    """The same with its relative paths relative to a folder, so that they mean the same wherever a command is run."""
+    changed: dict[str, Any] = {}
+    for table, names in _PATHS.items():
+        settings = getattr(config, table)
+        found = {name: anchored_paths(getattr(settings, name), base) for name in names}
+        changed[table] = msgspec.structs.replace(settings, **found)
+    # These are names unless they look like files.
+    instrument = config.device.instrument
+    if instrument.endswith(".toml") or (base / instrument).is_file():
+        changed["device"] = msgspec.structs.replace(config.device, instrument=anchored_path(instrument, base))
+    models = {name: value for name in _MODELS if (value := getattr(config.analysis, name)).endswith(".tflite")}
+    found = {name: anchored_path(value, base) for name, value in models.items()}
+    changed["analysis"] = msgspec.structs.replace(config.analysis, **found)
+    return msgspec.structs.replace(config, **changed)
+
+
+def paths_of(config: Config) -> dict[str, str]:
+    """Where the settings that name files and folders lead, absolute, by dotted name; those that name nothing are left out."""
+    settings = {f"{table}.{name}": getattr(getattr(config, table), name) for table, names in _PATHS.items() for name in names}
+    simulated = config.camera.driver != "v4l2"
+    return {
+        name: ", ".join(str(located(one)) for one in ([value] if isinstance(value, str) else value))
+        for name, value in settings.items()
+        if value and not (name == "camera.device" and simulated) and not value[0].startswith("usb:")
+    } | ({"device.instrument": str(located(config.device.instrument))} if config.device.instrument.endswith(".toml") else {})
 
 
 def public(config: Config) -> dict[str, Any]:

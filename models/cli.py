@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.arguments import number, whole
-from device.edge import at_the_edge
+from device.edge import at_the_edge, parsed
 from device.errors import HardwareError, InputError
 from device.installation import how_to_install
 from device.output import output_folder
@@ -102,12 +102,12 @@ def _add_finetune(sub: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one action; returns its exit status."""
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
+    return at_the_edge(f"holonode-models {args.action}", lambda: _run(args), debug=args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    return at_the_edge(f"holonode-models {args.action}", lambda: _execute(args), debug=args.debug)
-
-
-def _execute(args: argparse.Namespace) -> int:
     actions = {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card, "finetune": _finetune}
     # Tried before hours of work.
     places = {"train": [args.work], "export": [args.artefacts], "finetune": [args.work, getattr(args, "out", args.work)]}

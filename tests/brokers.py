@@ -8,6 +8,7 @@ import queue
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+_MARK_S = 60.0
+"""A broker that lets a listener write nothing leaves it without its mark."""
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
@@ -47,7 +51,7 @@ class Broker:
         settings.write_text("\n".join(self.lines()) + "\n")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([MOSQUITTO, "-c", str(settings)], stdout=log, stderr=log)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -68,10 +72,10 @@ class Broker:
                 self._process.kill()
             else:
                 self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
-    def wait_until_saved(self, timeout_s: float = 30) -> None:
+    def wait_until_saved(self, timeout_s: float = 120) -> None:
         """Return once a save that began after this call is on disk: the second one that ends after it."""
         store, called_ns, saves = self.folder / "mosquitto.db", time.time_ns(), set[int]()
         until = time.monotonic() + timeout_s
@@ -102,6 +106,9 @@ class Subscriber:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = lambda _c, _u, m: self._heard(m)
         self._client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+        self._subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._topic, self._mark, self._marks = topic, f"holonode/v1/{client_id}/mark", 0
         lasting = Properties(PacketTypes.CONNECT)
         lasting.SessionExpiryInterval = 3600
         self._client.reconnect_delay_set(1, 1)
@@ -109,11 +116,14 @@ class Subscriber:
         self._client.loop_start()
 
     def _heard(self, message: paho.MQTTMessage) -> None:
+        # Marks of other listeners are theirs.
+        if message.topic.endswith("/mark") and message.topic != self._mark:
+            return
         # Media are no JSON, and the requests of a test may be anything.
         if "/media/" not in message.topic and "/request/" not in message.topic:
             self.messages.put((message.topic, json.loads(message.payload), bool(message.retain)))
 
-    def until(self, leaf: str, timeout_s: float = 30, **wanted: Any) -> dict[str, Any]:
+    def until(self, leaf: str, timeout_s: float = 120, **wanted: Any) -> dict[str, Any]:
         """The next message of a topic that holds what is wanted."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -125,11 +135,20 @@ class Subscriber:
                 return payload
 
     def drain(self, quiet_s: float = 1.0) -> list[tuple[str, dict[str, Any], bool]]:
-        """Everything until nothing came for a while."""
+        """Everything that the broker had before this call, however slow the machine is, and until nothing came for a while."""
         found = []
+        self._marks += 1
+        hears_marks = paho.topic_matches_sub(self._topic, self._mark)
+        if hears_marks and self._subscribed.wait(_MARK_S):
+            self._client.publish(self._mark, json.dumps({"mark": self._marks}), qos=1)
         with contextlib.suppress(queue.Empty):
             while True:
-                found.append(self.messages.get(timeout=quiet_s))
+                wait_s = _MARK_S if hears_marks else quiet_s
+                message = self.messages.get(timeout=wait_s)
+                if message[0] != self._mark:
+                    found.append(message)
+                elif message[1]["mark"] == self._marks:
+                    hears_marks = False
         return found
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class Node:
         """With everything it started."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(120)
             self._process = None
 
 

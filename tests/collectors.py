@@ -40,10 +40,10 @@ class CollectorProcess:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=120)
             self._process = None
 
-    def finish(self, number: int | None = signal.SIGTERM, timeout_s: float = 30) -> tuple[int, str, str]:
+    def finish(self, number: int | None = signal.SIGTERM, timeout_s: float = 120) -> tuple[int, str, str]:
         """(exit status, output, errors) after a signal, or after it ends by itself."""
         assert self._process is not None
         if number is not None:

@@ -78,7 +78,7 @@ class Cluster:
         """`immediate`: as a crash, recovered at the next start."""
         if self._process is not None:
             self._process.send_signal(3 if immediate else 2)
-            self._process.wait(30)
+            self._process.wait(120)
             self._process = None
 
     def remove(self) -> None:

@@ -27,12 +27,12 @@ class Caller:
         for tree in ("response/#", "media/#"):
             self._client.subscribe(f"{self.root}/{tree}", qos=1)
 
-    def ready(self, timeout_s: float = 60) -> None:
+    def ready(self, timeout_s: float = 200) -> None:
         """Wait until the device listens."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             try:
-                self.ask("media", id="0" * 26, timeout_s=0.5)
+                self.ask("media", id="0" * 26, timeout_s=5)
             except AssertionError:
                 continue
             return
@@ -48,9 +48,9 @@ class Caller:
             setattr(told, name, value)
         sent = self._client.publish(f"{self.root}/request/{command}", body, qos=1, retain=retain, properties=told)
         if wait:
-            sent.wait_for_publish(10)
+            sent.wait_for_publish(100)
 
-    def heard(self, topic: str, timeout_s: float = 30) -> paho.MQTTMessage:
+    def heard(self, topic: str, timeout_s: float = 120) -> paho.MQTTMessage:
         """The next message on a topic of the device."""
         until = time.monotonic() + timeout_s
         while True:
@@ -61,7 +61,7 @@ class Caller:
             if message.topic == f"{self.root}/{topic}":
                 return message
 
-    def ask(self, command: str, timeout_s: float = 30, **parameters: Any) -> dict[str, Any]:
+    def ask(self, command: str, timeout_s: float = 120, **parameters: Any) -> dict[str, Any]:
         """The answer to one command."""
         self._asked += 1
         correlation = str(self._asked).encode()

@@ -73,7 +73,7 @@ class Service:
         """What it has printed so far."""
         return "" if self._output is None else self._output.read_text()
 
-    def until_said(self, text: str, timeout_s: float = 60) -> None:
+    def until_said(self, text: str, timeout_s: float = 200) -> None:
         """Return once it has printed this."""
         until = time.monotonic() + timeout_s
         while text not in self.said:
@@ -85,13 +85,22 @@ class Service:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(20)
+        self._process.wait(120)
         self._process = None
 
-    def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 60) -> tuple[int, str]:
+    def finish(self, number: int | None = signal.SIGINT, timeout_s: float = 200) -> tuple[int, str]:
         """(exit status, output) after a signal, or after the service ends by itself."""
         assert self._process is not None
         if number is not None:
@@ -100,7 +109,7 @@ class Service:
         self._process = None
         return status, self.said
 
-    def run(self, timeout_s: float = 60) -> tuple[int, str]:
+    def run(self, timeout_s: float = 200) -> tuple[int, str]:
         self.start()
         return self.finish(None, timeout_s)
 

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from device import __version__
-from device.edge import at_the_edge
+from device.edge import at_the_edge, parsed
 from device.errors import InputError
 from device.installation import how_to_install
 
@@ -72,7 +72,7 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
-    args = _parser().parse_args(arguments)
+    args = parsed(_parser(), arguments)
     commands = {"collect": _collect, "migrate": _migrate, "status": _status}
 
     def run() -> int:

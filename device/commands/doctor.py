@@ -71,6 +71,8 @@ def execute(args: argparse.Namespace) -> int:
     from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
+    from device.messaging.payloads import Check
+    from device.paths import store_elsewhere
     from device.rig.ready import readiness_of
     from device.storage.reading import in_use
 
@@ -81,6 +83,11 @@ def execute(args: argparse.Namespace) -> int:
         + ([] if args.no_optics or busy else _optics(config))
         + _trend(config)
     )
+    if elsewhere := store_elsewhere(args.config, config.storage.folder):
+        checks.append(Check(
+            name="store elsewhere", status="warning", message=elsewhere,
+            remedy="Move it there, or name it in storage.folder with its absolute path",
+        ))  # fmt: skip
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from device.arguments import whole
+
+if TYPE_CHECKING:
+    from device.console import Console
 
 __all__ = ["add_arguments", "execute"]
 
@@ -20,30 +24,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
-    import json
+    from device.console import Console
+    from device.edge import at_the_edge
+    from device.stopping import PROGRAM
+
+    if args.dry_run:
+        return _dry_run(args)
+    try:
+        with Console() as console:
+            # Within the console: an error that nobody reads must not hold up the end.
+            return at_the_edge("holonode run", lambda: _serve(args, console), debug=args.debug)
+    finally:
+        PROGRAM.end()
+
+
+def _serve(args: argparse.Namespace, console: Console) -> int:
     import logging
+
+    from device.stopping import PROGRAM, StoppedError
+
+    logging.raiseExceptions = False
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", handlers=[console.handler()])
+    try:
+        PROGRAM.check()
+        return _run(args, console)
+    except StoppedError:
+        console.say("stopped before the first interval")
+        return 0
+
+
+def _run(args: argparse.Namespace, console: Console) -> int:
     import os
-    import sys
 
     import msgspec
 
     from device.config import load_config
     from device.drivers.supervised_camera import CameraStuckError
+    from device.paths import store_elsewhere
     from device.rig.ready import readiness_of
     from device.service import Service
+    from device.stopping import PROGRAM
 
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    PROGRAM.check()
     config = load_config(args.config)
-    plan = readiness_of(config).require()
-    if args.dry_run:
-        print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
-        return 0
+    if elsewhere := store_elsewhere(args.config, config.storage.folder):
+        console.warn(f"holonode run: {elsewhere}")
+    readiness_of(config).require()
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
     try:
-        return Service(config, lambda text: print(text, flush=True)).run()
+        return Service(config, console.say, stopping=PROGRAM, console=console).run()
     except CameraStuckError as error:
-        print(f"holonode run: {error}", file=sys.stderr, flush=True)
+        console.warn(f"holonode run: {error}")
+        console.close()
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    import json
+
+    from device.config import load_config, paths_of
+    from device.paths import store_elsewhere
+    from device.rig.ready import readiness_of
+
+    config = load_config(args.config)
+    plan = readiness_of(config).require()
+    paths, elsewhere = paths_of(config), store_elsewhere(args.config, config.storage.folder)
+    if args.json:
+        notes = [*plan.notes, *([elsewhere] if elsewhere else [])]
+        print(json.dumps(plan.to_builtins() | {"paths": paths, "notes": notes}, indent=2))
+        return 0
+    print("\n".join(plan.lines()))
+    for name, path in paths.items():
+        print(f"path       {name} = {path}")
+    if elsewhere:
+        print(f"note       {elsewhere}")
+    return 0

@@ -7,5 +7,6 @@ readiness     whether the configuration can be carried out, for doctor, dry run,
 parts         what of the box is real
 armed         that somebody did so: kept in the store, told as an event
 optics        today's view against the commissioning record
+watchdog      how long each stage of the service may take; the service manager's watchdog by that
 trend         the optics from interval to interval against their baseline; drifts
 """

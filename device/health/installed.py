@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shutil
 import socket
 import sqlite3
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from device.config import Config
 from device.errors import HardwareError
+from device.health.watchdog import FEED_EVERY_S, WATCHDOG_S
 from device.messaging.payloads import Check
 from device.storage.reading import store_reader
 
@@ -27,7 +29,9 @@ NOT_NEEDED = "not needed here"
 _HAS_IT = "the running service has it"
 _SYSTEMD = Path("/run/systemd/system")
 _UNIT = "holonode.service"
-_UNIT_WANTED = f"Add {_UNIT} (ExecStart=holonode run, Restart=always), then: sudo systemctl enable --now {_UNIT}"
+_WATCHED = f"Type=notify, WatchdogSec={WATCHDOG_S}"
+_UNIT_WANTED = f"Add {_UNIT} (ExecStart=holonode run, {_WATCHED}, Restart=always), then: sudo systemctl enable --now {_UNIT}"
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def integrity_check(folder: Path, *, busy: bool) -> Check:
@@ -156,7 +160,7 @@ def boot_check() -> Check:
     if systemctl is None or not _SYSTEMD.is_dir():
         return Check(name=name, status="not evaluated", message="systemd doesn't run here")
     asked = subprocess.run(
-        [systemctl, "show", _UNIT, "--property=LoadState,UnitFileState,WatchdogUSec,NRestarts"],
+        [systemctl, "show", _UNIT, "--property=LoadState,UnitFileState,Type,NotifyAccess,WatchdogUSec,NRestarts"],
         capture_output=True, text=True, check=False, timeout=10,
     )  # fmt: skip
     return unit_check({key: value for key, _, value in (line.partition("=") for line in asked.stdout.splitlines())})
@@ -172,10 +176,22 @@ def unit_check(properties: dict[str, str]) -> Check:
             name=name, status="failed", value=_UNIT, message="not enabled: after a power loss nothing samples",
             remedy=f"sudo systemctl enable --now {_UNIT}",
         )  # fmt: skip
-    watched = properties.get("WatchdogUSec", "0") not in ("0", "infinity", "")
-    restarts = f", restarted {properties['NRestarts']} times" if properties.get("NRestarts", "0") != "0" else ""
+    if properties.get("NotifyAccess") == "none" and _watchdog_s(properties):
+        return Check(
+            name=name, status="failed", value=_UNIT, message="its watchdog hears nobody and restarts the service for ever",
+            remedy=f"Set NotifyAccess=main in {_UNIT}",
+        )  # fmt: skip
+    watchdog_s, restarts = _watchdog_s(properties), properties.get("NRestarts", "0")
+    watched = watchdog_s >= 4 * FEED_EVERY_S
+    how = "watched" if watched else "with a watchdog that a busy box misses" if watchdog_s else "without a watchdog"
     return Check(
         name=name, status="ok" if watched else "warning", value=_UNIT,
-        message=("enabled, watched" if watched else "enabled, without a watchdog") + restarts,
-        remedy="" if watched else f"Set WatchdogSec in {_UNIT}",
+        message=f"enabled, {how}" + (f", restarted {restarts} times" if restarts != "0" else ""),
+        remedy="" if watched else f"Set {_WATCHED} in {_UNIT}",
     )  # fmt: skip
+
+
+def _watchdog_s(properties: dict[str, str]) -> float:
+    """Of "1min 30s", as systemctl shows it; 0 where there is none."""
+    parts = re.findall(r"([0-9.]+)([a-z]+)", properties.get("WatchdogUSec", ""))
+    return sum(float(number) * _UNITS_S.get(unit, 0.0) for number, unit in parts)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 from device.errors import HolonodeError
 from device.inference.store import checked, verify_golden
 
+_ORPHANED_S = 120
+"""By then whoever started this has given it up, or is gone."""
+
 
 def main(model: str) -> int:
     """0 where the model gives its golden answer; else the reason on stderr and the error's exit status."""
+    signal.alarm(_ORPHANED_S)
     try:
         verify_golden(checked(Path(model)))
     except HolonodeError as error:

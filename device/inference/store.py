@@ -9,12 +9,15 @@ gone, the one that was active before it stands in, with a warning: the box goes 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -30,6 +33,7 @@ from device.errors import CheckError, InputError
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, load_manifest
 from device.records import ModelUse
+from device.stopping import PROGRAM
 
 __all__ = ["Activation", "Bundle", "ModelStore", "checked", "checked_by_name", "manifest_digest", "split_stem", "verify_golden"]
 
@@ -39,6 +43,9 @@ ACTIVE_FILE = "active.json"
 """In the folder of installed bundles: by name, the versions activated and not rolled back, the active one last."""
 
 _CHILD_TIMEOUT_S = 60.0
+_CHILD_TRIES = 2
+_AGAIN_S = 2.0
+_LOOK_S = 0.2
 _STEM = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)-(\d+\.\d+\.\d+)", re.ASCII)
 _ResultT = TypeVar("_ResultT")
 
@@ -292,24 +299,57 @@ def verify_golden_in_child(bundle: Bundle) -> None:
     tested = _fingerprint(bundle)
     if tested in _verified:
         return
-    command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_TIMEOUT_S, check=False, env=environment)
-    except subprocess.TimeoutExpired as error:
-        raise CheckError(
-            "the model doesn't finish its self-test", where=bundle.model, got=f"no answer in {_CHILD_TIMEOUT_S:g} s"
-        ) from error
-    if done.returncode == CheckError.exit_status:
-        raise CheckError(done.stderr.strip())
-    if done.returncode != 0:
+    status, said = _tested_in_child(bundle)
+    if status == CheckError.exit_status:
+        raise CheckError(said.strip())
+    if status != 0:
         raise CheckError(
             "the model takes its process down",
             where=bundle.model,
-            got=f"exit status {done.returncode}",
+            got=f"exit status {status}",
             remedy="It is not used.",
         )
     _verified.add(tested)
+
+
+def _tested_in_child(bundle: Bundle) -> tuple[int, str]:
+    """(exit status, stderr) of a self-test; one that hangs, or that something outside ended, is begun again."""
+    command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
+    how = ""
+    for attempt in range(1, _CHILD_TRIES + 1):
+        # A session of its own: who stops this process from a terminal doesn't fail the model.
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        status, said = _awaited(child)
+        if status is not None and -status not in (signal.SIGKILL, signal.SIGTERM, signal.SIGALRM):
+            return status, said
+        how = f"no answer in {_CHILD_TIMEOUT_S:g} s" if status is None else f"ended by {signal.Signals(-status).name}"
+        if attempt < _CHILD_TRIES:
+            log.warning("the self-test of %s: %s; it is begun again", bundle.model.name, how)
+            PROGRAM.wait(_AGAIN_S)
+    raise CheckError(
+        "the model doesn't finish its self-test", where=bundle.model, got=f"{how}, {_CHILD_TRIES} times",
+        remedy="It is not used. Look whether the box is short of memory.",
+    )  # fmt: skip
+
+
+def _awaited(child: subprocess.Popen[str]) -> tuple[int | None, str]:
+    """(exit status, stderr); None where it had to be ended. StoppedError where somebody asks this process to stop."""
+    until_s = time.monotonic() + _CHILD_TIMEOUT_S
+    with child:
+        try:
+            while time.monotonic() < until_s:
+                PROGRAM.check()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, said = child.communicate(timeout=_LOOK_S)
+                    return child.returncode, said
+            return None, ""
+        finally:
+            if child.returncode is None:
+                child.kill()
 
 
 def _fingerprint(bundle: Bundle) -> str:

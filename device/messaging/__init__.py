@@ -10,6 +10,6 @@ address   the broker's address, and what the device shows it
 certificates  what the device shows a broker and trusts; der: a name and two dates of a certificate
 probe     one publish that is acknowledged
 homeassistant  device discovery
-broker    the service's own broker on loopback, where none is configured
+broker    the service's own broker on loopback, where none is configured; broker_keeper starts it again
 embedded  a pure-Python broker for demonstrations, in a process of its own
 """

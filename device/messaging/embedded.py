@@ -1,6 +1,6 @@
-"""A pure-Python broker on loopback, for machines without mosquitto: `python -m device.messaging.embedded PORT`.
+"""A pure-Python broker on loopback, for machines without mosquitto: `python -m device.messaging.embedded PORT FOLDER`.
 
-MQTT 3.1.1 only, and sessions are not kept: a demonstration's broker, not a deployment's.
+FOLDER names the store that it is for, to whoever looks at the process. MQTT 3.1.1 only, and sessions are not kept: a demonstration's broker, not a deployment's.
 """
 
 from __future__ import annotations

@@ -136,6 +136,7 @@ class MqttLink:
         self._discovery = discovery or Discovery({}, "")
         listen = [self._topics.of("ack")] * (settings.confirm == "collector") + [self._discovery.birth_topic]
         self._contention = Contention(jitter)
+        self._turned_s = time.monotonic()
         self._connection = Connection(
             config,
             address,
@@ -204,7 +205,13 @@ class MqttLink:
     def start(self) -> None:
         """Connect in the background; rows go out as soon as it stands."""
         self._connection.open()
+        self._turned_s = time.monotonic()
         self._thread.start()
+
+    def late(self, allow_s: float) -> str | None:
+        """What takes longer than a turn of the link's thread may; None where nothing does."""
+        hangs = not self._stopping and time.monotonic() - self._turned_s > allow_s
+        return f"the link takes more than {allow_s:g} s" if hangs else None
 
     def notify(self) -> None:
         """Rows are waiting."""
@@ -263,6 +270,7 @@ class MqttLink:
 
     def _work(self) -> None:
         while not self._stopping:
+            self._turned_s = time.monotonic()
             self._wake.wait(timeout=0.5)
             self._wake.clear()
             try:

@@ -109,6 +109,10 @@ class Stats(Struct, frozen=True, kw_only=True):
     sampling: Literal["started", "stopped"]
     commands: dict[str, int] | None
     """Requests since the start, by what became of them; None: none are taken."""
+    lines_not_printed: int | None
+    """Since the start: where stdout and stderr were full, closed or not read."""
+    own_broker: dict[str, int] | None
+    """How often the service's own broker was started again, or could not be; None: another one is configured."""
     shortened: tuple[str, ...] = ()
     """What was left out because the broker takes no more; null above."""
 

@@ -9,6 +9,10 @@ orders.py      what was asked from afar and waits for the loop
 commander.py   commands: judged, logged, done once, answered
 commands.py    what each of them does
 support.py     the support bundle
+rest.py        how the loop sleeps, and what cuts that short
+heartbeat.py   READY, WATCHDOG and STATUS for a service manager, while every stage moves
+watched.py     camera and analysis that say what they are at
+printed.py     what became of the lines it said
 announce.py    what it says of itself: greeting, info, stats
 """
 

@@ -24,7 +24,6 @@ from device.health.endurance import facts_of
 from device.health.preflight import Preflight, preflight
 from device.inference import active
 from device.instrument import Instrument
-from device.messaging.broker import OwnBroker
 from device.messaging.commands import Activate, Arm, Media, Request, Rollback, Set
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Check
@@ -49,11 +48,11 @@ _LARGEST_MEDIA = 2 * 2**20
 """Bytes: a bundle is some 100 kB; a broker that takes less than it is sent hangs up."""
 
 
-def listens(config: Config, broker: OwnBroker | None) -> bool:
-    """Whether commands are taken: as configured, else from this machine alone or over TLS."""
+def listens(config: Config, *, own: bool) -> bool:
+    """Whether commands are taken: as configured, else from this machine alone (its `own` broker) or over TLS."""
     if config.commands.enabled is not None:
         return config.commands.enabled
-    if broker is not None:
+    if own:
         return True
     address = parse_url(config.mqtt.url)
     return address.tls or address.host in ("localhost", "::1") or address.host.startswith("127.")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,14 @@ from device.drivers.supervised_camera import CameraEvent, CameraStuckError, Supe
 from device.errors import HardwareError, HolonodeError, TransientError
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
+from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
+from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.commands import BUTTONS, Message
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Info, Stats
+from device.messaging.payloads import Check, Info, Stats
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.rig.build import build_rig
@@ -41,14 +42,19 @@ from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
 from device.service.commander import Commander
 from device.service.commands import Doing, listens
+from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.orders import Orders
-from device.service.recorder import Recorder
+from device.service.printed import Printed, output_check
+from device.service.recorder import Recorder, Tally
+from device.service.rest import SLICE_S, CalledError, Rest, StopError
 from device.service.support import LastLines
 from device.service.timekeeper import Beginning, Timekeeper
 from device.service.vitals import Vitals
+from device.service.watched import watched_drivers, watched_pipeline
 from device.service.work import Work
 from device.settings import STATE_KEY as SETTINGS_KEY
 from device.settings import overlaid, overlay_of
+from device.stopping import StoppedError, Stopping
 from device.storage.audit import AuditLog
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
@@ -59,30 +65,33 @@ __all__ = ["LONGEST_PAUSE_S", "Service"]
 STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
-_SLICE_S = 0.25
-"""Of a sleep between samples: what is asked from afar waits no longer."""
 _LAST_AUDIT_LINES = 200
-_LONG_SLEEP_S = 5.0
-"""Before such a sleep there is time to say how things are; waiting for a wake is slept in slices."""
-
-
-class _StopError(Exception):
-    """Somebody asked the service to stop while it slept."""
-
-
-class _CalledError(Exception):
-    """Something was asked from afar while the loop slept between samples."""
+_DELIVERY_S = 5.0
+"""Of the end, for what waits to go out."""
 
 
 class Service:
     """One box at work."""
 
-    def __init__(self, config: Config, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        config: Config,
+        say: Callable[[str], None] = print,
+        *,
+        stopping: Stopping | None = None,
+        console: Printed | None = None,
+    ) -> None:
+        """`say` prints a line and never waits or fails; `console` knows what became of them."""
         self._last_lines = LastLines()
-        self._config, self._print = config, say
-        self._stop = threading.Event()
-        self._broker: OwnBroker | None = None
+        self._config, self._print, self._console = config, say, console
+        self._stopping = stopping or Stopping()
+        self._allowed: Allowances = allowances_of(config)
+        self._steps = Steps("the service's loop", self._allowed.between_s)
+        self._heart = Heartbeat(Notifier.from_environment(), self._status)
+        self._heart.watch(self._steps.late)
+        self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
+        self._tally = Tally()
         self._started_s = time.monotonic()
         self._stats_at_s = 0.0
         self._retry_s = 1.0
@@ -95,12 +104,41 @@ class Service:
         self._last_lines.add(line)
         self._print(line)
 
+    def _status(self) -> str:
+        """For the service manager."""
+        return f"{self._steps.now_at}; {self._tally.intervals} intervals since the start"
+
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
-        config = self._config
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._asked_to_stop)
+        self._stopping.catch()
+        try:
+            with ExitStack() as ends:
+                self._live(ends)
+        except StoppedError:
+            self._say("stopped before the first interval")
+            return 0
+        tally = self._tally
+        self._say(f"stopped after {tally.intervals} intervals, {tally.detections} detections")
+        return 0
+
+    def _live(self, ends: ExitStack) -> None:
+        """From start to end; `ends` gets what undoes each step."""
         logging.getLogger().addHandler(self._last_lines)
+        ends.callback(logging.getLogger().removeHandler, self._last_lines)
+        self._heart.start()
+        ends.callback(self._heart.stop)
+        with self._steps.step("starting", self._allowed.start_s):
+            doing = self._started(ends)
+        self._heart.ready()
+        try:
+            self._work(doing.work, doing)
+        finally:
+            self._steps.beat()
+            self._heart.stopping()
+
+    def _started(self, ends: ExitStack) -> Doing:
+        """Everything open and started; StoppedError where somebody asks to stop meanwhile."""
+        config, check = self._config, self._stopping.check
         nominal = load_instrument(config.device.instrument)
         calibrated = calibrations(config, nominal)
         for refusal in calibrated.refused:
@@ -108,47 +146,79 @@ class Service:
         folder = Path(config.storage.folder).expanduser()
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
         givers = [self._review] if self._review else []
+        check()
         outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
+        ends.callback(outbox.close)
         self._recorder = Recorder(outbox, self._review, self._say, parts_of(config).simulated)
+        self._tally = self._recorder.tally
         timekeeper = Timekeeper(outbox, self._recorder.clock)
-        try:
-            work = self._first_work(calibrated, outbox)
-            self._orders = Orders(outbox)
-            link = self._link(outbox, work, calibrated)
-            drivers = build_rig(config, nominal)
-            self._watch_camera(drivers.camera)
-            self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment)
-            armed = armed_of(outbox.get_state(ARMED_KEY))
-            greet(config, self._broker, outbox, armed, self._say)
-            doing = Doing(
-                config, work, nominal, calibrated, outbox, self._orders, link, drivers,
-                describe=self._described, last_lines=self._last_lines.text,
-            )  # fmt: skip
-            self._commander = self._listen(doing, link, outbox)
-            link.start()
-            timekeeper.start()
-            try:
-                drivers.camera.start()
-                self._work(work, doing)
-            finally:
-                self._deafen()
-                drivers.close()
-                timekeeper.stop()
-                link.stop()
-        finally:
-            logging.getLogger().removeHandler(self._last_lines)
-            outbox.close()
-            if self._broker is not None:
-                self._broker.stop()
-        tally = self._recorder.tally
-        self._say(f"stopped after {tally.intervals} intervals, {tally.detections} detections")
-        return 0
+        check()
+        work = self._first_work(calibrated, outbox)
+        check()
+        self._orders = Orders(outbox)
+        self._own_broker(outbox.folder, ends)
+        check()
+        link = self._link(outbox, work, calibrated)
+        drivers = build_rig(config, nominal)
+        ends.callback(drivers.close)
+        self._watch_camera(drivers.camera)
+        drivers = watched_drivers(drivers, self._steps, self._allowed)
+        self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
+        greet(config, self._broker.broker if self._broker else None, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
+        doing = Doing(
+            config, work, nominal, calibrated, outbox, self._orders, link, drivers,
+            describe=self._described, last_lines=self._last_lines.text,
+        )  # fmt: skip
+        check()
+        self._commander = self._listen(doing, link, outbox)
+        link.start()
+        ends.callback(self._end_link, link, outbox)
+        self._heart.watch(lambda: link.late(self._allowed.link_s))
+        timekeeper.start()
+        ends.callback(timekeeper.stop)
+        # Once more: lamp and pump are off before anybody waits for a delivery.
+        ends.callback(drivers.close)
+        ends.callback(self._deafen)
+        drivers.camera.start()
+        return doing
+
+    def _end_link(self, link: MqttLink, outbox: Outbox) -> None:
+        """Let what waits go out for a while, unless somebody is in a hurry."""
+        until_s = time.monotonic() + _DELIVERY_S
+        while link.state is LinkState.CONNECTED and outbox.depth() > outbox.aside and time.monotonic() < until_s:
+            if self._stopping.hurried:
+                break
+            link.notify()
+            time.sleep(0.02)
+        link.stop(1.0 if self._stopping.hurried else _DELIVERY_S)
+
+    def _own_broker(self, folder: Path, ends: ExitStack) -> None:
+        """Where none is configured."""
+        if self._config.mqtt.url:
+            return
+
+        def tell(code: str, severity: str, message: str) -> None:
+            self._say(message)
+            self._recorder.event(code, severity, message)
+
+        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), tell)
+        ends.callback(self._broker.stop)
+        self._broker.start()
+
+    def _checks(self) -> list[Check]:
+        """Of what the service hangs on, for `health`."""
+        checks = [] if self._broker is None else [self._broker.check()]
+        if self._console is not None and self._console.lost:
+            checks.append(output_check(self._console))
+        return checks
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         """As configured, with what was changed from afar; where that can't be any more, as configured."""
         overlay = overlay_of(outbox.get_state(SETTINGS_KEY))
         try:
             return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id)
+        except StoppedError:
+            raise
         except HolonodeError as error:
             if not overlay:
                 raise
@@ -164,14 +234,17 @@ class Service:
         drivers, outbox, link, calibrated = doing.drivers, doing.outbox, doing.link, doing.calibrated
         first = True
         while work is not None:
-            self._config = work.config
+            self._config, self._allowed = work.config, allowances_of(work.config)
             info = self._info(work, calibrated, outbox)
             self._told["info"] = info
             if not first:
                 link.tell(info)
-                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment)
-            mode = build_mode(work.config, calibrated, work.pipeline, drivers, self._sleeper(drivers), outbox)
-            work, first = self._loop(work.origin, mode, drivers, outbox, link), False
+                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment, self._checks)
+            self._pulse = partial(self._tell, link, outbox, drivers)
+            rest = Rest(drivers, self._stopping, self._steps, pulse=self._pulse, called=lambda: self._orders.calls)
+            pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
+            mode = build_mode(work.config, calibrated, pipeline, drivers, rest.sleep, outbox)
+            work, first = self._loop(work.origin, mode, rest, outbox, link), False
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
@@ -180,7 +253,7 @@ class Service:
 
     def _listen(self, doing: Doing, link: MqttLink, outbox: Outbox) -> Commander | None:
         """Takes commands, where they are taken."""
-        if not listens(self._config, self._broker):
+        if not listens(self._config, own=self._broker is not None):
             return None
         self._audit = AuditLog(outbox.folder)
 
@@ -198,7 +271,7 @@ class Service:
 
     def _deafen(self) -> None:
         if self._commander is not None and self._audit is not None:
-            self._commander.stop()
+            self._commander.stop(1.0 if self._stopping.hurried else 10.0)
             self._audit.close()
 
     def _requested(self, message: Message) -> None:
@@ -210,22 +283,18 @@ class Service:
         audit = [] if self._audit is None else self._audit.read()[-_LAST_AUDIT_LINES:]
         return {"config": public(self._config), "health": self._vitals.told, "audit": audit, **self._told}
 
-    def _asked_to_stop(self, _number: int, _frame: object) -> None:
-        self._stop.set()
-
     def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
         mqtt = self._config.mqtt
-        if not mqtt.url:
-            self._broker = OwnBroker.start(outbox.folder, mqtt.own_broker_port)
-            if self._broker.kind == "amqtt":
-                mqtt = msgspec.structs.replace(mqtt, protocol="3.1.1")
-            mqtt = msgspec.structs.replace(mqtt, url=self._broker.url)
+        if self._broker is not None:
+            own = self._broker.broker
+            protocol = "3.1.1" if own.kind == "amqtt" else mqtt.protocol
+            mqtt = msgspec.structs.replace(mqtt, url=own.url, protocol=protocol)
 
         def trouble(code: str, message: str) -> None:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        takes_commands = listens(self._config, self._broker)
+        takes_commands = listens(self._config, own=self._broker is not None)
         found = discovery(
             self._config.homeassistant,
             outbox,
@@ -252,20 +321,22 @@ class Service:
 
         self._camera, camera.on_event = camera, happened
 
-    def _loop(self, origin: Origin, mode: Mode, drivers: Rig, outbox: Outbox, link: MqttLink) -> Work | None:
+    def _loop(self, origin: Origin, mode: Mode, rest: Rest, outbox: Outbox, link: MqttLink) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
         sampling, orders = self._config.sampling, self._orders
-        self._pulse = partial(self._tell, link, outbox, drivers)
-        wakes = self._wakes(drivers, outbox)
-        while not self._stop.is_set():
-            if sampling.max_intervals and self._recorder.tally.intervals >= sampling.max_intervals:
+        wakes = self._wakes(rest, outbox)
+        while not self._stopping.asked:
+            self._steps.beat()
+            if sampling.max_intervals and self._tally.intervals >= sampling.max_intervals:
                 return None
-            if (work := orders.next_work(mode.under_way)) is not None:
+            with self._steps.step("preflight", self._allowed.preflight_s):
+                work = orders.next_work(mode.under_way)
+            if work is not None:
                 return work
             asked = orders.sample_asked()
             if orders.paused and not asked:
                 self._pulse()
-                self._stop.wait(_SLICE_S)
+                self._stopping.wait(SLICE_S)
                 continue
             try:
                 if not self._take(origin, mode, None if asked or mode.under_way else wakes, outbox):
@@ -273,10 +344,10 @@ class Service:
                 link.notify()
                 self._pulse()
                 if sampling.pause_s and not mode.under_way:
-                    self._idle(drivers)(sampling.pause_s)
-            except _StopError:
+                    rest.idle(sampling.pause_s)
+            except StopError:
                 return None
-            except _CalledError:
+            except CalledError:
                 continue
         return None
 
@@ -285,17 +356,21 @@ class Service:
         try:
             state = self._woken(wakes)
             began = Beginning.at(outbox.clock)
-            found = mode.take()
-            if found is None:
-                return False
-            notices, kept = self._vitals.look(found, outbox.clock.now())
-            self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
+            with self._steps.step("sampling", self._allowed.between_s):
+                found = mode.take()
+                if found is None:
+                    return False
+                notices, kept = self._vitals.look(found, outbox.clock.now())
+            with self._steps.step("store", self._allowed.store_s):
+                self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
             self._retry_s = 1.0
         except CameraStuckError:
             raise
         except (HardwareError, TransientError) as error:
-            self._recorder.lost(error)
-            self._stop.wait(self._retry_s)
+            with self._steps.step("store", self._allowed.store_s):
+                self._recorder.lost(error)
+            with self._steps.step("waiting", self._retry_s + self._allowed.between_s):
+                self._stopping.wait(self._retry_s)
             self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
         return True
 
@@ -303,47 +378,13 @@ class Service:
         """Wait for the schedule, where there is one to wait for; the state to keep of it."""
         return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
-    def _sleeper(self, drivers: Rig) -> Callable[[float], None]:
-        """The drivers' sleep, cut short when the service is to stop."""
-
-        def sleep(seconds: float) -> None:
-            if seconds >= _LONG_SLEEP_S:
-                self._pulse()
-            if drivers.time.simulated:
-                drivers.time.sleep(seconds)
-            elif self._stop.wait(seconds):
-                raise _StopError
-            if self._stop.is_set():
-                raise _StopError
-
-        return sleep
-
-    def _idle(self, drivers: Rig) -> Callable[[float], None]:
-        """Sleep between samples: cut short by what is asked from afar, too."""
-        sleep = self._sleeper(drivers)
-
-        def idle(seconds: float) -> None:
-            if seconds >= _LONG_SLEEP_S:
-                self._pulse()
-            until_s = time.monotonic() + seconds
-            while (left_s := until_s - time.monotonic()) > 0:
-                if self._orders.calls:
-                    raise _CalledError
-                if drivers.time.simulated:
-                    return sleep(seconds)
-                sleep(min(left_s, _SLICE_S))
-            return None
-
-        return idle
-
-    def _wakes(self, drivers: Rig, outbox: Outbox) -> Wakes | None:
+    def _wakes(self, rest: Rest, outbox: Outbox) -> Wakes | None:
         """The schedule, where there is one; what it missed while the box was off is told."""
         schedule = schedule_of(self._config.sampling.schedule)
         if schedule is None:
             return None
-        wakes = Wakes(
-            schedule, state=outbox.get_state(WAKE_STATE_KEY), sleep=self._idle(drivers), simulated=drivers.time.simulated
-        )
+        state = outbox.get_state(WAKE_STATE_KEY)
+        wakes = Wakes(schedule, state=state, sleep=rest.idle, simulated=rest.simulated)
         if missed := wakes.missed():
             message = f"{missed} samples of the schedule were missed since {wakes.last}"
             self._say(message)
@@ -368,6 +409,8 @@ class Service:
             optics=self._vitals.optics.values(),
             sampling="stopped" if self._orders.paused else "started",
             commands=asdict(self._commander.counts) if self._commander else None,
+            lines_not_printed=self._console.lost if self._console else None,
+            own_broker=asdict(self._broker.counts) if self._broker else None,
         )
         self._told["stats"] = stats
         link.publish("stats", stats)

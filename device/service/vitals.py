@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -37,8 +38,16 @@ class Vitals:
     """Takes every interval's findings, says how the box is."""
 
     def __init__(
-        self, config: Config, nominal: Instrument, calibrated: Calibrations, outbox: Outbox, environment: Environment
+        self,
+        config: Config,
+        nominal: Instrument,
+        calibrated: Calibrations,
+        outbox: Outbox,
+        environment: Environment,
+        more: Callable[[], list[Check]] = list,
     ) -> None:
+        """`more`: checks of what else can change."""
+        self._more = more
         self._config, self._calibrated, self._outbox, self._environment = config, calibrated, outbox, environment
         self.armed = armed_of(outbox.get_state(ARMED_KEY))
         self._clock = outbox.clock
@@ -76,14 +85,17 @@ class Vitals:
             _expiry(self._calibrated, self._clock.now()),
             *surroundings_checks(self._environment),
             *self.optics.checks(),
+            *self._more(),
         ]
 
     def publish(self, link: MqttLink, now_s: float) -> None:
-        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back, or the link fares
+        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back, or the link
+        or something else the service hangs on fares
         otherwise; said on the next connection where there is none.
         """
         drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
-        stands = f"{drifting};{condition(link_checks(link.report(), self._outbox))}"
+        more = ",".join(f"{check.name} {check.status}" for check in self._more())
+        stands = f"{drifting};{more};{condition(link_checks(link.report(), self._outbox))}"
         if now_s < self._due_s and stands == self._told:
             return
         self._due_s, self._told = now_s + HEALTH_EVERY_S, stands

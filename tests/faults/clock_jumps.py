@@ -101,9 +101,15 @@ class Clocked:
     def stop(self) -> tuple[int, str]:
         return self._service.finish()
 
+    def until_sampled(self) -> None:
+        """Return once there is an interval."""
+        self._service.until_said(" particles (")
+
     def kill(self) -> None:
         self._service.stop()
 
+
+_PATIENCE_S = 200.0
 
 Message = tuple[str, dict[str, Any], bool]
 
@@ -147,7 +153,7 @@ class Campaign:
         began = datetime.now(UTC)
         box.start()
         try:
-            time.sleep(12.0)  # some intervals
+            box.until_sampled()
             box.synchronise()
             time.sleep(8.0)  # the timekeeper looks every five seconds
             network.start()
@@ -163,12 +169,14 @@ class Campaign:
         self._judge_stamps(messages, began, datetime.now(UTC))
 
     def _wait(self, done: Callable[[], object], box: Clocked, listener: Subscriber, messages: list[Message]) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + _PATIENCE_S
         while box.is_running and time.monotonic() < until:
             messages += listener.drain(0.2)
             if done():
                 return
-        self.outcome.faults.append("the service ended by itself" if not box.is_running else "nothing was published for 60 s")
+        self.outcome.faults.append(
+            "the service ended by itself" if not box.is_running else f"nothing was published for {_PATIENCE_S:g} s"
+        )
 
     def _judge_order(self, messages: list[Message]) -> None:
         late: dict[int, bool] = {}

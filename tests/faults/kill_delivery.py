@@ -100,7 +100,7 @@ class Producer:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=120)
             self._process = None
 
 

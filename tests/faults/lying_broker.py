@@ -245,7 +245,7 @@ def _case(
     broker.start()
     collector = None if collector_comes == "late" else Collector(broker.port)
     if collector is not None and collector_comes == "back":
-        collector.subscribed.wait(10)
+        collector.subscribed.wait(60)
         collector.close()
     box = Box(folder, broker.url, protocol)
     try:

@@ -159,7 +159,7 @@ class _Listener:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.join(10)
+        self._process.join(60)
 
     def until(self, last_seq: int, quiet_s: float = 5.0) -> list[tuple[int, float, bool, str]]:
         """Everything heard, once nothing comes any more; of what is complete, sooner."""

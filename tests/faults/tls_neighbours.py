@@ -90,7 +90,7 @@ class Client:
         self.client.on_message = lambda _c, _u, message: self.heard.append((message.topic, bytes(message.payload)))
         self.client.connect("localhost", port)
         self.client.loop_start()
-        assert self._up.wait(10), f"{self.name} got no answer"
+        assert self._up.wait(60), f"{self.name} got no answer"
         return self
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> ReasonCode:
@@ -108,7 +108,7 @@ class Client:
         self.client.loop_stop()
 
     def _await(self, answers: dict[int, Any], mid: int) -> Any:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while mid not in answers:
             assert time.monotonic() < until, f"{self.name} got no answer"
             time.sleep(0.002)

@@ -19,7 +19,7 @@ from tests.services import ROOT, Service
 
 def run(*arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "device", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120,
+        [sys.executable, "-m", "device", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=400,
         env=dict(os.environ, OMP_NUM_THREADS="1"),
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr

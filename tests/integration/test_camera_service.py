@@ -209,6 +209,6 @@ def stuck(self):
 Service.run = stuck
 sys.exit(main(["run", "--config", {str(box)!r}]))
 """
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
     assert ended.returncode == 3, ended.stderr
     assert "library is stuck" in ended.stderr

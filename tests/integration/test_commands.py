@@ -73,6 +73,13 @@ def intervals_within(listener: Subscriber, seconds: float) -> int:
     return sum(listener.messages.get()[0].endswith("/intervals") for _ in range(listener.messages.qsize()))
 
 
+def pauses(listener: Subscriber, timeout_s: float = 200) -> None:
+    """Return once no sample is taken any more: the one that runs ends first."""
+    until_s = time.monotonic() + timeout_s
+    while intervals_within(listener, 3.0):
+        assert time.monotonic() < until_s, "it goes on"
+
+
 def goes_on(listener: Subscriber) -> None:
     """Samples are taken: one may end after it was to be stopped, three do not."""
     while not listener.messages.empty():
@@ -86,7 +93,7 @@ def test_stop_pauses_sampling_over_a_restart_sample_now_takes_one_and_start_goes
 ) -> None:
     assert caller.ask("stop", transaction="t-1")["transaction"] == "t-1"
     assert listener.until("events", code="command")["message"] == "command stop: done"
-    time.sleep(1.0)
+    pauses(listener)
     assert intervals_within(listener, 1.0) == 0
     assert caller.ask("sample_now")["status"] == "ok"
     listener.until("intervals")
@@ -157,7 +164,7 @@ def test_a_running_box_is_armed_between_two_samples_and_goes_on(
     # `info` and events go separate ways: either may be there first.
     watcher = Subscriber(running.port, "watcher")
     watcher.until("info", armed=None)
-    answer = caller.ask("arm", days=2, by="anna", transaction=7, timeout_s=60)
+    answer = caller.ask("arm", days=2, by="anna", transaction=7, timeout_s=200)
     assert answer["status"] == "ok", answer
     assert answer["data"]["armed"]
     assert {"exposure", "broker"} <= {check["name"] for check in answer["data"]["checks"]}
@@ -173,14 +180,14 @@ def test_an_activated_model_is_used_from_the_next_sample_on_and_rolled_back(
 ) -> None:
     assert "error" in caller.ask("activate", name="no-such-model")["status"]
     assert "nothing to roll back" in caller.ask("rollback", name="hidef")["error"]
-    used = caller.ask("activate", name="hidef", timeout_s=60)
+    used = caller.ask("activate", name="hidef", timeout_s=200)
     assert used["status"] == "ok", used
     assert used["data"]["active"]["name"] == "hidef"
     listener.until("info")
     listener.until("intervals")
     active = json.loads((box.config.parent / "store" / "models" / "active.json").read_text())
     assert active["hidef"][-1]["version"] == used["data"]["active"]["version"]
-    assert caller.ask("rollback", name="hidef", timeout_s=60)["status"] == "ok"
+    assert caller.ask("rollback", name="hidef", timeout_s=200)["status"] == "ok"
     assert json.loads((box.config.parent / "store" / "models" / "active.json").read_text()) == {}
 
 
@@ -213,6 +220,6 @@ def test_a_repeated_transaction_is_answered_from_the_kept_answer_even_by_the_nex
     box.kill()
     box.start()
     listener.until("status", status="online")
-    time.sleep(0.2)
+    caller.ready()
     assert caller.ask("stop", transaction="same") == first
     goes_on(listener)

@@ -84,7 +84,7 @@ class Recorder:
         self._client.subscribe("#", qos=1)
         self._client.loop_start()
 
-    def until(self, topic: str, timeout_s: float = 30) -> None:
+    def until(self, topic: str, timeout_s: float = 120) -> None:
         """Wait until something comes on a topic that ends so."""
         until = time.monotonic() + timeout_s
         while not any(found.endswith(topic) for found, _ in list(self.messages)):
@@ -127,10 +127,10 @@ def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
     publish.single("homeassistant/status", "online", port=port)
     spool = next(json.loads(payload)["spool_id"] for topic, payload in recorder.messages if topic.endswith("/intervals"))
     publish.single(f"{caller.root}/ack", json.dumps({"spool_id": spool, "seq": 1}), qos=1, port=port)
-    assert caller.ask("activate", name="hidef", version=None, timeout_s=60)["status"] == "ok"
-    assert caller.ask("rollback", name="hidef", timeout_s=60)["status"] == "ok"
+    assert caller.ask("activate", name="hidef", version=None, timeout_s=200)["status"] == "ok"
+    assert caller.ask("rollback", name="hidef", timeout_s=200)["status"] == "ok"
     assert caller.ask("set", settings={"sampling.pause_s": 0.1, "sampling.flow.flush_s": None})["status"] == "ok"
-    assert caller.ask("arm", days=1, timeout_s=60)["data"]["checks"]
+    assert caller.ask("arm", days=1, timeout_s=200)["data"]["checks"]
     assert caller.ask("stop", transaction="a")["status"] == "ok"
     assert caller.ask("sample_now", issued_at=datetime.now(UTC).isoformat())["status"] == "ok"
     assert caller.ask("start", transaction=1)["status"] == "ok"

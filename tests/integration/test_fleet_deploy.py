@@ -95,7 +95,7 @@ class Client:
         client = self._connected()
         client.on_publish = lambda _c, _u, _mid, reason, _p: answers.append(not reason.is_failure)
         client.publish(topic, payload, qos=1)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 120
         while not answers:
             assert time.monotonic() < until
             client.loop(0.1)

@@ -39,7 +39,7 @@ def linked(outbox: Outbox, url: str, troubles: list[str] | None = None, **option
     return link
 
 
-def eventually(true: Callable[[], bool], timeout_s: float = 30) -> None:
+def eventually(true: Callable[[], bool], timeout_s: float = 120) -> None:
     until = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < until, "it never came true"

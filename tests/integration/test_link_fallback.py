@@ -86,7 +86,7 @@ def test_amqtt_gets_the_rows(outbox: Outbox) -> None:  # noqa: F811
             link.stop()
     finally:
         child.kill()
-        child.wait(10)
+        child.wait(60)
 
 
 def test_a_row_that_alone_is_refused_is_sent_again(outbox: Outbox) -> None:  # noqa: F811

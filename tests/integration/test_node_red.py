@@ -64,7 +64,7 @@ class Page:
         """The last payload by widget."""
 
     def _call(self, packet: bytes | None = None) -> str:
-        with urllib.request.urlopen(self._url, packet, timeout=40) as answer:
+        with urllib.request.urlopen(self._url, packet, timeout=200) as answer:
             return answer.read().decode()
 
     def press(self, button: str) -> None:
@@ -105,7 +105,7 @@ def node_red(folder: Path, flow: str) -> Iterator[str]:
     with log.open("wb") as output:
         running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ, NO_COLOR="1"))
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 400
         while "Connected to broker" not in (told := log.read_text()):
             assert running.poll() is None, told
             assert "[error]" not in told, told
@@ -115,7 +115,7 @@ def node_red(folder: Path, flow: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(120)
     assert "[error]" not in log.read_text(), log.read_text()
 
 

@@ -41,9 +41,9 @@ def test_intervals_come_out_of_the_simulated_instrument_through_the_real_protoco
         service.start()
         try:
             stats = listener.until("stats", timeout_s=120)
-            interval = listener.until("intervals", timeout_s=60)
+            interval = listener.until("intervals", timeout_s=200)
             firmware.unplug()
-            event = listener.until("events", timeout_s=60, code="hardware_failed")
+            event = listener.until("events", timeout_s=200, code="hardware_failed")
         finally:
             service.stop()
             listener.close()

@@ -15,7 +15,7 @@ HEAVY = ("numpy", "scipy", "cv2", "msgspec", "paho", "serial", "ai_edge_litert")
 
 def holonode(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "device", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120
+        [sys.executable, "-m", "device", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=400
     )
 
 

@@ -181,7 +181,7 @@ def test_a_full_disk_is_said_in_a_paragraph(tmp_path: Path, kind: str, limit: in
     )
     out = tmp_path / "out"
     command = [sys.executable, "-c", code, "export", "--format", kind, "--out", str(out), "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=200)
     assert done.returncode == 2, done.stderr
     assert "the export can't be written" in done.stderr
     assert "Traceback" not in done.stderr

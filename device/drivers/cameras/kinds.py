@@ -46,6 +46,8 @@ class CameraKind:
     """Whether it is there and may be used; None: only opening it tells."""
     demand: Callable[[Any], None] = lambda _camera: None
     """Raises InputError or HardwareError where it can't work as configured, whatever is plugged in."""
+    computed: bool = False
+    """Whether frames cost processor time and come when they are done."""
     settings: type[Struct] | None = None
     """Its table `[camera.<name>]`; every field has a default."""
 

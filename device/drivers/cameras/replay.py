@@ -31,4 +31,4 @@ def _demand(camera: Any) -> None:
     expand(camera.replay_inputs)
 
 
-KIND = CameraKind(name="replay", summary="recorded frames", build=_build, demand=_demand)
+KIND = CameraKind(name="replay", summary="recorded frames", build=_build, computed=True, demand=_demand)

@@ -6,4 +6,4 @@ from device.drivers.cameras.kinds import CameraKind
 
 __all__ = ["KIND"]
 
-KIND = CameraKind(name="twin", summary="the simulated camera", build=None)
+KIND = CameraKind(name="twin", summary="the simulated camera", build=None, computed=True)

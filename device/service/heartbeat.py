@@ -1,0 +1,171 @@
+"""The service's heartbeat for its manager: READY, WATCHDOG and STATUS over $NOTIFY_SOCKET, while every stage moves.
+
+Each watched thread says what it is at and how long that may take. A thread of the heartbeat's own feeds the watchdog while
+nobody is late; a stage that hangs starves it, and the manager starts the service anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from device.health.watchdog import FEED_EVERY_S
+
+__all__ = ["Heartbeat", "Notifier", "Steps"]
+
+log = logging.getLogger("holonode")
+
+_ONE_LINE = {10: " ", 13: " "}
+_EXTEND_S = 30.0
+"""Asked for again and again while the start or the end goes on."""
+
+
+class Notifier:
+    """A service manager's datagram socket; nothing is sent where there is none."""
+
+    def __init__(self, address: str = "", feed_every_s: float = FEED_EVERY_S) -> None:
+        """`address`: a path, or a name in the abstract namespace after an @."""
+        self.feed_every_s = feed_every_s
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+
+    @classmethod
+    def from_environment(cls) -> Notifier:
+        """The manager that started this process; programs started by this one are none of its business."""
+        address, watchdog_us = os.environ.pop("NOTIFY_SOCKET", ""), os.environ.pop("WATCHDOG_USEC", "")
+        for_us = os.environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        feed_every_s = FEED_EVERY_S
+        if for_us and watchdog_us.isdigit() and int(watchdog_us):
+            feed_every_s = min(FEED_EVERY_S, int(watchdog_us) * 1e-6 / 4)
+        return cls(address, feed_every_s)
+
+    @property
+    def heard(self) -> bool:
+        """Whether there is somebody to tell."""
+        return self._socket is not None
+
+    def send(self, **told: str | int) -> None:
+        """Variables of sd_notify(3); a manager that doesn't listen holds nobody up."""
+        if self._socket is None:
+            return
+        lines = "\n".join(f"{name}={str(value).translate(_ONE_LINE)}" for name, value in told.items())
+        with contextlib.suppress(OSError):
+            self._socket.sendto(lines.encode(errors="replace"), self._address)
+
+    def close(self) -> None:
+        """Say no more; safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    name: str
+    allow_s: float
+    until_s: float
+
+
+class Steps:
+    """What one thread is at, steps within steps; the innermost is the one that is looked at."""
+
+    def __init__(self, name: str, allow_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._stack = [_Step(name, allow_s, monotonic() + allow_s)]
+
+    @contextlib.contextmanager
+    def step(self, name: str, allow_s: float) -> Generator[None]:
+        """Something that may take so long."""
+        # Replaced whole: the heartbeat's thread looks at any moment.
+        outer = self._stack
+        self._stack = [*outer, _Step(name, allow_s, self._monotonic() + allow_s)]
+        try:
+            yield
+        finally:
+            self._stack = outer
+            self.beat()
+
+    def beat(self) -> None:
+        """What is under way makes progress: its time begins anew."""
+        last = self._stack[-1]
+        self._stack = [*self._stack[:-1], _Step(last.name, last.allow_s, self._monotonic() + last.allow_s)]
+
+    @property
+    def now_at(self) -> str:
+        """The innermost step."""
+        return self._stack[-1].name
+
+    def late(self) -> str | None:
+        """Which step takes longer than it may; None where none does."""
+        last = self._stack[-1]
+        return None if self._monotonic() <= last.until_s else f"{last.name} takes more than {last.allow_s:g} s"
+
+
+class Heartbeat:
+    """Feeds the manager's watchdog from a thread of its own, while nobody is late."""
+
+    def __init__(self, notifier: Notifier, describe: Callable[[], str] = str) -> None:
+        """`describe`: the status line."""
+        self._notifier, self._describe = notifier, describe
+        self._watched: list[Callable[[], str | None]] = []
+        self._ready = self._stopping = False
+        self._starved = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
+
+    def watch(self, late: Callable[[], str | None]) -> None:
+        """Look at a thread, too: `late` says what takes too long in it."""
+        self._watched = [*self._watched, late]
+
+    def start(self) -> None:
+        """Feed, in the background, where somebody listens."""
+        if self._notifier.heard:
+            self._thread.start()
+
+    def ready(self) -> None:
+        """The store is open, the camera started: the first sample begins."""
+        self._ready = True
+        self._notifier.send(READY=1, STATUS=self._describe())
+
+    def stopping(self) -> None:
+        """What is under way ends."""
+        self._stopping = True
+        self._notifier.send(STOPPING=1, STATUS="stopping")
+
+    def stop(self) -> None:
+        """Safe to call twice, and without a start."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._notifier.feed_every_s)
+        self._notifier.close()
+
+    def look(self) -> None:
+        """Feed once, unless somebody is late."""
+        late = next((why for watched in self._watched if (why := watched())), "")
+        if late and late != self._starved:
+            log.error("the service hangs: %s. Its manager's watchdog is not fed.", late)
+            self._notifier.send(STATUS=f"hangs: {late}")
+        self._starved = late
+        if late:
+            return
+        told: dict[str, str | int] = {"WATCHDOG": 1}
+        if not self._ready or self._stopping:
+            told["EXTEND_TIMEOUT_USEC"] = int(_EXTEND_S * 1e6)
+        if not self._stopping:
+            told["STATUS"] = self._describe()
+        self._notifier.send(**told)
+
+    def _work(self) -> None:
+        while True:
+            self.look()
+            if self._stop.wait(self._notifier.feed_every_s):
+                return

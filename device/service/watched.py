@@ -1,0 +1,60 @@
+"""Camera and analysis that say what they are at, so that one which hangs is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from device.analysis.pipeline import FrameAnalysis, Pipeline
+from device.drivers.ports import Camera
+from device.frames import Exposure, Hologram, LampState, RawFrame
+from device.health.watchdog import Allowances
+from device.rig.rig import Rig
+from device.service.heartbeat import Steps
+
+__all__ = ["watched_drivers", "watched_pipeline"]
+
+
+class _WatchedCamera:
+    """See `ports.Camera`."""
+
+    def __init__(self, camera: Camera, steps: Steps, allow_s: float) -> None:
+        self._camera, self._steps, self._allow_s = camera, steps, allow_s
+
+    def start(self) -> None:
+        """See `ports.Camera`."""
+        with self._steps.step("camera", self._allow_s):
+            self._camera.start()
+
+    def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
+        """See `ports.Camera`."""
+        with self._steps.step("camera", self._allow_s):
+            return self._camera.capture(exposure, lamp)
+
+    def close(self) -> None:
+        """See `ports.Camera`."""
+        with self._steps.step("camera", self._allow_s):
+            self._camera.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WatchedPipeline(Pipeline):
+    """Analyses as the one that it was made from."""
+
+    steps: Steps
+    allow_s: float
+
+    def analyse(self, hologram: Hologram) -> FrameAnalysis:
+        """See `Pipeline`."""
+        with self.steps.step("analysis", self.allow_s):
+            return super().analyse(hologram)
+
+
+def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances) -> Rig:
+    """The same, with a camera that is watched."""
+    return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed.camera_s))
+
+
+def watched_pipeline(pipeline: Pipeline, steps: Steps, allowed: Allowances) -> Pipeline:
+    """The same, watched."""
+    same = {one.name: getattr(pipeline, one.name) for one in fields(pipeline)}
+    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s)
