@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("version", nargs="?", metavar="VERSION", help="default: the newest, installed or shipped")
         if name in ("install", "activate"):
             sub.add_argument("--force", action="store_true", help="also where its optics don't cover this instrument")
+            sub.add_argument("--allow-older", action="store_true", help="also where a newer version is there or in use")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
         # These belong to the command; here they may also follow the action.
         sub.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration")
@@ -153,7 +154,7 @@ def _install(store: ModelStore, args: argparse.Namespace, config: Config) -> Non
     from device.inference.active import install
 
     for file in args.files:
-        change = install(store, file, None if args.force else _geometry(config))
+        change = install(store, file, None if args.force else _geometry(config), allow_older=args.allow_older)
         manifest = change.bundle.manifest
         hint = f"It is used once activated: holonode models activate {manifest.name} {manifest.version}"
         _say(
@@ -169,7 +170,8 @@ def _install(store: ModelStore, args: argparse.Namespace, config: Config) -> Non
 def _activate(store: ModelStore, args: argparse.Namespace, config: Config) -> None:
     from device.inference.active import activate
 
-    change = activate(store, args.name, args.version, None if args.force else _geometry(config))
+    geometry = None if args.force else _geometry(config)
+    change = activate(store, args.name, args.version, geometry, allow_older=args.allow_older)
     hint = f"From the next start of the service on; back again: holonode models rollback {change.bundle.manifest.name}"
     _say(args, change.bundle, changed=change.changed, done="activated", already="is already active; nothing changed", hint=hint)
 
