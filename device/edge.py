@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from device.errors import HolonodeError
+from device.text import plain
 
 __all__ = ["at_the_edge"]
 
@@ -18,7 +19,7 @@ def at_the_edge(program: str, run: Callable[[], int], *, debug: bool) -> int:
     except HolonodeError as error:
         if debug:
             traceback.print_exc()
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {plain(error)}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -28,5 +29,5 @@ def at_the_edge(program: str, run: Callable[[], int], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"{program}: unexpected {type(error).__name__}: {error}. Run with --debug for details.", file=sys.stderr)
+        print(f"{program}: unexpected {type(error).__name__}: {plain(error)}. Run with --debug for details.", file=sys.stderr)
         return 1

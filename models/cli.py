@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device.arguments import number, whole
 from device.errors import HolonodeError, InputError
+from device.text import say
 
 if TYPE_CHECKING:
     from models.training.classify import ClassifierRecipe
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     except HolonodeError as error:
         if args.debug:
             raise
-        print(f"holonode-models {args.action}: {error}", file=sys.stderr)
+        say(f"holonode-models {args.action}: {error}", sys.stderr)
         return error.exit_status
     except ModuleNotFoundError as error:
         if args.debug or error.name not in ("keras", "tensorflow"):

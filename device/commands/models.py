@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.text import say
+
 if TYPE_CHECKING:
     from device.config import Config
     from device.inference.store import Bundle, ModelStore
@@ -105,7 +107,7 @@ def _show(store: ModelStore, args: argparse.Namespace) -> int:
     else:
         width = max((len(row.name) for row in rows), default=0)
         for row in rows:
-            print(row.line(width) + ("  verified: digest, manifest, golden self-test" if verify and not row.broken else ""))
+            say(row.line(width) + ("  verified: digest, manifest, golden self-test" if verify and not row.broken else ""))
     passed_over = any(store.fault(name) for name in active if args.name in (None, name))
     return 4 if verify and (passed_over or any(row.broken for row in rows)) else 0
 
@@ -203,4 +205,4 @@ def _say(args: argparse.Namespace, bundle: Bundle, *, changed: bool, done: str, 
         print(json.dumps(answer), flush=True)
         return
     named = f"{manifest.name} {manifest.version} ({manifest.sha256[:16]})"
-    print(f"{named} {done}. {hint}" if changed else f"{named} {already}.", flush=True)
+    say(f"{named} {done}. {hint}" if changed else f"{named} {already}.")

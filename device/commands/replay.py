@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.commands.geometry_args import add_geometry_arguments
+from device.text import say
 
 if TYPE_CHECKING:
     from device.replay import ReplayResult
@@ -71,4 +72,4 @@ def _print_summary(result: ReplayResult, out: Path) -> None:
     counts = ", ".join(f"{n} {label}" for label, n in sorted(result.counts.items())) or "no particles"
     failed = f"; {result.files_failed} could not be read (run.json says why)" if result.files_failed else ""
     blocked = f"; {result.frames_obstructed} blocked and not analysed" if result.frames_obstructed else ""
-    print(f"{result.frames_analysed} frames: {counts}{blocked}{failed}. Results in {out}")
+    say(f"{result.frames_analysed} frames: {counts}{blocked}{failed}. Results in {out}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from device.arguments import whole
+from device.text import say
 
 __all__ = ["add_arguments", "execute"]
 
@@ -36,14 +37,17 @@ def execute(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     plan = readiness_of(config).require()
     if args.dry_run:
-        print(json.dumps(plan.to_builtins(), indent=2) if args.json else "\n".join(plan.lines()))
+        if args.json:
+            print(json.dumps(plan.to_builtins(), indent=2))
+        else:
+            say("\n".join(plan.lines()))
         return 0
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)
     try:
-        return Service(config, lambda text: print(text, flush=True)).run()
+        return Service(config, say).run()
     except CameraStuckError as error:
-        print(f"holonode run: {error}", file=sys.stderr, flush=True)
+        say(f"holonode run: {error}", sys.stderr)
         # Everything of ours is closed; the exit handlers of a library that is stuck would be stuck as well.
         os._exit(error.exit_status)
