@@ -6,7 +6,7 @@ speed; the fastest layer, in the channel's middle, asks for more, which is print
 a second one core analyses, so the flow that is gapless in steady state is that rate times the volume of a field.
 
 The named baseline, in the same run: back-propagation of the whole frame, the least that a holographic reconstruction does. Frames
-are simulated; the machine's seconds are its own, the ratios carry over.
+are simulated; seconds are the process's own on the processor, which are the machine's; the ratios carry over.
 
 A stream is weighed by its frames as they come: seconds are means over all of them, the empty ones among the others, for that is what
 a core has to keep up with; most frames of thin suspensions hold nothing, and a median would speak of those alone. Beside the mean stands
@@ -100,9 +100,9 @@ def _raw(pixels: NDArray[np.uint16], exposure: Exposure, lamp: LampState, instru
 
 def timed(action: Callable[[], T]) -> tuple[float, T]:
     """Seconds, and what came of it."""
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     result = action()
-    return time.perf_counter() - began_s, result
+    return time.process_time() - began_s, result
 
 
 def rate(instrument: Instrument, plain: Pipeline, refined: Pipeline, per_ml: float, seed: int, count: int) -> Rate:

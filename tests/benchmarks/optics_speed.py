@@ -1,7 +1,7 @@
 """Back-propagation and autofocus of 2048 x 2048 against PyHoloscope and plain numpy, one core, one run.
 
 Repetitions are interleaved; each round gives one ratio. What is printed is the median of the rounds' ratios, and their lowest and
-highest: on a machine that does other things the rounds differ by more than a bootstrap within one of them would say. Back-propagation: the same periodic angular
+highest. Times are the process's own on the processor, for one core is what is compared and other work must not count. Back-propagation: the same periodic angular
 spectrum with the kernel ready ('warm'), and with the kernel made anew ('cold'), which is what an unknown distance costs.
 Autofocus: find the distance of beads within a range; PyHoloscope by its own search with its Brenner score over the whole
 frame, numpy by the same number of planes as our coarse search over the whole frame with the same score. The error of each is
@@ -78,9 +78,9 @@ def timed(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, list
         took: dict[str, list[float]] = {name: [] for name in tasks}
         for _ in range(REPEATS if round_number else 1):
             for name, task in tasks.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 task()
-                took[name].append(time.perf_counter() - started)
+                took[name].append(time.process_time() - started)
         if round_number:
             for name, values in took.items():
                 seconds[name].append(float(np.median(values)))
