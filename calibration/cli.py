@@ -14,6 +14,7 @@ from device.arguments import number, whole
 from device.commands.reading_args import add_reading_arguments, reading_options
 from device.edge import at_the_edge, parsed
 from device.errors import InputError
+from device.text import say
 
 if TYPE_CHECKING:
     from calibration.frames import Shots
@@ -395,12 +396,12 @@ def _report(args: argparse.Namespace, record: CalibrationRecord, path: Path) -> 
         print(msgspec.json.encode(record).decode())
         return
     for name, quantity in record.values.items():
-        print(f"{name:24} {quantity.value:.6g} +- {quantity.uncertainty:.2g} {quantity.unit}")
+        say(f"{name:24} {quantity.value:.6g} +- {quantity.uncertainty:.2g} {quantity.unit}")
     for name, value in record.residuals.items():
         print(f"  {name:22} {value:.4g}")
     print(f"{record.verdict}: {path}")
     for reason in record.reasons:
-        print(f"  {reason}")
+        say(f"  {reason}")
 
 
 if __name__ == "__main__":

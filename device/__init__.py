@@ -4,6 +4,7 @@ errors       the one error root and its subclasses by remedy
 edge         where a program ends: an error is one line and an exit status
 console      stdout and stderr of a service, which goes on without them
 stopping     SIGINT and SIGTERM as a request        processes  known by more than their number
+text         texts from outside, cleaned for terminal, table and page          arguments  bounded numbers on a command line
 frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics

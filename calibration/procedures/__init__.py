@@ -1,7 +1,7 @@
 """One measurement each: frames and what is known of the target in, figures with uncertainty, residuals and verdict out.
 
 outcome      what every procedure returns
-comparison   against what the instrument file says
+comparison   what was measured against what the instrument file says
 dark         pedestal, read noise, hot pixels
 flat         lamp level, evenness, electrons per count, saturation: the commissioning baseline
 beads        spheres of known size: their places in three dimensions; distance, tilt, pitch

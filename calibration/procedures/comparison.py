@@ -11,7 +11,7 @@ __all__ = ["against_instrument", "against_sensor"]
 
 _SIGMAS = 6.0
 """As records are told to contradict each other (device.calibration)."""
-_UNSTATED = {"pitch_um": 0.005, "distance_um": 0.05, "flow_ml_min": 0.05}
+_UNSTATED = {"pitch_um": 0.002, "distance_um": 0.05, "flow_ml_min": 0.05}
 """Standard uncertainty, relative, where the instrument file states none: makers' tolerances."""
 _FACTORS = {"read_noise_e": 8.0, "full_well_e": 2.0}
 """Between a sensor's published figure and its own: gain settings and published averages differ by less."""

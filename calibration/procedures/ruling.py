@@ -9,6 +9,7 @@ the others that are seen, and from the instrument file.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,16 @@ _SEEN = 8.0
 """Of any other line, over the median around it: the largest of a few thousand values of noise stays under 5."""
 _FAINTEST = 2e-3
 """Of the strongest line: fainter ones may be side lobes of the window."""
+_FAINTEST_BETWEEN = 0.02
+"""The same for lines between the harmonics, where a field that ends at the frame leaves traces."""
+_CLEAR = 0.15
+"""Of the strongest line: from there on its frequency is known about as well."""
+_VANISHED = 0.3
+"""Of its contrast close to the ruling: with less, other harmonics outshine the fundamental."""
+_UNSTATED_DISTANCE = 0.05
+"""Relative standard uncertainty of a distance that the instrument file gives without one."""
+_MOST_WALK = 0.18
+"""Of the frame's shorter side; beyond it pitches of simulated frames were off by up to 0.7 per cent."""
 _MOST_ORDERS = 8
 _LEAST_PERIODS = 6.0
 """In the frame's shorter side: fewer can't be told from uneven light."""
@@ -97,8 +108,10 @@ class _Spectrum:
 
     def amplitude(self, row_frequency: float, column_frequency: float) -> float:
         """Of the wave of a frequency."""
-        rows = np.exp(-2j * np.pi * row_frequency * self._y) @ self.lines
-        return float(np.abs(rows @ np.exp(-2j * np.pi * column_frequency * self._x)))
+        turns = 2 * np.pi * row_frequency * self._y
+        # Real products: a complex one would copy the frame each time.
+        cosine, sine = np.stack([np.cos(turns), np.sin(turns)]) @ self.lines
+        return float(np.abs((cosine - 1j * sine) @ np.exp(-2j * np.pi * column_frequency * self._x)))
 
     def line(self, order: int, row_frequency: float, column_frequency: float) -> Line | None:
         """The line near a frequency; None where none stands out of what surrounds it."""
@@ -107,7 +120,9 @@ class _Spectrum:
         around = self.magnitude[np.ix_((row + reach) % self.height, (column + reach) % self.width)]
         apart = np.maximum(np.abs(reach)[:, None], np.abs(reach)[None, :])
         near = np.where(apart <= 2, around, 0)
-        if near.max() < _SEEN * max(float(np.median(around[apart > 4])), 1e-12):
+        # The skirt of a neighbour rises towards it and has no peak here.
+        is_peak = near.max() >= around[apart <= 4].max()
+        if not is_peak or near.max() < _SEEN * max(float(np.median(around[apart > 4])), 1e-12):
             return None
         peak = np.unravel_index(int(np.argmax(near)), near.shape)
         at = self.refined((row + int(reach[peak[0]])) / self.height, (column + int(reach[peak[1]])) / self.width)
@@ -141,6 +156,7 @@ def measure_ruled_pitch(
     main = Line(order, *strongest, spectrum.amplitude(*strongest))
     reasons = [] if abs(ratio / order - 1) <= _ORDER_TOLERANCE else [_strange(main, instrument, period_um)]
     harmonics = _harmonics(spectrum, main)
+    reasons += _walked_off(intensity.shape, instrument, period_um)
     reasons += _contradictions(spectrum, main, harmonics, instrument, period_um)
     parts = _in_blocks(intensity, main)
     _, statistical, scatter, _ = mean_with_uncertainty(parts.ravel())
@@ -151,7 +167,7 @@ def measure_ruled_pitch(
     magnification = instrument.sensor.pitch_um / instrument.geometry.object_pitch_um
     pitch_um = whole * period_um * magnification
     # What the harmonics disagree by is an error that every part of the frame shares.
-    shared = max((abs(line.fundamental / whole - 1) for line in harmonics), default=0.0)
+    shared = max(abs(line.fundamental / whole - 1) for line in _clear(harmonics))
     relative = float(np.linalg.norm([statistical / whole, shared, period_uncertainty_um / period_um]))
     values = {"pitch_um": Quantity(value=pitch_um, uncertainty=pitch_um * relative, unit="um")}
     reasons += against_instrument(values, instrument)
@@ -175,6 +191,18 @@ def _refuse_period(shape: tuple[int, ...], expected: float, period_um: float) ->
         )  # fmt: skip
 
 
+def _walked_off(shape: tuple[int, ...], instrument: Instrument, period_um: float) -> list[str]:
+    """Why not, where the first orders meet so far from where they left that the target's edge takes part."""
+    geometry = instrument.geometry
+    share = geometry.defocus_number * geometry.object_pitch_um / period_um / min(shape)
+    if share <= _MOST_WALK:
+        return []
+    return [
+        f"at this distance the orders of a ruling of {period_um:g} um walk off by {share:.0%} of the frame ({_MOST_WALK:.0%} or less): "
+        "take a coarser ruling, or put it closer"
+    ]
+
+
 def _harmonics(spectrum: _Spectrum, main: Line) -> list[Line]:
     """Every whole multiple of the grating's frequency that is seen, the one that was measured first."""
     found = [main]
@@ -188,27 +216,40 @@ def _harmonics(spectrum: _Spectrum, main: Line) -> list[Line]:
     return found
 
 
+def _clear(harmonics: list[Line]) -> list[Line]:
+    """Those strong enough for their own frequency to count; the one that was measured first."""
+    return [line for line in harmonics if line.strength >= _CLEAR * harmonics[0].strength]
+
+
 def _contradictions(
     spectrum: _Spectrum, main: Line, harmonics: list[Line], instrument: Instrument, period_um: float
 ) -> list[str]:
     """What else the measured line could be."""
     reasons: list[str] = []
     whole = main.fundamental
-    if main.order > 1 and len(harmonics) == 1:
+    least, most = _fundamental_visibility(instrument, period_um)
+    common = math.gcd(*(line.order for line in harmonics))
+    # At half a Talbot distance the second harmonic, the strongest, and its multiples are what a right ruling shows.
+    if common > 1 and not (common == main.order == 2 and most < _VANISHED):
         reasons.append(
-            f"only harmonic {main.order} of the ruling is seen, and nothing beside the instrument file says that it is that one: "
-            "change the distance to the target, or take another ruling"
+            f"only every harmonic of order {common} is seen: it could be a ruling of {period_um / common:g} um instead of {period_um:g}, or "
+            f"the pitch {common} times the instrument file's; change the distance to the target, or take another ruling"
+        )
+    if common == 1 and main.order % 2 and least < _VANISHED:
+        reasons.append(
+            f"at this distance harmonic 1 of a ruling of {period_um:g} um may vanish (near a fractional Talbot distance), so that what "
+            "stands out could be another: put the target elsewhere, take a coarser ruling, or state the distance's uncertainty "
+            "(optics.distance_uncertainty_um, or holonode-calibrate distance)"
         )
     reasons += [
         f"harmonics {main.order} and {line.order} disagree about the period ({1 / whole:.4g} and {1 / line.fundamental:.4g} "
         "pixels): it isn't one regular ruling"
-        for line in harmonics[1:]
+        for line in _clear(harmonics)[1:]
         if abs(line.fundamental / whole - 1) > _HARMONICS_AGREE
     ]
     for parts in (2, 3, 4, 5):
         between = [_fraction(spectrum, main, k, parts) for k in range(1, parts)]
-        seen = [line for line in between if line is not None and line.strength > _FAINTEST * main.strength]
-        if seen:
+        if any(line is not None and line.strength > _FAINTEST_BETWEEN * main.strength for line in between):
             other_um = instrument.sensor.pitch_um * whole * period_um / instrument.geometry.object_pitch_um / parts
             reasons.append(
                 f"there are lines between the harmonics: what was taken for a period of {1 / whole:.4g} pixels could be harmonic "
@@ -216,6 +257,15 @@ def _contradictions(
             )
             break
     return reasons + _folded(spectrum, main)
+
+
+def _fundamental_visibility(instrument: Instrument, period_um: float) -> tuple[float, float]:
+    """Least and most of |cos(pi wavelength distance / period^2)| for what the distance may be (two standard deviations)."""
+    geometry, optics = instrument.geometry, instrument.optics
+    talbot = geometry.defocus_number * (geometry.object_pitch_um / period_um) ** 2
+    relative = (optics.distance_uncertainty_um or _UNSTATED_DISTANCE * optics.distance_um) / optics.distance_um
+    around = np.abs(np.cos(np.pi * talbot * (1 + 2 * relative * np.linspace(-1, 1, 101))))
+    return float(around.min()), float(around.max())
 
 
 def _fraction(spectrum: _Spectrum, main: Line, numerator: int, denominator: int) -> Line | None:

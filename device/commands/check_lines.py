@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from device.text import plain
+
 if TYPE_CHECKING:
     from device.messaging.payloads import Check
 
@@ -19,7 +21,7 @@ def check_lines(checks: Iterable[Check]) -> list[str]:
     for check in checks:
         value = " ".join(str(v) for v in (check.value, check.unit) if v is not None)
         status = _SHOWN.get(check.status, check.status)
-        lines.append(f"{status:8} {check.name:20} {value}{'  ' if value else ''}{check.message}".rstrip())
+        lines.append(plain(f"{status:8} {check.name:20} {value}{'  ' if value else ''}{check.message}".rstrip()))
         if check.remedy and check.status in ("warning", "failed"):
-            lines.append(f"{'':8} {'':20} -> {check.remedy}")
+            lines.append(plain(f"{'':8} {'':20} -> {check.remedy}"))
     return lines

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.strict_json import dumps
+from device.text import say
 
 if TYPE_CHECKING:
     from device.storage.exports.bundle import Bundle
@@ -84,9 +85,9 @@ def _tell(args: argparse.Namespace, source: Source, bundle: Bundle) -> None:
         print(dumps(summary))
         return
     for one in bundle.written:
-        print(f"{one.name}  {one.rows} rows, {one.size} bytes, read back")
-    print(f"{survey.intervals} intervals, {survey.detections} detections, {survey.events} events in {args.out}")
+        say(f"{one.name}  {one.rows} rows, {one.size} bytes, read back")
+    say(f"{survey.intervals} intervals, {survey.detections} detections, {survey.events} events in {args.out}")
     for reason, count in bundle.left_out.items():
-        print(f"left out: {count} {reason}", file=sys.stderr)
+        say(f"left out: {count} {reason}", file=sys.stderr)
     if survey.unreadable:
-        print(f"left out: {survey.unreadable} rows of the store that are no records", file=sys.stderr)
+        say(f"left out: {survey.unreadable} rows of the store that are no records", file=sys.stderr)

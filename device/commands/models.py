@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.strict_json import dumps
+from device.text import say
 
 if TYPE_CHECKING:
     from device.config import Config
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("version", nargs="?", metavar="VERSION", help="default: the newest, installed or shipped")
         if name in ("install", "activate"):
             sub.add_argument("--force", action="store_true", help="also where its optics don't cover this instrument")
+            sub.add_argument("--allow-older", action="store_true", help="also where a newer version is there or in use")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
         # These belong to the command; here they may also follow the action.
         sub.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="configuration")
@@ -104,7 +106,7 @@ def _show(store: ModelStore, args: argparse.Namespace) -> int:
     else:
         width = max((len(row.name) for row in rows), default=0)
         for row in rows:
-            print(row.line(width) + ("  verified: digest, manifest, golden self-test" if verify and not row.broken else ""))
+            say(row.line(width) + ("  verified: digest, manifest, golden self-test" if verify and not row.broken else ""))
     passed_over = any(store.fault(name) for name in active if args.name in (None, name))
     return 4 if verify and (passed_over or any(row.broken for row in rows)) else 0
 
@@ -153,7 +155,7 @@ def _install(store: ModelStore, args: argparse.Namespace, config: Config) -> Non
     from device.inference.active import install
 
     for file in args.files:
-        change = install(store, file, None if args.force else _geometry(config))
+        change = install(store, file, None if args.force else _geometry(config), allow_older=args.allow_older)
         manifest = change.bundle.manifest
         hint = f"It is used once activated: holonode models activate {manifest.name} {manifest.version}"
         _say(
@@ -169,7 +171,8 @@ def _install(store: ModelStore, args: argparse.Namespace, config: Config) -> Non
 def _activate(store: ModelStore, args: argparse.Namespace, config: Config) -> None:
     from device.inference.active import activate
 
-    change = activate(store, args.name, args.version, None if args.force else _geometry(config))
+    geometry = None if args.force else _geometry(config)
+    change = activate(store, args.name, args.version, geometry, allow_older=args.allow_older)
     hint = f"From the next start of the service on; back again: holonode models rollback {change.bundle.manifest.name}"
     _say(args, change.bundle, changed=change.changed, done="activated", already="is already active; nothing changed", hint=hint)
 
@@ -199,4 +202,4 @@ def _say(args: argparse.Namespace, bundle: Bundle, *, changed: bool, done: str, 
         print(dumps(answer), flush=True)
         return
     named = f"{manifest.name} {manifest.version} ({manifest.sha256[:16]})"
-    print(f"{named} {done}. {hint}" if changed else f"{named} {already}.", flush=True)
+    say(f"{named} {done}. {hint}" if changed else f"{named} {already}.")

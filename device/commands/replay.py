@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from device.commands.geometry_args import add_geometry_arguments
 from device.commands.reading_args import add_reading_arguments, reading_options
 from device.strict_json import dumps
+from device.text import say
 
 if TYPE_CHECKING:
     from device.replay import ReplayResult
@@ -75,4 +76,4 @@ def _print_summary(result: ReplayResult, out: Path) -> None:
     failed = f"; {result.files_failed} could not be read (run.json says why)" if result.files_failed else ""
     blocked = f"; {result.frames_obstructed} blocked and not analysed" if result.frames_obstructed else ""
     crowded = f"; {result.frames_unchecked} held more than are checked" if result.frames_unchecked else ""
-    print(f"{result.frames_analysed} frames: {counts}{blocked}{crowded}{failed}. Results in {out}")
+    say(f"{result.frames_analysed} frames: {counts}{blocked}{crowded}{failed}. Results in {out}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device.strict_json import dumps
+from device.text import say
 
 if TYPE_CHECKING:
     from device.errors import InputError
@@ -89,7 +90,7 @@ def _list(args: argparse.Namespace, folder: ReviewFolder) -> int:
     else:
         _print_table(folder, listing)
         if args.sheet is not None:
-            print(f"picture of {len(listing.crops)} in {args.sheet}")
+            say(f"picture of {len(listing.crops)} in {args.sheet}")
     return 0
 
 
@@ -123,20 +124,20 @@ def _names(about: CropRecord, labels: dict[str, Label]) -> tuple[str, ...]:
 
 def _print_table(folder: ReviewFolder, listing: _Listing) -> None:
     if listing.crops:
-        print(f"{'ID':26}  {'CAPTURED':20}  {'REASON':12}  {'CLASSIFIER':14}  SCORE  {'SIZE':>7}  LABEL")
+        say(f"{'ID':26}  {'CAPTURED':20}  {'REASON':12}  {'CLASSIFIER':14}  SCORE  {'SIZE':>7}  LABEL")
     for crop in listing.crops:
         about = crop.about
         label = listing.labels.get(about.id)
         others = [name for name in about.prediction_set if name != about.label]
-        print(
+        say(
             f"{about.id}  {about.captured_at[:19]}Z  {about.reason:12}  {about.label:14}  {_score(about):>5}  {about.esd_um:4.0f} um"
             f"  {label.label if label else '-'}" + (f"  (or {', '.join(others)})" if others else "")
         )
     for error in listing.unreadable:
-        print(error)
+        say(error)
     if listing.more:
-        print(f"the newest {len(listing.crops)}; --limit 0 shows all")
-    print(_stock(folder, listing))
+        say(f"the newest {len(listing.crops)}; --limit 0 shows all")
+    say(_stock(folder, listing))
 
 
 def _stock(folder: ReviewFolder, listing: _Listing) -> str:
@@ -210,7 +211,7 @@ def _label_one(args: argparse.Namespace, folder: ReviewFolder) -> int:
     [outcome] = folder.label([(args.id, args.label)], args.by)
     if isinstance(outcome, InputError):
         raise outcome
-    print(f"{outcome.id} is {outcome.label}")
+    say(f"{outcome.id} is {outcome.label}")
     _say_new({outcome.label}, known)
     return 0
 
@@ -223,11 +224,11 @@ def _label_rows(args: argparse.Namespace, folder: ReviewFolder) -> int:
     outcomes = folder.label(pairs, args.by)
     for place, outcome in zip(places, outcomes, strict=True):
         if isinstance(outcome, InputError):
-            print(f"{place}: {outcome}", file=sys.stderr)
+            say(f"{place}: {outcome}", file=sys.stderr)
     good = {outcome.label for outcome in outcomes if not isinstance(outcome, InputError)}
     bad = sum(isinstance(outcome, InputError) for outcome in outcomes)
     wait = f"; {waiting} rows have no label yet" if waiting else ""
-    print(f"{len(pairs) - bad} of {len(pairs)} labels kept{wait}")
+    say(f"{len(pairs) - bad} of {len(pairs)} labels kept{wait}")
     _say_new(good, known)
     return InputError.exit_status if bad else 0
 
@@ -235,7 +236,7 @@ def _label_rows(args: argparse.Namespace, folder: ReviewFolder) -> int:
 def _say_new(labels: set[str], known: set[str]) -> None:
     """A name that nobody used before is a class of its own, or a slip."""
     if known and labels - known:
-        print(f"new here: {', '.join(sorted(labels - known))} (known: {', '.join(sorted(known))})")
+        say(f"new here: {', '.join(sorted(labels - known))} (known: {', '.join(sorted(known))})")
 
 
 def _known_names(folder: ReviewFolder) -> set[str]:
@@ -298,7 +299,7 @@ def _export(args: argparse.Namespace, folder: ReviewFolder) -> int:
     found, damaged = _readable(folder, None if args.all else set(labels))
     crops = [crop for crop in found if crop.image.shape == (CROP_PX, CROP_PX, len(CROP_CHANNELS))]
     if len(crops) < len(found):
-        print(
+        say(
             f"left out: {len(found) - len(crops)} crops of an earlier recipe, of another size or fewer channels",
             file=sys.stderr,
         )
@@ -315,7 +316,7 @@ def _export(args: argparse.Namespace, folder: ReviewFolder) -> int:
         summary = {"out": str(args.out), "exported": len(crops), "labelled": len(labelled), "damaged": damaged}
         print(dumps(summary | {"accuracy": [asdict(found) for found in accuracies], "random_unlabelled": waiting}))
         return 0
-    print(f"{len(crops)} crops ({len(labelled)} labelled) in {args.out}" + (f"; {damaged} damaged" if damaged else ""))
+    say(f"{len(crops)} crops ({len(labelled)} labelled) in {args.out}" + (f"; {damaged} damaged" if damaged else ""))
     _print_accuracy(accuracies, waiting)
     return 0
 
@@ -333,7 +334,7 @@ def _readable(folder: ReviewFolder, wanted: set[str] | None) -> tuple[list[Crop]
             crop = folder.read(entry)
         except InputError as error:
             damaged += 1
-            print(f"left out: {error}", file=sys.stderr)
+            say(f"left out: {error}", file=sys.stderr)
             continue
         if crop is not None:
             crops.append(crop)
@@ -342,11 +343,11 @@ def _readable(folder: ReviewFolder, wanted: set[str] | None) -> tuple[list[Crop]
 
 def _print_accuracy(accuracies: Sequence[FieldAccuracy], waiting: int) -> None:
     for found in accuracies:
-        print(found)
+        say(found)
     if not accuracies:
-        print("accuracy in the field: not known, no crop that was kept at random has a label that tells")
+        say("accuracy in the field: not known, no crop that was kept at random has a label that tells")
     if waiting:
-        print(
+        say(
             f"{waiting} random crops wait for a label (`holonode review list --reason random --unlabelled`); "
             "to leave out the hard ones flatters the figure"
         )

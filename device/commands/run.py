@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from device.arguments import whole
+from device.text import say
 
 if TYPE_CHECKING:
     from device.console import Console
@@ -96,9 +97,9 @@ def _dry_run(args: argparse.Namespace) -> int:
         notes = [*plan.notes, *([elsewhere] if elsewhere else [])]
         print(json.dumps(plan.to_builtins() | {"paths": paths, "notes": notes}, indent=2))
         return 0
-    print("\n".join(plan.lines()))
+    say("\n".join(plan.lines()))
     for name, path in paths.items():
-        print(f"path       {name} = {path}")
+        say(f"path       {name} = {path}")
     if elsewhere:
-        print(f"note       {elsewhere}")
+        say(f"note       {elsewhere}")
     return 0

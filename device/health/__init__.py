@@ -1,7 +1,8 @@
 """Whether this box can do its work, and for how long.
 
 checks        what is present, missing, wrong, and the command that mends it; installed: rights, store, controller, boot
-preflight     everything before a box is left alone: ranges (configuration against instrument), light (lamp and camera),
+readiness     can this box do what its configuration says, asked before anything is touched; demands: what that takes one by one
+preflight     everything before a box is left alone: readiness, ranges (configuration against instrument), light (lamp and camera),
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
 readiness     whether the configuration can be carried out, for doctor, dry run, arm and run alike; demands: one by one
 parts         what of the box is real

@@ -28,6 +28,8 @@ from typing import IO, cast
 import msgspec
 
 from device.errors import CheckError, HolonodeError, InputError
+from device.inference.bounds import BYTES as _LIMITS
+from device.inference.bounds import version_key
 from device.inference.manifest import Manifest, load_manifest
 from device.inference.store import (
     ACTIVE_FILE,
@@ -36,7 +38,6 @@ from device.inference.store import (
     ModelStore,
     checked,
     manifest_digest,
-    split_stem,
     verify_golden_in_child,
 )
 from device.optics.geometry import Geometry
@@ -44,8 +45,6 @@ from device.optics.geometry import Geometry
 __all__ = ["Change", "activate", "install", "rollback"]
 
 _MB = 2**20
-_LIMITS = {".tflite": 64 * _MB, ".npz": 16 * _MB, ".toml": _MB // 16}
-"""The files of a bundle and the most each may hold, in bytes; the manifest goes last."""
 _ARCHIVE_LIMIT = sum(_LIMITS.values()) + _MB
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 _BROKEN_ARCHIVE = (
@@ -66,11 +65,11 @@ class Change:
     """False where it was so already."""
 
 
-def install(store: ModelStore, file: Path, geometry: Geometry | None) -> Change:
+def install(store: ModelStore, file: Path, geometry: Geometry | None, *, allow_older: bool = False) -> Change:
     """Verify the bundle in FILE (.tflite with its neighbours, or an archive of the three) and copy it into the store.
 
-    Raises InputError where it isn't a bundle, doesn't cover `geometry` (None: whatever its optics), or another bundle has
-    its name and version; CheckError where digest, shape or golden answer are wrong. Nothing is installed then.
+    Raises InputError where it isn't a bundle, doesn't cover `geometry` (None: whatever its optics), another bundle has
+    its name and version, or a newer one is there and not `allow_older`; CheckError where digest, shape or golden answer are wrong. Nothing is installed then.
     """
     with _changing(store) as folder:
         stage = Path(tempfile.mkdtemp(prefix="install-", suffix=_PARTIAL, dir=folder))
@@ -78,7 +77,7 @@ def install(store: ModelStore, file: Path, geometry: Geometry | None) -> Change:
         source = str(file.with_suffix(""))
         try:
             source = _gather(file, staged)
-            return _land(store, checked(staged), geometry, folder)
+            return _land(store, checked(staged), geometry, folder, allow_older=allow_older)
         except HolonodeError as error:
             # The user knows the file he gave, not our copy of it.
             raise type(error)(str(error).replace(str(staged.with_suffix("")), source)) from error
@@ -86,15 +85,19 @@ def install(store: ModelStore, file: Path, geometry: Geometry | None) -> Change:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def activate(store: ModelStore, name: str, version: str | None, geometry: Geometry | None) -> Change:
+def activate(
+    store: ModelStore, name: str, version: str | None, geometry: Geometry | None, *, allow_older: bool = False
+) -> Change:
     """Make a version (None: the newest, installed or shipped) the one that `name` stands for.
 
-    Raises InputError where there is none or it doesn't cover `geometry` (None: whatever its optics); CheckError where it
-    doesn't pass its checks. What was active stays so then.
+    Raises InputError where there is none, it doesn't cover `geometry` (None: whatever its optics), or it is older than the one in
+    use and not `allow_older`; CheckError where it doesn't pass its checks. What was active stays so then.
     """
     with _changing(store) as folder:
         bundle = store.version(name, version)
         _refuse_optics(bundle.manifest, geometry)
+        if not allow_older:
+            _refuse_older(bundle.manifest, _in_use(store, bundle.manifest.name), "in use")
         verify_golden_in_child(bundle)
         histories = store.activations()
         history = histories.get(bundle.manifest.name, ())
@@ -159,19 +162,16 @@ def _clear(folder: Path) -> None:
             leftover.unlink()
 
 
-def _land(store: ModelStore, staged: Bundle, geometry: Geometry | None, folder: Path) -> Change:
+def _land(store: ModelStore, staged: Bundle, geometry: Geometry | None, folder: Path, *, allow_older: bool) -> Change:
     """Move a staged bundle in once it has passed everything."""
     manifest = staged.manifest
     stem = f"{manifest.name}-{manifest.version}"
-    if split_stem(stem) != (manifest.name, manifest.version):
-        raise InputError(
-            "the model's name can't name a file", where=staged.model.with_suffix(".toml"),
-            expected="letters, digits, hyphens, underscores", got=manifest.name,
-        )  # fmt: skip
     present = _present(store, stem, manifest)
     if present is not None:
         return Change(present, changed=False)
     _refuse_optics(manifest, geometry)
+    if not allow_older:
+        _refuse_older(manifest, _newest(store, manifest.name), "there")
     verify_golden_in_child(staged)
     for suffix in _LIMITS:
         _sync(staged.model.with_suffix(suffix))
@@ -205,6 +205,30 @@ def _present(store: ModelStore, stem: str, manifest: Manifest) -> Bundle | None:
         except (InputError, CheckError):
             continue
     return None
+
+
+def _in_use(store: ModelStore, name: str) -> str | None:
+    """The version that a name stands for; None where it stands for none."""
+    active = store.activations().get(name, ())
+    shipped = store.newest_shipped(name)
+    return active[-1].version if active else shipped and shipped.stem.rpartition("-")[2]
+
+
+def _newest(store: ModelStore, name: str) -> str | None:
+    """The newest version of a name that is there, active or not."""
+    active = [step.version for step in store.activations().get(name, ())]
+    found = [path.stem.rpartition("-")[2] for path in store.models(name)]
+    return max([*found, *active], key=version_key, default=None)
+
+
+def _refuse_older(manifest: Manifest, newer: str | None, how: str) -> None:
+    if newer is not None and version_key(manifest.version) < version_key(newer):
+        raise InputError(
+            "this bundle is older than the one that is " + how, where=manifest.name, expected=f"{newer} or newer",
+            got=manifest.version,
+            remedy="What newer versions mended would come back: --allow-older (over MQTT: allow_older) where that is meant; "
+            "`holonode models rollback` returns to what was active before.",
+        )  # fmt: skip
 
 
 def _refuse_optics(manifest: Manifest, geometry: Geometry | None) -> None:
@@ -245,6 +269,11 @@ class _Member:
 
 def _gather(file: Path, staged: Path) -> str:
     """Copy the three files of a bundle to `staged` and its neighbours; returns what a reader calls them, less the suffix."""
+    if file.is_symlink():
+        raise InputError(
+            "a bundle must be a plain file, not a link", where=file, got=f"a link to {file.readlink()}",
+            remedy=f"Name the file itself: {file.resolve()}.",
+        )  # fmt: skip
     if not file.is_file():
         raise InputError(
             "there is no such file", expected="NAME-VERSION.tflite, or an archive (" + ", ".join(_ARCHIVES) + ")", got=file
@@ -252,9 +281,10 @@ def _gather(file: Path, staged: Path) -> str:
     if file.suffix == ".tflite":
         for suffix, limit in _LIMITS.items():
             neighbour = file.with_suffix(suffix)
-            if not neighbour.is_file():
+            if neighbour.is_symlink() or not neighbour.is_file():
                 raise InputError(
-                    "the bundle is incomplete", where=file, expected=neighbour.name + " beside it", got="nothing",
+                    "the bundle is incomplete", where=file, expected=f"a plain file {neighbour.name} beside it",
+                    got="a link" if neighbour.is_symlink() else "nothing",
                     remedy="A bundle is NAME-VERSION.tflite, .toml and .npz; copy all three.",
                 )  # fmt: skip
             with _opened(neighbour) as content:

@@ -59,6 +59,11 @@ class Interpreter:
             self._runner.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise CheckError("the runtime refuses this model", where=path, got=str(error).splitlines()[0]) from error
+        counts = len(self._runner.get_input_details()), len(self._runner.get_output_details())
+        if counts != (1, 1):
+            raise CheckError(
+                "the model has other ends than this program knows", where=path, expected="1 input, 1 output", got=counts
+            )
         self._lock = threading.Lock()
         self._input = self._runner.get_input_details()[0]
         self._output = self._runner.get_output_details()[0]
@@ -71,6 +76,11 @@ class Interpreter:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample, batch axis included."""
         return tuple(int(n) for n in self._input["shape"])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one answer, batch axis included."""
+        return tuple(int(n) for n in self._output["shape"])
 
     @property
     def quantisation(self) -> tuple[tuple[str, float, int], tuple[str, float, int]]:

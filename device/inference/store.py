@@ -30,6 +30,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from device.errors import CheckError, InputError
+from device.inference.bounds import BYTES, UNPACKED_BYTES, version_key
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, load_manifest
 from device.records import ModelUse
@@ -120,7 +121,9 @@ class ModelStore:
         if not found:
             raise self._unknown(f"{name}-{version}" if version else name)
         # Of the same version in two folders, the installed one, which stands first.
-        return checked_by_name(max(found, key=_order))
+        chosen = max(found, key=_order)
+        self._refuse_twin(chosen, found)
+        return self._in_place(chosen)
 
     def newest_shipped(self, name: str) -> Path | None:
         """The model file a name stands for while nothing is active."""
@@ -180,11 +183,31 @@ class ModelStore:
         paths = self.models(stem)
         for path in paths:
             if manifest_digest(path) == activation.manifest_sha256:
-                return checked_by_name(path)
+                return self._in_place(path)
         raise CheckError(
             "the manifest of the active model is not the one that was activated" if paths else "the active model is gone",
             where=paths[0].with_suffix(".toml") if paths else stem, remedy="Install it again from where it was released.",
         )  # fmt: skip
+
+    def _in_place(self, model: Path) -> Bundle:
+        """A checked bundle; CheckError where a file of an installed one is a link, which may mean something else tomorrow."""
+        if model.parent == self.installed:
+            for path in (model.with_suffix(suffix) for suffix in BYTES):
+                if path.is_symlink():
+                    raise CheckError(
+                        "an installed model is a link to something else", where=path, expected="a plain file", got=path.readlink(),
+                        remedy="Delete the link and install the bundle: holonode models install FILE.",
+                    )  # fmt: skip
+        return checked_by_name(model)
+
+    def _refuse_twin(self, chosen: Path, found: list[Path]) -> None:
+        """CheckError where two bundles have one name and version and say different things."""
+        for other in found:
+            if other.stem == chosen.stem and manifest_digest(other) != manifest_digest(chosen):
+                raise CheckError(
+                    "two bundles have this name and version", where=f"{chosen} and {other}", expected="one, or two that are the same",
+                    remedy="Find out which was released, and delete the other's files.",
+                )  # fmt: skip
 
     def _unknown(self, name: str) -> InputError:
         waiting = self.models(name)
@@ -221,13 +244,17 @@ def _name(model: Path) -> str:
 
 def _order(model: Path) -> tuple[str, tuple[int, ...]]:
     name, _, version = model.stem.rpartition("-")
-    return name, tuple(int(n) for n in version.split("."))
+    return name, version_key(version)
 
 
 def checked(model: Path) -> Bundle:
     """The bundle of a model file whose digest is its manifest's; CheckError where it isn't."""
     manifest = load_manifest(model.with_suffix(".toml"))
     try:
+        if model.stat().st_size > BYTES[".tflite"]:
+            raise CheckError(
+                "too large for a model", where=model, expected=f"at most {BYTES['.tflite'] // 2**20} MB", got="more"
+            )
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError("the model file can't be read", where=model, got=error.strerror) from error
@@ -251,11 +278,18 @@ def checked_by_name(model: Path) -> Bundle:
 def _load(bundle: Bundle, threads: int) -> Interpreter:
     interpreter = Interpreter(bundle.model, threads)
     manifest = bundle.manifest
-    if interpreter.input_shape != manifest.input.shape:
-        raise CheckError(
-            "the model's input has another shape than its manifest says", where=bundle.model, expected=manifest.input.shape,
-            got=interpreter.input_shape,
-        )  # fmt: skip
+    ends = (
+        ("input", interpreter.input_shape, manifest.input.shape),
+        ("output", interpreter.output_shape, manifest.output.shape),
+    )
+    for which, found, claimed_shape in ends:
+        if found != claimed_shape:
+            raise CheckError(
+                f"the model's {which} has another shape than its manifest says",
+                where=bundle.model,
+                expected=claimed_shape,
+                got=found,
+            )
     claimed = tuple((t.dtype, t.scale, t.zero_point) for t in (manifest.input, manifest.output))
     for (dtype, scale, zero), found in zip(claimed, interpreter.quantisation, strict=True):
         if (dtype, zero) != (found[0], found[2]) or not np.isclose(scale, found[1], rtol=1e-5):
@@ -266,6 +300,7 @@ def _load(bundle: Bundle, threads: int) -> Interpreter:
 def golden_difference(bundle: Bundle) -> float:
     """Mean absolute difference of the golden answer, in quantisation steps of the output."""
     try:
+        _refuse_bomb(bundle.golden)
         with np.load(bundle.golden, allow_pickle=False) as arrays:
             sample, expected = arrays[bundle.manifest.golden.input], arrays[bundle.manifest.golden.expected]
     except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -276,10 +311,29 @@ def golden_difference(bundle: Bundle) -> float:
             "the golden sample has other shapes than the manifest says", where=bundle.golden, expected=shapes,
             got=(sample.shape, expected.shape),
         )  # fmt: skip
+    types = bundle.manifest.input.dtype, bundle.manifest.output.dtype
+    if (sample.dtype.name, expected.dtype.name) != types:
+        raise CheckError(
+            "the golden sample is of other types than the manifest says", where=bundle.golden, expected=types,
+            got=(sample.dtype.name, expected.dtype.name),
+        )  # fmt: skip
+    if np.ptp(sample.astype(np.float64)) == 0 or np.ptp(expected.astype(np.float64)) == 0:
+        raise CheckError("the golden sample is the same everywhere, which tells nothing", where=bundle.golden)
     given = _load(bundle, 1).run_quantised(sample)
     if given.shape != expected.shape:
         raise CheckError("the golden answer has another shape", where=bundle.model, expected=expected.shape, got=given.shape)
     return float(np.abs(given.astype(np.float64) - expected.astype(np.float64)).mean())
+
+
+def _refuse_bomb(golden: Path) -> None:
+    """CheckError where a sample unpacks to more than the box has for it."""
+    with zipfile.ZipFile(golden) as packed:
+        unpacked = sum(info.file_size for info in packed.infolist())
+    if unpacked > UNPACKED_BYTES:
+        raise CheckError(
+            "the golden sample unpacks to too much", where=golden, expected=f"at most {UNPACKED_BYTES // 2**20} MB",
+            got=f"{unpacked / 2**20:.0f} MB",
+        )  # fmt: skip
 
 
 def verify_golden(bundle: Bundle) -> float:

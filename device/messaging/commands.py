@@ -89,6 +89,8 @@ class Activate(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of a bundle in the model store."""
     version: Annotated[str, Meta(pattern=rf"^[0-9]{{1,9}}\.[0-9]{{1,9}}\.[0-9]{{1,9}}{_END}")] | None = None
     """Left out: the newest."""
+    allow_older: bool = False
+    """True: also where it is older than the one in use."""
 
 
 class Rollback(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

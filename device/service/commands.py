@@ -112,7 +112,7 @@ class Doing:
 
     def _activate(self, request: Activate) -> dict[str, Any]:
         store, geometry = model_store(self.work.config), self.calibrated.instrument.geometry
-        change = active.activate(store, request.name, request.version, geometry)
+        change = active.activate(store, request.name, request.version, geometry, allow_older=request.allow_older)
         try:
             self._reopen()
         except HolonodeError:
@@ -129,7 +129,7 @@ class Doing:
         try:
             self._reopen()
         except HolonodeError:
-            active.activate(store, request.name, before[-1].version, geometry)
+            active.activate(store, request.name, before[-1].version, geometry, allow_older=True)
             raise
         return {"active": msgspec.to_builtins(bundle.use), "changed": True, "applies": _FROM_NEXT}
 

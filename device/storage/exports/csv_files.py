@@ -1,4 +1,7 @@
-"""CSV: RFC 4180, UTF-8, one file a kind of record; names end in their unit, columns.csv says what each means."""
+"""CSV: RFC 4180, UTF-8, one file a kind of record; names end in their unit, columns.csv says what each means.
+
+Texts are cleaned of control characters, and begin with an apostrophe where a spreadsheet would take them for a formula.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,17 @@ from typing import Any
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Source
 from device.storage.exports.tables import Table, tables
+from device.text import cell
 
 __all__ = ["write"]
+
+_GUARD = [
+    "*.csv",
+    "(every text)",
+    "text",
+    "",
+    "An apostrophe before = + - @ guards against spreadsheets that compute cells; strip it",
+]
 
 
 def write(source: Source, bundle: Bundle) -> None:
@@ -20,18 +32,20 @@ def write(source: Source, bundle: Bundle) -> None:
     for table in found:
         columns = table.flat()
         rows = ([_cell(column.get(row)) for column in columns] for row in table.rows())
-        _write(bundle, f"{table.name}.csv", [column.name for column in columns], rows, table.length)
-    meanings = [row for table in found for row in _meanings(table)]
+        _write(bundle, f"{table.name}.csv", [cell(column.name) for column in columns], rows, table.length)
+    meanings = [row for table in found for row in _meanings(table)] + [_GUARD]
     _write(bundle, "columns.csv", ["file", "column", "kind", "unit", "meaning"], meanings, len(meanings))
 
 
 def _meanings(table: Table) -> list[list[str]]:
-    return [[f"{table.name}.csv", column.name, column.kind, column.unit, column.text] for column in table.flat()]
+    return [[f"{table.name}.csv", *map(cell, (c.name, c.kind, c.unit, c.text))] for c in table.flat()]
 
 
 def _cell(value: Any) -> Any:
     # csv writes None as nothing and numbers with as many digits as they have.
-    return ("true" if value else "false") if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return cell(value) if isinstance(value, str) else value
 
 
 def _write(bundle: Bundle, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], length: int) -> None:

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from device import __version__
 from device.errors import InputError
@@ -21,6 +20,7 @@ from device.sampling.kinds import sampling_kinds
 from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Place, Source
 from device.storage.exports.taxa import Taxon, taxon
+from device.text import markup, plain
 
 __all__ = ["EVENT_TERMS", "OCCURRENCE_TERMS", "write"]
 
@@ -73,7 +73,7 @@ def _table(archive: zipfile.ZipFile, name: str, terms: tuple[str, ...], rows: It
 
 
 def _text(value: object) -> str:
-    return "" if value is None else re.sub(r"\s+", " ", str(value)).strip()
+    return "" if value is None else re.sub(r"\s+", " ", plain(value)).strip()
 
 
 def _event(place: Place, device_id: str, interval: Interval) -> dict[str, object]:
@@ -162,11 +162,11 @@ def _meta() -> str:
 def _eml(source: Source) -> str:
     """Metadata in EML 2.2.0, as far as a box knows them."""
     survey, place = source.survey, source.place
-    who = escape(place.operator or source.device_id)
-    title = escape(f"Particles counted by {source.device_id}" + (f", {place.name}" if place.name else ""))
+    who = markup(place.operator or source.device_id)
+    title = markup(f"Particles counted by {source.device_id}" + (f", {place.name}" if place.name else ""))
     party = f"<organizationName>{who}</organizationName>"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
-<eml:eml xmlns:eml="https://eml.ecoinformatics.org/eml-2.2.0" packageId="{source.device_id}/{source.spool_id}" system="holonode" xml:lang="en">
+<eml:eml xmlns:eml="https://eml.ecoinformatics.org/eml-2.2.0" packageId="{markup(source.device_id)}/{markup(source.spool_id)}" system="holonode" xml:lang="en">
   <dataset>
     <title>{title}</title>
     <creator>{party}</creator>
@@ -174,7 +174,7 @@ def _eml(source: Source) -> str:
     <pubDate>{datetime.now(UTC).date().isoformat()}</pubDate>
     <language>en</language>
     <abstract><para>{survey.intervals} samples, looked at by digital in-line holography and counted by machine
-(holonode {__version__}, {escape(source.instrument.name)}). Names were given by a classifier and are not verified.</para></abstract>
+(holonode {__version__}, {markup(source.instrument.name)}). Names were given by a classifier and are not verified.</para></abstract>
     <coverage>
 {_where(place)}      <temporalCoverage><rangeOfDates>
         <beginDate><calendarDate>{survey.first[:10]}</calendarDate></beginDate>
@@ -192,7 +192,7 @@ def _where(place: Place) -> str:
         return ""
     east, north = place.longitude_degrees, place.latitude_degrees
     return (
-        f"      <geographicCoverage><geographicDescription>{escape(place.name or 'the box')}</geographicDescription>"
+        f"      <geographicCoverage><geographicDescription>{markup(place.name or 'the box')}</geographicDescription>"
         f"<boundingCoordinates><westBoundingCoordinate>{east}</westBoundingCoordinate>"
         f"<eastBoundingCoordinate>{east}</eastBoundingCoordinate><northBoundingCoordinate>{north}</northBoundingCoordinate>"
         f"<southBoundingCoordinate>{north}</southBoundingCoordinate></boundingCoordinates></geographicCoverage>\n"

@@ -27,6 +27,7 @@ from device.storage.exports.bundle import Bundle
 from device.storage.exports.source import Group, Source
 from device.storage.exports.taxa import taxon
 from device.storage.review import Crop, Label
+from device.text import plain
 
 __all__ = ["LONGEST", "write"]
 
@@ -213,7 +214,7 @@ def _text(value: Any) -> str:
     """A value as the table holds it: no tabs, no breaks, no quotes, at most LONGEST characters."""
     if value is None:
         return ""
-    return re.sub(r'[\s"]+', " ", str(value)).strip()[:LONGEST]
+    return re.sub(r'[\s"]+', " ", plain(value)).strip()[:LONGEST]
 
 
 def _count(path: Path) -> int:
