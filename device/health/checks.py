@@ -24,6 +24,7 @@ from device.health.installed import (
     schedule_check,
     secrets_check,
 )
+from device.health.trust import trust_checks
 from device.inference.store import ModelStore
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
@@ -56,7 +57,7 @@ def run_checks(config: Config, store: ModelStore) -> list[Check]:
         lambda: schedule_check(config),
         boot_check,
     ]
-    return [check for check in map(_guarded, checks) if check.message != NOT_NEEDED]
+    return [check for check in map(_guarded, checks) if check.message != NOT_NEEDED] + trust_checks(config)
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
