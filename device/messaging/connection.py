@@ -253,7 +253,7 @@ class Connection:
         if self._client is None:
             return
         self._client.disconnect()
-        if not self._over.wait(_LEAVE_WITHIN_S) and (line := self._client.socket()) is not None:
+        if not self._over.wait(_LEAVE_WITHIN_S) and isinstance(line := self._client.socket(), socket.socket):
             # What can't be written would be waited for as long as the keep-alive lasts.
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
