@@ -64,6 +64,9 @@ _MOST_WAITING = 1200
 _WILLS = (Limits(), Limits(retains=False), Limits(qos=0), Limits(qos=0, retains=False))
 """What the last will may ask of the broker. One that refuses a CONNECT over it by 3.1.1, or says nothing, doesn't say why."""
 
+_ASK_AGAIN_S = 3600.0
+"""After which the whole will is asked for again: what a broker that gives no reason refused may have been something else."""
+
 
 class LinkState(Enum):
     """Where the connection stands."""
@@ -160,7 +163,7 @@ class Connection:
         self._certificates = certificates_of(config, device_id, tls=address.tls)
         self._looked_at_s = time.monotonic()
         self._failures = self._hang_ups = 0
-        self._will = 0
+        self._will, self._will_at_s = 0, 0.0
         self._learned = Limits()
         self._version = MQTTProtocolVersion.MQTTv311 if config.protocol == "3.1.1" else MQTTProtocolVersion.MQTTv5
         self._client: paho.Client | None = None
@@ -269,6 +272,7 @@ class Connection:
         versions = 2 if self._config.protocol == "auto" else 1
         if self._hang_ups and self._hang_ups % (_SWITCH_AFTER * versions) == 0:
             self._will = (self._will + 1) % len(_WILLS)
+            self._will_at_s = time.monotonic()
         if versions == 2:
             older = self._version == MQTTProtocolVersion.MQTTv5
             self._version = MQTTProtocolVersion.MQTTv311 if older else MQTTProtocolVersion.MQTTv5
@@ -349,7 +353,9 @@ class Connection:
         # By 3.1.1, that a lesser will was taken is all there is to know.
         learned = self._learned if modern else self._learned.narrowed(_WILLS[self._will])
         self.limits = Limits.of(props, modern=modern).narrowed(learned)
-        self._failures = self._hang_ups = self._will = 0
+        self._failures = self._hang_ups = 0
+        if modern or time.monotonic() - self._will_at_s > _ASK_AGAIN_S:
+            self._will = 0
         self._up_at_s = time.monotonic()
         self._move(LinkState.CONNECTED)
         self._note(Up(self.limits))

@@ -283,7 +283,7 @@ class MqttLink:
         self._statements.up(limits)
         self._sender.up(limits)
         told = limits.told(client_id_of(self._topics.device_id))
-        if told:
+        if limits.hinders:
             self._tell("broker_limits", f"The broker sets limits: {'; '.join(told)}.", "; ".join(told))
 
     def _answered(self, answers: list[Answer]) -> None:
