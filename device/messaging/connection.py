@@ -188,6 +188,9 @@ class Connection:
         now = time.monotonic()
         if self._certificates is not None and now - self._looked_at_s > _LOOK_AT_FILES_S:
             self._look_at_files(self._certificates)
+        if self.state is LinkState.CONNECTED and self._will and now - self._will_at_s > _ASK_AGAIN_S:
+            self._will = 0
+            self.renew()
         if self.state is LinkState.CONNECTED or self._closed:
             return
         if self._failures >= _SWITCH_AFTER and self._over.is_set():
