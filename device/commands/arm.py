@@ -118,10 +118,10 @@ def _broker(config: Config, folder: Path, checks: Sequence[Check]) -> Check:
 
     from device.errors import HolonodeError
     from device.messaging.broker import OwnBroker
-    from device.messaging.payloads import Check, Health, to_payload
+    from device.messaging.payloads import Check, Health
     from device.messaging.probe import broker_check
 
-    payload = to_payload(Health.of(checks))
+    payload = Health.of(checks)
     if config.mqtt.url:
         return broker_check(config.mqtt, config.device.id, payload)
     try:

@@ -25,6 +25,7 @@ from device.health.installed import (
     reachable_check,
     secrets_check,
 )
+from device.health.trust import trust_checks
 from device.installation import how_to_install
 from device.messaging.payloads import Check
 from device.storage.reading import in_use
@@ -59,7 +60,7 @@ def run_checks(config: Config, ready: Callable[[], Sequence[Check]]) -> list[Che
         lambda: clock_check(BoxClock().quality(), wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")),
         boot_check,
     ]
-    return [check for check in [*found, *map(_guarded, checks)] if check.message != NOT_NEEDED]
+    return [check for check in [*found, *map(_guarded, checks)] if check.message != NOT_NEEDED] + trust_checks(config)
 
 
 def _guarded(check: Callable[[], Check]) -> Check:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from device.messaging.link import LinkReport
 from device.messaging.payloads import Check, CheckStatus
+from device.messaging.report import LinkReport
 from device.storage.outbox import Outbox
 
 __all__ = ["condition", "link_checks"]

@@ -29,6 +29,7 @@ from device.health.optics import compare_optics, look
 from device.health.pumping import pump_check
 from device.health.readiness import readiness
 from device.health.surroundings import surroundings_checks
+from device.health.trust import trust_checks
 from device.inference.store import ModelStore
 from device.messaging.payloads import Check, Health
 from device.plan import Plan
@@ -133,6 +134,7 @@ def preflight(
     checks += [clock_check(clock, wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")), store_check(config)]
     if plan is not None:
         checks += endurance_checks(config, calibrated, plan, facts, days, moment)
+    checks += trust_checks(config, armed=True)
     checks.append(broker(checks))
     return Preflight(tuple(checks), plan, days, config_hash(config), calibrated.instrument.id, calibrated.id)
 

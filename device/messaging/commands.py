@@ -19,7 +19,7 @@ from device.messaging.topics import Topics
 from device.settings import Value
 
 __all__ = [
-    "BUTTONS", "MOST_BYTES", "REQUESTS", "Activate", "Answer", "Arm", "Media", "Message", "Request", "Rollback", "SampleNow", "Set",
+    "BUTTONS", "MOST_BYTES", "REQUESTS", "Activate", "Answer", "Arm", "Counts", "Media", "Message", "Request", "Rollback", "SampleNow", "Set",
     "Start", "Stop", "SupportBundle", "Transaction", "answer_topic", "command_of", "ignored", "request_of", "transaction_of",
 ]  # fmt: skip
 
@@ -124,6 +124,29 @@ class Answer(Struct, frozen=True, kw_only=True):
     """The request's."""
     shortened: tuple[str, ...] = ()
     """What was left out because the broker takes no more."""
+
+
+@dataclass
+class Counts:
+    """What `stats` tells of requests since the start."""
+
+    received: int = 0
+    done: int = 0
+    failed: int = 0
+    """Begun, and came to an error."""
+    refused: int = 0
+    """Not understood or out of bounds: nothing was begun."""
+    retained: int = 0
+    """Ignored: a command is for now."""
+    stale: int = 0
+    """Ignored: issued or expired too long ago."""
+    busy: int = 0
+    repeated: int = 0
+    """Sent again: answered again, not done again."""
+    unlogged: int = 0
+    """Lines that the audit log didn't take; without its first line nothing is begun."""
+    broken: int = 0
+    """Ended by an error nobody foresaw; in the log."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ _MOST_WAITING = 1200
 _WILLS = (Limits(), Limits(retains=False), Limits(qos=0), Limits(qos=0, retains=False))
 """What the last will may ask of the broker. One that refuses a CONNECT over it by 3.1.1, or says nothing, doesn't say why."""
 
+_ASK_AGAIN_S = 3600.0
+"""After which the whole will is asked for again: what a broker that gives no reason refused may have been something else."""
+
 
 class LinkState(Enum):
     """Where the connection stands."""
@@ -160,7 +163,7 @@ class Connection:
         self._certificates = certificates_of(config, device_id, tls=address.tls)
         self._looked_at_s = time.monotonic()
         self._failures = self._hang_ups = 0
-        self._will = 0
+        self._will, self._will_at_s = 0, 0.0
         self._learned = Limits()
         self._version = MQTTProtocolVersion.MQTTv311 if config.protocol == "3.1.1" else MQTTProtocolVersion.MQTTv5
         self._client: paho.Client | None = None
@@ -185,6 +188,9 @@ class Connection:
         now = time.monotonic()
         if self._certificates is not None and now - self._looked_at_s > _LOOK_AT_FILES_S:
             self._look_at_files(self._certificates)
+        if self.state is LinkState.CONNECTED and self._will and now - self._will_at_s > _ASK_AGAIN_S:
+            self._will = 0
+            self.renew()
         if self.state is LinkState.CONNECTED or self._closed:
             return
         if self._failures >= _SWITCH_AFTER and self._over.is_set():
@@ -253,7 +259,7 @@ class Connection:
         if self._client is None:
             return
         self._client.disconnect()
-        if not self._over.wait(_LEAVE_WITHIN_S) and (line := self._client.socket()) is not None:
+        if not self._over.wait(_LEAVE_WITHIN_S) and isinstance(line := self._client.socket(), socket.socket):
             # What can't be written would be waited for as long as the keep-alive lasts.
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
@@ -269,6 +275,7 @@ class Connection:
         versions = 2 if self._config.protocol == "auto" else 1
         if self._hang_ups and self._hang_ups % (_SWITCH_AFTER * versions) == 0:
             self._will = (self._will + 1) % len(_WILLS)
+            self._will_at_s = time.monotonic()
         if versions == 2:
             older = self._version == MQTTProtocolVersion.MQTTv5
             self._version = MQTTProtocolVersion.MQTTv311 if older else MQTTProtocolVersion.MQTTv5
@@ -349,7 +356,9 @@ class Connection:
         # By 3.1.1, that a lesser will was taken is all there is to know.
         learned = self._learned if modern else self._learned.narrowed(_WILLS[self._will])
         self.limits = Limits.of(props, modern=modern).narrowed(learned)
-        self._failures = self._hang_ups = self._will = 0
+        self._failures = self._hang_ups = 0
+        if modern or time.monotonic() - self._will_at_s > _ASK_AGAIN_S:
+            self._will = 0
         self._up_at_s = time.monotonic()
         self._move(LinkState.CONNECTED)
         self._note(Up(self.limits))

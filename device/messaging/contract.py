@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from device import __version__
 from device.messaging.commands import REQUESTS, Answer
+from device.messaging.details import ANSWERS, PARTS
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Ack, Health, Info, Stats, Status
 from device.messaging.topics import ROOT
@@ -57,7 +58,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     *(Topic(f"request/{name}", False, 1, False, kind, (kind.__doc__ or "").strip()) for name, kind in REQUESTS.items()),
     Topic("response/{command}", True, 1, False, Answer, "What a request came to; `busy` is answered at QoS 0."),
-    Topic("ack", False, 1, False, Ack, "From a collector: it has committed everything up to `seq`."),
+    Topic("ack", False, 1, False, Ack, "From a collector: it has committed everything from `first` up to `seq`."),
     Topic(
         "device/holonode/{device_id}/config", True, 1, True, Announcement,
         "Home Assistant's discovery, where `homeassistant.enabled` says so; an empty payload takes it back.", root=_HOME_ASSISTANT,
@@ -71,16 +72,15 @@ TOPICS: tuple[Topic, ...] = (
 
 def asyncapi() -> dict[str, Any]:
     """The contract as AsyncAPI 3.0, from the table and the records' own schemas."""
-    kinds = [topic.payload for topic in TOPICS if isinstance(topic.payload, type)]
-    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    describe(schemas, *kinds)
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Holonode",
             "version": __version__,
             "description": "MQTT 5 (3.1.1 where the broker lacks it). Records carry (device_id, spool_id, seq): the wire is "
-            "at-least-once, that triple tells what came twice. Retained requests are ignored.",
+            "at-least-once, that triple tells what came twice. Retained requests are ignored. What a broker announces in its "
+            "CONNACK binds the box: where it retains nothing or takes QoS 0 alone, nothing is retained, nothing acknowledged; "
+            "`shortened` names what was left out for want of room.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -88,8 +88,36 @@ def asyncapi() -> dict[str, Any]:
         },
         "channels": {_id(topic): _channel(topic) for topic in TOPICS},
         "operations": {_id(topic): _operation(topic) for topic in TOPICS},
-        "components": {"schemas": schemas},
+        "components": {"schemas": _schemas()},
     }
+
+
+def _schemas() -> dict[str, Any]:
+    """Every payload, with the types of its parts, and the answer to each command."""
+    kinds = [topic.payload for topic in TOPICS if isinstance(topic.payload, type)]
+    parts = [(kind, field, part) for kind, fields in PARTS.items() for field, part in fields.items()]
+    data = list(ANSWERS.items())
+    types = [*kinds, *(part for *_, part in parts), *(kind for _, kind in data)]
+    found, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    describe(schemas, *kinds, *ANSWERS.values())
+    for (kind, field, _), schema in zip(parts, found[len(kinds) :], strict=False):
+        properties = schemas[kind.__name__]["properties"]
+        kept = {key: value for key, value in properties[field].items() if key in ("description", "default")}
+        properties[field] = {**schema, **kept}
+    answer = schemas.pop(Answer.__name__)
+    nothing = {"type": "object", "maxProperties": 0, "additionalProperties": False}
+    for name, schema in [*zip(ANSWERS, found[len(kinds) + len(parts) :], strict=True), (_REFUSED, nothing)]:
+        properties = {**answer["properties"], "data": {"anyOf": [schema, nothing, {"type": "null"}]}}
+        schemas[_answer(name)] = {**answer, "title": _answer(name), "properties": properties}
+    return schemas
+
+
+_REFUSED = "refused"
+"""The answer to what was not understood."""
+
+
+def _answer(command: str) -> str:
+    return f"{Answer.__name__}.{command}"
 
 
 def _server_variables() -> dict[str, Any]:
@@ -110,7 +138,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
         "address": address,
         "summary": topic.summary,
         "parameters": {name: {"description": _PARAMETERS[name]} for name in re.findall(r"{(\w+)}", address)},
-        "messages": {"message": _message(topic)},
+        "messages": _messages(topic),
         "bindings": {"mqtt": {"bindingVersion": "0.2.0"}},
     }
 
@@ -123,9 +151,16 @@ _PARAMETERS = {
 }
 
 
-def _message(topic: Topic) -> dict[str, Any]:
+def _messages(topic: Topic) -> dict[str, Any]:
     payload = topic.payload
+    if payload is Answer:
+        names = [*ANSWERS, _REFUSED]
+        return {name: _message(topic, {"$ref": f"#/components/schemas/{_answer(name)}"}) for name in names}
     schema = {"$ref": f"#/components/schemas/{payload.__name__}"} if isinstance(payload, type) else dict(payload)
+    return {"message": _message(topic, schema)}
+
+
+def _message(topic: Topic, schema: dict[str, Any]) -> dict[str, Any]:
     return {"contentType": topic.content_type, "payload": schema}
 
 
@@ -135,9 +170,11 @@ def _operation(topic: Topic) -> dict[str, Any]:
         "action": "send" if topic.sends else "receive",
         "channel": {"$ref": channel},
         "summary": topic.summary,
-        "messages": [{"$ref": f"{channel}/messages/message"}],
+        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in _messages(topic)],
         "bindings": {"mqtt": {"qos": topic.qos, "retain": topic.retained, "bindingVersion": "0.2.0"}},
     }
     if topic.leaf.startswith("request/"):
-        operation["reply"] = {"channel": {"$ref": "#/channels/response_command"}}
+        answers = "#/channels/response_command"
+        messages = [{"$ref": f"{answers}/messages/{name}"} for name in (topic.leaf.removeprefix("request/"), _REFUSED)]
+        operation["reply"] = {"channel": {"$ref": answers}, "messages": messages}
     return operation

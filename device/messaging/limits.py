@@ -92,6 +92,11 @@ class Limits:
         """Whether the broker takes a message of this size."""
         return self.most_bytes is None or self.packet_bytes(topic, payload, qos, properties) <= self.most_bytes
 
+    @property
+    def hinders(self) -> bool:
+        """Whether a person should know at once; what doesn't fit is told by itself."""
+        return self.qos == 0 or not self.retains or self.statements_in_flight == 0
+
     def told(self, device_client_id: str) -> list[str]:
         """What a person should know of, in words."""
         few = self.qos == 1 and self.statements_in_flight == 0

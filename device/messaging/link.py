@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -31,15 +31,16 @@ from device.messaging.connection import Answer, Connection, LinkState, Lost, Mes
 from device.messaging.homeassistant import Discovery
 from device.messaging.limits import Limits
 from device.messaging.payloads import Info, Status
-from device.messaging.reasons import named, remedy_of
+from device.messaging.reasons import named
+from device.messaging.report import Ending, LinkFigures, LinkReport
 from device.messaging.requests import Hand, answer_properties
 from device.messaging.sender import Sender
-from device.messaging.statements import LeftOut, Statements, earlier
+from device.messaging.statements import Statements, earlier
 from device.messaging.topics import Topics
 from device.records import iso_time
 from device.storage.outbox import Outbox
 
-__all__ = ["Address", "Ending", "LinkReport", "LinkState", "MqttLink", "parse_url", "password_of"]
+__all__ = ["Address", "LinkState", "MqttLink", "parse_url", "password_of"]
 
 log = logging.getLogger("holonode")
 
@@ -48,59 +49,6 @@ _STEADY_S = 30.0
 _ONE_BY_ONE = 40
 """Messages after a connection that was cut with some in flight: two windows, so that what it was cut at is among them."""
 _OF_THE_CONNECTION = {"broker_lost", "broker_untrusted", "broker_refused"}
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a connection that stood came to its end."""
-
-    reason: int | None
-    """An MQTT 5 reason code; None: none was given."""
-    by_broker: bool
-    stood_s: float
-    at: str
-    """RFC 3339."""
-
-    def words(self) -> str:
-        """For a person."""
-        if self.reason is None:
-            return "the connection was cut without a reason"
-        who = "the broker ended the connection" if self.by_broker else "the connection was given up"
-        return f"{who}: {named(self.reason)}"
-
-    @property
-    def remedy(self) -> str:
-        """What a person can do."""
-        return "Look into the broker's log" if self.reason is None else remedy_of(self.reason)
-
-
-@dataclass(frozen=True)
-class LinkReport:
-    """How the link is, for `health`: judged by what is delivered."""
-
-    state: LinkState
-    limits: Limits
-    limitations: tuple[str, ...]
-    """What the broker doesn't take, in words."""
-    left_out: tuple[LeftOut, ...]
-    """What it can't be told in full."""
-    too_large: dict[int, int]
-    """Bytes of the packet by seq, of records that it doesn't take for their size."""
-    unconfirmable: bool
-    """Whether no record can ever count as delivered."""
-    stalled_s: float
-    """How long records wait and none was delivered."""
-    lost: Ending | None
-    """The last connection, where it ended not long ago and nobody asked for it."""
-    losses: int
-    """Such endings since the start."""
-    contended: bool
-    """Whether another client has this one's name."""
-    contention_certain: bool
-    put_out: int
-    """Times that this client was put out by it."""
-    refused: int
-    """Publishes, since the start."""
 
 
 class MqttLink:
@@ -173,15 +121,16 @@ class MqttLink:
 
     def stats(self) -> dict[str, int]:
         """What was counted since the start, for `stats`."""
-        return {
+        figures = LinkFigures(
             **asdict(self._sender.told),
-            "flooded": self._connection.flooded,
-            "dropped": self._statements.dropped,
-            "connections": self._connection.calls,
-            "losses": self._losses,
-            "put_out": self._contention.count,
-            "faults": self._faults,
-        }
+            flooded=self._connection.flooded,
+            dropped=self._statements.dropped,
+            connections=self._connection.calls,
+            losses=self._losses,
+            put_out=self._contention.count,
+            faults=self._faults,
+        )
+        return asdict(figures)
 
     def report(self) -> LinkReport:
         """How it is."""
@@ -342,7 +291,7 @@ class MqttLink:
         self._statements.up(limits)
         self._sender.up(limits)
         told = limits.told(client_id_of(self._topics.device_id))
-        if told:
+        if limits.hinders:
             self._tell("broker_limits", f"The broker sets limits: {'; '.join(told)}.", "; ".join(told))
 
     def _answered(self, answers: list[Answer]) -> None:

@@ -15,8 +15,11 @@ from device.config import MqttConfig
 from device.errors import HolonodeError
 from device.messaging.address import Address, parse_url, password_of
 from device.messaging.certificates import certificates_of
-from device.messaging.client import UNSUPPORTED_PROTOCOL, VERSIONS, new_client
-from device.messaging.payloads import Check
+from device.messaging.client import UNSUPPORTED_PROTOCOL, VERSIONS, client_id_of, new_client
+from device.messaging.limits import Limits
+from device.messaging.payloads import Check, Health
+from device.messaging.reasons import named
+from device.messaging.statements import bodies
 from device.messaging.topics import Topics
 
 __all__ = ["broker_check"]
@@ -31,11 +34,12 @@ class _Answers:
     connected: threading.Event = field(default_factory=threading.Event)
     published: threading.Event = field(default_factory=threading.Event)
     connection: ReasonCode | None = None
+    limits: Limits = field(default_factory=Limits)
     publish: ReasonCode | None = None
     hung_up: bool = False
 
 
-def broker_check(config: MqttConfig, device_id: str, health: bytes | None = None) -> Check:
+def broker_check(config: MqttConfig, device_id: str, health: Health | bytes | None = None) -> Check:
     """Connect, and publish this retained `health` where there is one; nobody else may use the device's client id meanwhile."""
     try:
         address = parse_url(config.url)
@@ -72,7 +76,7 @@ def _try(
     version: Literal["5", "3.1.1"],
     answers: _Answers,
     topic: str,
-    health: bytes | None,
+    health: Health | bytes | None,
 ) -> Check | None:
     """None where the broker lacks this version of the protocol: it says so, or hangs up without a word."""
     client.connect(address.host, address.port, config.keepalive_s)
@@ -84,10 +88,18 @@ def _try(
             return None
         if reason.is_failure:
             remedy = "Check mqtt.username, mqtt.password_file and mqtt.cert_file"
-            return _failed(config, f"refuses the connection: {reason}", remedy)
+            return _failed(config, f"refuses the connection: {named(reason.value)}", remedy)
+        limits = answers.limits
+        if limits.qos == 0:
+            return _failed(config, "takes QoS 0 alone: no record is ever acknowledged", "Let the broker take QoS 1")
         if health is None:
-            return Check(name="broker", status="ok", value=config.url, message=f"takes this device by MQTT {version}")
-        client.publish(topic, health, qos=1, retain=True)
+            return _taken(config, f"takes this device by MQTT {version}", limits, topic.split("/")[-2])
+        body = next((found for found in bodies(health) if limits.fits(topic, found, 1)), None)
+        if body is None:
+            return _failed(
+                config, f"takes packets of {limits.most_bytes} bytes: too few for anything", "Raise its largest packet"
+            )
+        client.publish(topic, body, qos=1, retain=limits.retains)
         answers.published.wait(_TIMEOUT_S)
         return _published(config, version, topic, answers)
     finally:
@@ -96,8 +108,9 @@ def _try(
 
 
 def _listen(client: paho.Client, answers: _Answers) -> None:
-    def connected(_client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
+    def connected(client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, props: Any = None) -> None:
         answers.connection = reason
+        answers.limits = Limits.of(props, modern=client.protocol == VERSIONS["5"])
         answers.connected.set()
 
     def published(_client: paho.Client, _user: Any, _mid: int, reason: ReasonCode, _props: Any = None) -> None:
@@ -118,12 +131,19 @@ def _published(config: MqttConfig, version: str, topic: str, answers: _Answers) 
         how = "hangs up on what is published" if answers.hung_up else f"acknowledges nothing within {_TIMEOUT_S:g} s"
         return _failed(config, how, remedy)
     if answers.publish.is_failure:
-        return _failed(config, f"refuses what is published: {answers.publish}", remedy)
+        return _failed(config, f"refuses what is published: {named(answers.publish.value)}", remedy)
     # A 3.1.1 broker has no way to say that it drops what it acknowledges.
     doubt = "" if version == "5" else "; what MQTT 3.1.1 acknowledges may still be dropped"
+    return _taken(config, f"took a message of this device by MQTT {version}{doubt}", answers.limits, topic.split("/")[-2])
+
+
+def _taken(config: MqttConfig, message: str, limits: Limits, device_id: str) -> Check:
+    """With what it limits, which a person may want to know before he leaves."""
+    told = limits.told(client_id_of(device_id))
     return Check(
-        name="broker", status="ok", value=config.url, message=f"took a message of this device by MQTT {version}{doubt}"
-    )
+        name="broker", status="ok" if limits.retains else "warning", value=config.url, message="; ".join([message, *told]),
+        remedy="" if limits.retains else "Let the broker retain messages",
+    )  # fmt: skip
 
 
 def _failed(config: MqttConfig, message: str, remedy: str) -> Check:

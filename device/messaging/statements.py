@@ -22,7 +22,7 @@ from device.messaging.payloads import to_payload
 from device.messaging.reasons import PACKET_TOO_LARGE
 from device.messaging.shortening import versions
 
-__all__ = ["LeftOut", "Publish", "Statements"]
+__all__ = ["LeftOut", "Publish", "Statements", "bodies", "earlier", "first_of"]
 
 _MOST_WAITING = 64
 """Answers; a flood of requests beyond loses its own."""
@@ -176,7 +176,7 @@ class Statements:
             most = min(most, limits.most_bytes)
         bounds = limits if most is None else Limits(modern=limits.modern, most_bytes=most)
         whole: bytes | None = None
-        for body in _bodies(statement.payload):
+        for body in bodies(statement.payload):
             whole = whole if whole is not None else body
             if bounds.fits(topic, body, qos, properties):
                 if body is not whole:
@@ -255,7 +255,8 @@ class Statements:
         return topic != self._status
 
 
-def _bodies(payload: Struct | bytes) -> Iterable[bytes]:
+def bodies(payload: Struct | bytes) -> Iterable[bytes]:
+    """The payload as it goes out, and ever shorter ones."""
     return [payload] if isinstance(payload, bytes) else map(to_payload, versions(payload))
 
 

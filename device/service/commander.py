@@ -11,7 +11,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,12 +18,12 @@ import msgspec
 
 from device.clock import BoxClock
 from device.errors import HolonodeError, TransientError
-from device.messaging.commands import Answer, Message, Request, answer_topic, ignored, request_of, transaction_of
+from device.messaging.commands import Answer, Counts, Message, Request, answer_topic, ignored, request_of, transaction_of
 from device.messaging.topics import Topics
 from device.records import iso_time
 from device.storage.audit import AuditLine, AuditLog
 
-__all__ = ["Act", "Commander", "Counts", "Done", "Publish", "Tell"]
+__all__ = ["Act", "Commander", "Done", "Publish", "Tell"]
 
 log = logging.getLogger("holonode")
 
@@ -48,29 +47,6 @@ class Publish(Protocol):
     def __call__(self, topic: str, payload: Answer, *, qos: int = 1, correlation: bytes | None = None) -> None:
         """Publish an answer."""
         ...
-
-
-@dataclass
-class Counts:
-    """What `stats` tells of requests since the start."""
-
-    received: int = 0
-    done: int = 0
-    failed: int = 0
-    """Begun, and came to an error."""
-    refused: int = 0
-    """Not understood or out of bounds: nothing was begun."""
-    retained: int = 0
-    """Ignored: a command is for now."""
-    stale: int = 0
-    """Ignored: issued or expired too long ago."""
-    busy: int = 0
-    repeated: int = 0
-    """Sent again: answered again, not done again."""
-    unlogged: int = 0
-    """Lines that the audit log didn't take; without its first line nothing is begun."""
-    broken: int = 0
-    """Ended by an error nobody foresaw; in the log."""
 
 
 class Commander:

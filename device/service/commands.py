@@ -20,6 +20,7 @@ from device.calibration import Calibrations, commissioning_record
 from device.config import Config
 from device.errors import CheckError, HolonodeError, InputError, TransientError
 from device.health.armed import arm
+from device.health.delivery import link_checks
 from device.health.endurance import facts_of
 from device.health.preflight import Preflight, preflight
 from device.inference import active
@@ -230,13 +231,20 @@ class Doing:
         )
 
     def _broker_check(self, _checks: Sequence[Check]) -> Check:
-        """The service's own link: it has just brought the command."""
-        up = self.link.state is LinkState.CONNECTED and not self.link.refused_publishes
-        message = "connected" if up else f"{self.link.state.value}; {self.link.refused_publishes} publishes refused"
+        """The service's own link, by what it delivers: it has just brought the command."""
+        found = [check for check in link_checks(self.link.report(), self.outbox) if check.status != "ok"]
+        up = self.link.state is LinkState.CONNECTED
+        status = "ok" if up and not found else "warning" if up and not _keeps_records(found) else "failed"
+        told = [f"{check.name}: {check.message}" for check in found]
         return Check(
-            name="broker", status="ok" if up else "failed", message=message,
-            remedy="" if up else "Check mqtt.url and what this device may write",
+            name="broker", status=status, message="; ".join([self.link.state.value, *told]),
+            remedy="; ".join(check.remedy for check in found) or ("" if up else "Check mqtt.url and what this device may write"),
         )  # fmt: skip
+
+
+def _keeps_records(found: Sequence[Check]) -> bool:
+    """Whether any of it keeps records on the box."""
+    return any(check.status == "failed" or check.name == "delivery" for check in found)
 
 
 def _now(act: Callable[[Any], dict[str, Any]]) -> Act:

@@ -20,6 +20,7 @@ from device.health.endurance import LIT_KEY, lit_s_per_sample
 from device.health.parts import parts_check
 from device.health.surroundings import surroundings_checks
 from device.health.trend import Look, OpticsTrend
+from device.health.trust import trust_checks
 from device.instrument import Instrument
 from device.messaging.link import MqttLink
 from device.messaging.payloads import Check, Health
@@ -80,6 +81,7 @@ class Vitals:
             armed_check(self.armed, config_hash(self._config), simulated=not parts.real),
             parts_check(self._config),
             *link_checks(link.report(), self._outbox),
+            *trust_checks(self._config),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
             _expiry(self._calibrated, self._clock.now()),

@@ -19,6 +19,7 @@ import pytest
 from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from device.messaging.payloads import Ack, to_payload
 from tests.brokers import broker
 from tests.node import node_modules
 from tests.requests import Caller
@@ -96,6 +97,26 @@ class Recorder:
         self._client.loop_stop()
 
 
+def closed(tree: Any, where: str = "") -> Any:
+    """The same schemas, refusing every key that they don't know; AssertionError where one leaves open what it may hold."""
+    if isinstance(tree, list):
+        return [closed(part, where) for part in tree]
+    if not isinstance(tree, dict):
+        return tree
+    found = {key: closed(part, f"{where}/{key}") for key, part in tree.items() if key not in ("default", "enum", "required")}
+    found |= {key: tree[key] for key in ("default", "enum", "required") if key in tree}
+    if tree.get("type") == "object":
+        if "properties" in tree:
+            found["additionalProperties"] = False
+        assert isinstance(found.get("additionalProperties"), dict) or found.get("additionalProperties") is False, where
+        assert found["additionalProperties"] != {}, where
+    return found
+
+
+def test_the_contract_leaves_no_object_open(contract: dict[str, Any]) -> None:
+    closed(contract["components"]["schemas"])
+
+
 def channel_of(contract: dict[str, Any], topic: str) -> str:
     """The one channel that a topic belongs to; AssertionError for one that the contract doesn't know."""
     found = [name for name, channel in contract["channels"].items() if re.fullmatch(pattern(channel["address"]), topic)]
@@ -110,13 +131,16 @@ def pattern(address: str) -> str:
 def check(contract: dict[str, Any], topic: str, payload: bytes) -> str:
     """The channel's name, once its schema has accepted a message."""
     name = channel_of(contract, topic)
-    message = contract["channels"][name]["messages"]["message"]
-    kind = message["contentType"]
+    messages = contract["channels"][name]["messages"]
+    # An answer is of the command that its topic names, or refuses one.
+    own = messages.get(topic.rpartition("/")[2]) or messages.get("message") or messages["refused"]
+    kind = own["contentType"]
     content = json.loads(payload) if kind == "application/json" else payload.decode() if kind == "text/plain" else None
     if content is None:
         assert payload.startswith((b"PK", b"\x89PNG"))
     else:
-        jsonschema.validate(content, {**message["payload"], "components": contract["components"]})
+        components = {"schemas": closed(contract["components"]["schemas"])}
+        jsonschema.validate(content, {**own["payload"], "components": components})
     return name
 
 
@@ -126,7 +150,8 @@ def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
         recorder.until(topic)
     publish.single("homeassistant/status", "online", port=port)
     spool = next(json.loads(payload)["spool_id"] for topic, payload in recorder.messages if topic.endswith("/intervals"))
-    publish.single(f"{caller.root}/ack", json.dumps({"spool_id": spool, "seq": 1}), qos=1, port=port)
+    publish.single(f"{caller.root}/ack", to_payload(Ack(spool_id=spool, seq=1, first=1)), qos=1, port=port)
+    assert caller.ask("media", id="0" * 26)["status"] == "error"
     assert caller.ask("activate", name="hidef", version=None, timeout_s=200)["status"] == "ok"
     assert caller.ask("rollback", name="hidef", timeout_s=200)["status"] == "ok"
     assert caller.ask("set", settings={"sampling.pause_s": 0.1, "sampling.flow.flush_s": None})["status"] == "ok"
