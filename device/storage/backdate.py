@@ -1,4 +1,4 @@
-"""Stamps made before the wall clock was set, corrected once it is."""
+"""What is corrected in a record that waits: stamps made before the wall clock was set, a key that another store uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from device.frames import Clock
 from device.records import iso_time
 
-__all__ = ["shifted"]
+__all__ = ["rekeyed", "shifted"]
 
 _STAMPS = ("captured_at", "started_at", "ended_at", "since")
 
@@ -26,6 +26,12 @@ def shifted(body: bytes, shift_ns: int, stamp: Clock) -> bytes:
             "source": stamp.source, "synchronised": stamp.synchronised, "uncertainty_s": stamp.uncertainty_s,
         }  # fmt: skip
     return msgspec.json.encode(record)
+
+
+def rekeyed(body: bytes, spool_id: str, seq: int) -> bytes:
+    """A record as JSON under another key; its id stays."""
+    record: dict[str, Any] = msgspec.json.decode(body)
+    return msgspec.json.encode(record | {"spool_id": spool_id, "seq": seq})
 
 
 def _moved(stamp: str, shift_ns: int) -> str:

@@ -9,32 +9,38 @@ row is never dropped.
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
+
+from msgspec import structs
 
 from device.clock import BoxClock
-from device.errors import InputError, TransientError
+from device.errors import TransientError
 from device.identifiers import random_ulid
-from device.records import Detection, Event, Interval, to_json
-from device.storage.backdate import shifted
-from device.storage.database import claim, open_database, settle
+from device.records import to_json
+from device.storage.backdate import rekeyed, shifted
+from device.storage.database import claim, settle
 from device.storage.gap import Gaps
+from device.storage.highwater import HighWater
 from device.storage.migrations import SCHEMA_VERSION
+from device.storage.opening import Notice, OpenStore, Who, open_store, read_state, turn_epoch, write_state
 from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
+from device.storage.rot import is_whole, set_apart
+from device.storage.rows import Counters, Oldest, Record, Row, kind_of
+from device.storage.salvage import DamagedCopies, hold_log, spans
+from device.storage.sums import is_damage, record_sum, waiting_sum
 
-__all__ = ["SCHEMA_VERSION", "Counters", "Oldest", "Outbox", "Row"]
+__all__ = ["SCHEMA_VERSION", "Counters", "Notice", "Oldest", "Outbox", "Row"]
 
-Record = Detection | Interval | Event
 Build = Callable[[int], Sequence[Record]]
-Kind = Literal["detections", "intervals", "events"]
 Answer = TypeVar("Answer")
 
 _MOST_UNWRITTEN = 200
@@ -42,52 +48,12 @@ _MOST_UNWRITTEN = 200
 A crash sends these again; the far end knows them by their key."""
 
 _NO_END = 2**62
+_MEND_AGAIN_S = 5.0
+"""After a damaged store couldn't be salvaged, for want of room say."""
+_ASIDE_S = 60.0
+"""For which a rotten record is passed over where the disk won't take what tells of it."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """A record that waits."""
-
-    seq: int
-    kind: Kind
-    body: bytes
-    """The record as JSON."""
-    boot: str
-    """Boot id of the service that made it."""
-    historical: bool
-    """Whether it was made before `live_from`."""
-
-
-@dataclass(frozen=True)
-class Oldest:
-    """The row that has waited longest."""
-
-    seq: int
-    age_s: float
-    """How long it has waited; at least that, where the machine has been off since."""
-
-
-@dataclass
-class Counters:
-    """Since the service started."""
-
-    gaps: int = 0
-    """Gaps told in an event."""
-    refused_records: int = 0
-    resent: int = 0
-    """Rows published again because nobody confirmed them in time."""
-    acks_refused: int = 0
-    """Of a collector: for what was never published."""
-    backdated: int = 0
-    """Rows whose stamps were corrected when the wall clock was set."""
-    failed_reads: int = 0
-    """Of a disk that couldn't be read."""
-
-
-def _kind(record: Record) -> Kind:
-    if isinstance(record, Detection):
-        return "detections"
-    return "intervals" if isinstance(record, Interval) else "events"
+log = logging.getLogger("holonode")
 
 
 class Outbox:
@@ -118,54 +84,116 @@ class Outbox:
         self.clock = clock or BoxClock()
         self.resend_after_s = resend_after_s
         self._monotonic = monotonic
-        self._room = Room(folder, min_free_bytes, givers)
+        self._room = Room(folder, min_free_bytes, (*givers, DamagedCopies(folder)))
         self._lock = threading.RLock()
         self._done: set[int] = set()  # delivered, not yet written
         self._published: dict[int, float] = {}  # seq -> when
         self._aside: dict[int, float] = {}  # seq -> until when
         self._settled_since_prune = True
+        self.notices: list[Notice] = []
+        """What happened to the store since the service started."""
+        self._mend_at = -math.inf
+        self._broken = ""
+        self._overtaken = False
         self._lock_file = claim(folder)
         try:
-            self._database, self._log_settled = open_database(folder / "outbox.sqlite")
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
+            self._take_over(open_store(folder, self._who))
         except BaseException:
             os.close(self._lock_file)
             raise
+        self._begin()
 
-    def _prepare(self) -> None:
-        stored = self.get_state("device_id")
-        if stored is not None and stored != self.device_id:
-            raise InputError(
-                "this store belongs to another device", where=self.folder, expected=stored, got=self.device_id,
-                remedy="Give device.id back its name, or use another storage.folder.",
-            )  # fmt: skip
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            fresh = {"device_id": self.device_id, "spool_id": random_ulid(), "next_seq": "1"}
-            self._database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", fresh.items())
-        self._waiting = int(self._database.execute("SELECT count(*) FROM waiting").fetchone()[0])
-        self._spool_id = self.get_state("spool_id") or ""
-        self._next_seq = int(self.get_state("next_seq") or 1)
+    def _begin(self) -> None:
+        """What holds for one opening."""
         self._gaps = Gaps(self.folder / "gap", told=int(self.get_state("gaps_told") or 0))
-        self.live_from = self.next_seq
-        """Rows from this one on are live, those before it history: see `begin_live`."""
-        self._published_to = self.next_seq - 1  # earlier runs may have published all they made
+        self._high_water = HighWater(self.folder)
+        self.live_from = self._next_position
+        """Positions from this one on are live, those before it history: see `begin_live`."""
+        self._opened_at = self._next_position
+        self._published_to = self._next_position - 1  # earlier runs may have published all they made
         same = self.clock.machine_boot != "" and self.get_state("machine_boot") == self.clock.machine_boot
-        self._machine_from = int(self.get_state("machine_from") or 1) if same else self.next_seq
+        self._machine_from = int(self.get_state("machine_from") or 1) if same else self._next_position
+        self._turn_epoch(opened=True)
+        if self._untold:
+            with contextlib.suppress(TransientError):  # told with the first commit that goes through
+                self.keep({})
+
+    @property
+    def _who(self) -> Who:
+        return Who(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
+
+    def _take_over(self, opened: OpenStore) -> None:
+        """Work on this store from here on."""
+        self._database, self._log_settled = opened.database, opened.settled
+        self._spools, self._next_position = opened.spools, opened.next_position
+        self._summed_from = int(read_state(self._database, "summed_from") or 1)
+        self._older_spool = not opened.said and read_state(self._database, "spool_id") == self.spool_id
+        waiting = {row[0] for row in self._database.execute("SELECT seq FROM waiting")}
+        self._done &= waiting
+        self._waiting = len(waiting) - len(self._done)
+        self._untold = list(opened.untold)
+        self.notices += [*opened.said, *opened.untold]
+        self.counters.salvages += len(opened.said)
+        self.counters.spools += bool(opened.said) or any(notice.code == "store_copied" for notice in opened.untold)
+
+    def _turn_epoch(self, *, opened: bool) -> None:
+        """Let copies that were made before be known as such."""
+        if not self._log_settled:
+            return
+        own = {"device_id": self.device_id, **self._own_state(self._waiting + len(self._done))}
+        with contextlib.suppress(sqlite3.OperationalError):  # of a full disk: the epoch before holds on
+            turn_epoch(self._database, self.folder, own, opened=opened)
+            if opened:
+                settle(self._database)  # a log that is lost later is missed then
+
+    def _own_state(self, waiting: int) -> dict[str, str]:
+        return {
+            "next_seq": str(self._next_position), "spool_id": self.spool_id, "spools": self._spools.to_json(),
+            "waiting": str(waiting), "summed_from": str(self._summed_from),
+        }  # fmt: skip
+
+    def _sound(self, act: Callable[[], Answer]) -> Answer:
+        """What `act` does on the database; where that turns out to be damaged it is salvaged first, and `act` called again.
+
+        sqlite3.OperationalError where the disk refuses, TransientError where there is no sound store at the moment.
+        """
+        if not self._broken:
+            try:
+                return act()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                self._broken = str(error)
+        self._mend()
+        return act()
+
+    def _mend(self) -> None:
+        if self._monotonic() < self._mend_at:
+            raise TransientError("the store is damaged and can't be salvaged yet", where=self.folder, got=self._broken)
+        self._mend_at = self._monotonic() + _MEND_AGAIN_S
+        with contextlib.suppress(OSError):  # closing, SQLite drops the log
+            hold_log(self.folder)
+        with contextlib.suppress(sqlite3.Error):
+            self._database.close()
+        self._take_over(open_store(self.folder, self._who, self._broken))
+        self._broken, self._mend_at = "", -math.inf
+        self._turn_epoch(opened=True)
+        self._high_water.note(self._next_position, 0)
 
     @property
     def spool_id(self) -> str:
-        """Made with the store; with device id and seq it names a record for ever."""
-        return self._spool_id
+        """Where records are added; with device id and seq it names a record for ever."""
+        return self._spools.current.spool_id
 
     @property
     def next_seq(self) -> int:
-        """The number of the next record."""
-        return self._next_seq
+        """The number of the next record in its spool."""
+        return self._next_position - self._spools.current.base
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """Names of what is kept of damaged stores, in the store folder."""
+        return DamagedCopies(self.folder).names
 
     @property
     def evicted(self) -> int:
@@ -173,16 +201,15 @@ class Outbox:
         return self._room.evicted
 
     def get_state(self, key: str) -> str | None:
-        """A value kept with the records."""
+        """A value kept with the records; None where there is none, or it is damaged."""
         with self._lock:
-            row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return self._sound(lambda: read_state(self._database, key))
 
     def ask(self, question: Callable[[StoreReader], Answer]) -> Answer:
         """What a reader of the store answers; TransientError while the disk can't be read."""
         with self._lock:
             try:
-                return question(StoreReader(self._database))
+                return self._sound(lambda: question(StoreReader(self._database)))
             except sqlite3.OperationalError as error:
                 raise TransientError("the store can't be read", where=self.folder, got=str(error)) from error
 
@@ -196,10 +223,8 @@ class Outbox:
         """
         with self._lock:
             try:
-                self._need_settled_log()
-                self._need_room()
-                records = self._insert(build, state or {})
-            except (sqlite3.OperationalError, OSError) as error:
+                records = self._sound(lambda: self._insert_with_room(build, state or {}))
+            except (sqlite3.OperationalError, TransientError, OSError) as error:
                 self._refuse(build)
                 raise TransientError(
                     "the store can't take new records", where=self.folder, got=str(error),
@@ -212,28 +237,62 @@ class Outbox:
         """Keep state alone, as `commit` does."""
         self.commit(lambda _: [], state)
 
+    def _insert_with_room(self, build: Build, state: Mapping[str, str]) -> list[Record]:
+        self._need_settled_log()
+        self._need_room()
+        return self._insert(build, state)
+
     def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
-        gap = self._gaps.gap
+        gap, untold = self._gaps.gap, list(self._untold)
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            first = self._next_seq
-            records = list(build(first))
-            after = first + len(records)
-            told = [gap.event(self.device_id, self._spool_id, after, self.clock.now())] if gap.records else []
-            rows = [(first + k, _kind(r), to_json(r), self.boot_id) for k, r in enumerate([*records, *told])]
-            self._database.executemany("INSERT INTO records (seq, kind, body, boot) VALUES (?, ?, ?, ?)", rows)
-            made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
-            self._database.executemany("INSERT INTO waiting VALUES (?, ?, ?)", [(row[0], made_ns, offset_ns) for row in rows])
-            own = {"next_seq": str(first + len(rows)), "gaps_told": str(gap.number), **self._machine_state()}
-            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**state, **own}.items())
+            position, first, spool_id, now = self._next_position, self.next_seq, self.spool_id, self.clock.now()
+            records = self._in_this_spool(build(first), first)
+            told: list[Record] = list(records)
+            if gap.records:
+                told.append(gap.event(self.device_id, spool_id, first + len(told), now))
+            for notice in untold:
+                told.append(notice.event(self.device_id, spool_id, first + len(told), now))
+            self._add(position, told)
             self._write_done()
-        self._next_seq = first + len(rows)
-        self._waiting += len(rows)
+            after = position + len(told)
+            settled_to = self._settled_to(after)
+            own = {
+                **self._own_state(self._waiting + len(told)), "next_seq": str(after), "gaps_told": str(gap.number),
+                "settled_to": str(settled_to), **self._machine_state(),
+            }  # fmt: skip
+            write_state(self._database, {**state, **own})
+        self._next_position = after
+        self._waiting += len(told)
+        self._high_water.note(after, settled_to)
         self._note_written()
-        if told:
+        self._untold = self._untold[len(untold) :]
+        if gap.records:
             self.counters.gaps += 1
             self._gaps.told()
         return records
+
+    def _in_this_spool(self, records: Sequence[Record], first: int) -> list[Record]:
+        """The records, under the keys they get: the spool may have changed while they were made."""
+        earlier = {spool.spool_id for spool in self._spools.known[:-1]}
+        return [
+            structs.replace(record, spool_id=self.spool_id, seq=first + k) if record.spool_id in earlier else record
+            for k, record in enumerate(records)
+        ]
+
+    def _add(self, position: int, records: Sequence[Record]) -> None:
+        made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
+        for k, record in enumerate(records, start=position):
+            kind, body = kind_of(record), to_json(record)
+            row = (k, kind, body, self.boot_id, record_sum(k, kind, body, self.boot_id))
+            self._database.execute("INSERT INTO records (seq, kind, body, boot, sum) VALUES (?, ?, ?, ?, ?)", row)
+            waits = (k, made_ns, offset_ns, waiting_sum(k, made_ns, offset_ns))
+            self._database.execute("INSERT INTO waiting VALUES (?, ?, ?, ?)", waits)
+
+    def _settled_to(self, after: int) -> int:
+        """Up to here everything is delivered."""
+        oldest = self._database.execute("SELECT min(seq) FROM waiting").fetchone()[0]
+        return (after if oldest is None else int(oldest)) - 1
 
     def _need_settled_log(self) -> None:
         if not self._log_settled:
@@ -248,7 +307,7 @@ class Outbox:
 
     def begin_live(self) -> None:
         """From here on records are live and what waits is history: for a link that comes up behind a backlog."""
-        self.live_from = self.next_seq
+        self.live_from = self._next_position
 
     def pending(self, limit: int, after_seq: int = 0) -> list[Row]:
         """Undelivered rows that aren't out for confirmation, in order; none while the disk can't be read."""
@@ -263,19 +322,53 @@ class Outbox:
         return self._rows(after_seq, self.live_from, limit)
 
     def _rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
-        # CROSS JOIN keeps the order of the tables: from the few that wait to their bodies.
-        query = """SELECT seq, kind, body, boot FROM waiting CROSS JOIN records USING (seq)
-            WHERE seq > ? AND seq < ? ORDER BY seq"""
         with self._lock:
-            now = self._monotonic()
-            out = self._done.union(seq for seq, at in self._published.items() if at > now - self.resend_after_s)
-            out.update(seq for seq, until in self._aside.items() if until > now)
             try:
-                found = (row for row in self._database.execute(query, (after_seq, before_seq)) if row[0] not in out)
-                return [Row(*row, historical=row[0] < self.live_from) for row in islice(found, limit)]
-            except sqlite3.OperationalError:
+                return self._sound(lambda: self._sound_rows(after_seq, before_seq, limit))
+            except (sqlite3.OperationalError, TransientError):
                 self.counters.failed_reads += 1
                 return []
+
+    def _sound_rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
+        # LEFT JOIN keeps the order of the tables, from the few that wait to their bodies, and shows a body that is missing.
+        query = """SELECT seq, kind, body, boot, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
+            LEFT JOIN records USING (seq)"""
+        now = self._monotonic()
+        out = self._done.union(seq for seq, at in self._published.items() if at > now - self.resend_after_s)
+        out.update(seq for seq, until in self._aside.items() if until > now)
+        rows: list[Row] = []
+        rotten: list[int] = []
+        for position, kind, body, boot, known in self._database.execute(query, (after_seq, before_seq)):
+            if position in out:
+                continue
+            if len(rows) >= limit:
+                break
+            if body is None:
+                raise sqlite3.DatabaseError(f"record {position} is missing")
+            if is_whole(position, kind, body, boot, known, self._summed_from):
+                _, seq = self._spools.key(position)
+                rows.append(Row(position, seq, kind, body, boot, historical=position < self.live_from))
+            else:
+                rotten.append(position)
+        if not rotten:
+            return rows
+        self._set_apart(rotten)
+        return self._sound_rows(after_seq, before_seq, limit)
+
+    def _set_apart(self, rotten: list[int]) -> None:
+        """Rotten records hold nobody back: what tells of them goes out in their places, now or when the disk takes it."""
+        try:
+            set_apart(self._database, rotten, self.device_id, self.boot_id, self._spools, self.clock.now())
+        except sqlite3.OperationalError as error:
+            if is_damage(error):
+                raise
+            self._aside.update(dict.fromkeys(rotten, self._monotonic() + _ASIDE_S))
+            return
+        self.counters.rotten += len(rotten)
+        said = spans(rotten, self._spools)
+        notice = Notice("record_lost", f"Damaged in the store before they were delivered: records {said}.", float(len(rotten)))
+        self.notices.append(notice)
+        log.warning("%s", notice.message)
 
     def published(self, seqs: Sequence[int]) -> None:
         """These were sent and wait to be confirmed; not pending again for `resend_after_s`."""
@@ -312,21 +405,64 @@ class Outbox:
         """Rows that are out for confirmation."""
         return len(self._published)
 
+    def knows(self, spool_id: str) -> bool:
+        """Whether it is a spool of this store."""
+        return bool(self._spools.span(spool_id))
+
     def confirmed_to(self, spool_id: str, seq: int, first: int = 1) -> int:
         """A collector has committed everything from `first` up to `seq`; returns how many rows that settled.
 
-        Another spool's word is ignored. A seq beyond what was ever published is refused and counted, and a row that this
-        run has not published stays: it is sent, and confirmed again.
+        The word on a spool of another store is ignored. A row that this run has not published stays: it is sent, and
+        confirmed again. A seq beyond what was ever published is refused and counted; of a spool that was there before
+        this opening it proves that the far end knows more of it than this store, which then opens another one, once.
         """
         with self._lock:
-            if spool_id != self._spool_id:
+            span = self._spools.span(spool_id)
+            current = spool_id == self.spool_id
+            if not span or seq < first:
                 return 0
-            if seq > self._published_to:
+            if current and span.start + seq - 1 > self._published_to:
                 self.counters.acks_refused += 1
+                if self._older_spool and not self._overtaken:
+                    self._go_on_in_another_spool(seq)
                 return 0
-            settled = [number for number in self._published if first <= number <= seq]
+            confirmed = range(span.start + first - 1, min(span.start + seq, span.stop))
+            settled = [position for position in self._published if position in confirmed]
             self.delivered(settled)
             return len(settled)
+
+    def _go_on_in_another_spool(self, seq: int) -> None:
+        """The far end has records that this store never sent: it was put back as a whole, witnesses and all."""
+        before = self._spools.current.spool_id
+        base = max(self._published_to, self._opened_at - 1)
+        notice = Notice(
+            "store_overtaken",
+            f"The far end has record {seq} of {before}, which this store never sent: it was put back from a copy. It goes on under a new spool.",
+            float(seq),
+        )
+        try:
+            self._sound(lambda: self._begin_spool(base))
+        except (sqlite3.OperationalError, TransientError):
+            return  # the next word says so again
+        self._overtaken = True
+        self.counters.spools += 1
+        self.notices.append(notice)
+        self._untold.append(notice)
+        log.warning("%s", notice.message)
+
+    def _begin_spool(self, base: int) -> None:
+        """A spool behind this position; what was made behind it and never sent gets keys in it."""
+        spools = self._spools.after(base)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            query = "SELECT seq, kind, body, boot, sum FROM records WHERE seq > ?"
+            for position, kind, body, boot, known in self._database.execute(query, (base,)).fetchall():
+                if is_whole(position, kind, body, boot, known, self._summed_from):
+                    keyed = rekeyed(body, *spools.key(position))
+                    row = (keyed, record_sum(position, kind, keyed, boot), position)
+                    self._database.execute("UPDATE records SET body = ?, sum = ? WHERE seq = ?", row)
+            write_state(self._database, {"spool_id": spools.current.spool_id, "spools": spools.to_json()})
+        self._spools = spools
 
     def delivered(self, seqs: Sequence[int]) -> None:
         """The far end has these; written with the next commit, so that a crash may send the newest again."""
@@ -341,21 +477,26 @@ class Outbox:
                 self._flush()
 
     def _waits(self, seq: int) -> bool:
+        query = "SELECT 1 FROM waiting WHERE seq = ?"
         try:
-            return self._database.execute("SELECT 1 FROM waiting WHERE seq = ?", (seq,)).fetchone() is not None
-        except sqlite3.OperationalError:
+            return self._sound(lambda: self._database.execute(query, (seq,)).fetchone()) is not None
+        except (sqlite3.OperationalError, TransientError):
             self.counters.failed_reads += 1
             return False
 
     def _flush(self) -> None:
         """Write what was delivered; what a disk refuses is kept for the next time."""
         try:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._write_done()
-        except sqlite3.OperationalError:
+            self._sound(self._write_done_alone)
+        except (sqlite3.OperationalError, TransientError):
             return
         self._note_written()
+
+    def _write_done_alone(self) -> None:
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._write_done()
+            write_state(self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._next_position))})
 
     def _note_written(self) -> None:
         self._settled_since_prune |= bool(self._done)
@@ -370,40 +511,53 @@ class Outbox:
 
     @property
     def oldest_waiting(self) -> Oldest | None:
-        """The undelivered row with the lowest seq; None where none waits."""
+        """The undelivered row that was made first; None where none waits."""
+        query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
         with self._lock:
-            query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
             try:
-                row = next((row for row in self._database.execute(query) if row[0] not in self._done), None)
-            except sqlite3.OperationalError:
+                row = self._sound(
+                    lambda: next((row for row in self._database.execute(query) if row[0] not in self._done), None)
+                )
+            except (sqlite3.OperationalError, TransientError):
                 self.counters.failed_reads += 1
                 return None
         if row is None:
             return None
         here = row[0] >= self._machine_from
-        return Oldest(row[0], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
+        return Oldest(self._spools.key(row[0])[1], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
 
     def backdate(self, after_seq: int = 0, limit: int = 500) -> int:
         """Correct the stamps of waiting rows that this machine made since its start while nobody vouched for the wall clock.
 
-        Takes `limit` rows after `after_seq` and returns the last one's seq, 0 where there are no more. TransientError where
-        the disk refuses.
+        Takes `limit` rows after the position `after_seq` and returns the last one's, 0 where there are no more.
+        TransientError where the disk refuses.
         """
-        query = """SELECT seq, body, made_ns, offset_ns FROM waiting CROSS JOIN records USING (seq)
-            WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
         with self._lock:
             try:
-                rows = self._database.execute(query, (max(after_seq, self._machine_from - 1), limit)).fetchall()
-                right_ns = self.clock.offset_ns
-                bodies = [(shifted(body, right_ns - off, self.clock.backdated(made)), seq) for seq, body, made, off in rows]
-                with self._database:
-                    self._database.execute("BEGIN IMMEDIATE")
-                    self._database.executemany("UPDATE records SET body = ? WHERE seq = ?", bodies)
-                    self._database.executemany("UPDATE waiting SET offset_ns = NULL WHERE seq = ?", [(row[0],) for row in rows])
+                return self._sound(lambda: self._backdate(max(after_seq, self._machine_from - 1), limit))
             except sqlite3.OperationalError as error:
                 raise TransientError("stamps can't be corrected", where=self.folder, got=str(error)) from error
-            self.counters.backdated += len(rows)
-            return rows[-1][0] if rows else 0
+
+    def _backdate(self, after: int, limit: int) -> int:
+        query = """SELECT seq, kind, body, boot, records.sum, made_ns, offset_ns, waiting.sum FROM waiting CROSS JOIN records
+            USING (seq) WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
+        rows = self._database.execute(query, (after, limit)).fetchall()
+        right_ns, corrected = self.clock.offset_ns, 0
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for position, kind, body, boot, known, made_ns, offset_ns, waits in rows:
+                if waits is not None and waits != waiting_sum(position, made_ns, offset_ns):
+                    raise sqlite3.DatabaseError(f"when record {position} was made can't be read")
+                if not is_whole(position, kind, body, boot, known, self._summed_from):
+                    continue
+                right = shifted(body, right_ns - offset_ns, self.clock.backdated(made_ns))
+                content = (right, record_sum(position, kind, right, boot), position)
+                self._database.execute("UPDATE records SET body = ?, sum = ? WHERE seq = ?", content)
+                row = (position, made_ns, None, waiting_sum(position, made_ns, None))
+                self._database.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?)", row)
+                corrected += 1
+        self.counters.backdated += corrected
+        return rows[-1][0] if rows else 0
 
     # -- room -------------------------------------------------------------------------------------------------------------
 
@@ -417,29 +571,37 @@ class Outbox:
     def _refuse(self, build: Build) -> None:
         """Count what was not kept; it is told once there is room."""
         self.refused += 1
-        lost = [_kind(record) for record in build(self._next_seq)]
+        lost = [kind_of(record) for record in build(self.next_seq)]
         self.counters.refused_records += len(lost)
         self._gaps.note(lost, self.clock.now())
 
     def prune(self, keep: int = 200_000) -> None:
         """Forget the oldest delivered rows beyond `keep`, many at a time: whole pages come free, which costs no writing."""
-        with self._lock, contextlib.suppress(sqlite3.OperationalError):  # of a full disk: tried again when more is settled
-            # Apart, each is one look at the table's edge; together, SQLite reads all of it.
-            ends = "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
-            oldest, newest = self._database.execute(ends).fetchone()
-            if oldest is None or not self._settled_since_prune or newest - oldest + 1 - self._waiting < keep + keep // 50:
-                return
-            self._settled_since_prune = False
-            with self._database:
-                query = "DELETE FROM records WHERE seq <= ? AND seq NOT IN (SELECT seq FROM waiting)"
-                self._database.execute(query, (newest - keep,))
+        with self._lock, contextlib.suppress(sqlite3.OperationalError, TransientError):  # tried again when more is settled
+            self._sound(lambda: self._prune(keep))
+
+    def _prune(self, keep: int) -> None:
+        # Apart, each is one look at the table's edge; together, SQLite reads all of it.
+        ends = "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
+        oldest, newest = self._database.execute(ends).fetchone()
+        if oldest is None or not self._settled_since_prune or newest - oldest + 1 - self._waiting < keep + keep // 50:
+            return
+        self._settled_since_prune = False
+        with self._database:
+            query = "DELETE FROM records WHERE seq <= ? AND seq NOT IN (SELECT seq FROM waiting)"
+            self._database.execute(query, (newest - keep,))
 
     def close(self) -> None:
         """Release the store; safe to call twice."""
         with self._lock:
             if self._lock_file >= 0:
                 self._flush()
-                self._database.close()
+                if not self._broken:
+                    with contextlib.suppress(sqlite3.DatabaseError):  # what is damaged is salvaged at the next opening
+                        self._turn_epoch(opened=False)
+                with contextlib.suppress(sqlite3.Error):
+                    self._database.close()
+                self._high_water.close()
                 self._gaps.close()
                 os.close(self._lock_file)
                 self._lock_file = -1
