@@ -166,7 +166,7 @@ class Sender:
             ack = msgspec.json.decode(payload, type=Ack)
         except msgspec.MsgspecError:
             ack = None
-        if ack is None or retained or not self._collector or ack.spool_id != self._outbox.spool_id:
+        if ack is None or retained or not self._collector or not self._outbox.places(ack.spool_id, ack.seq, ack.first):
             self.told.acks_ignored += 1
             return
         self.told.acks += 1

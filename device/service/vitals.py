@@ -15,6 +15,7 @@ from device.health.armed import armed_check, armed_of
 from device.health.checks import disk_check
 from device.health.clock import clock_check
 from device.health.endurance import LIT_KEY, lit_s_per_sample
+from device.health.stored import store_check
 from device.health.surroundings import surroundings_checks
 from device.health.trend import Look, OpticsTrend
 from device.instrument import Instrument
@@ -67,6 +68,7 @@ class Vitals:
         return [
             armed_check(self.armed, config_hash(self._config), simulated=simulated),
             _link_check(link, self._outbox),
+            store_check(self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
             _expiry(self._calibrated, self._clock.now()),

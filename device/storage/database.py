@@ -61,7 +61,7 @@ def connect(path: Path) -> Connected:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        frames = _log_frames(database)
+        frames = log_frames(database)
         return Connected(database, settle(database), frames)
     except BaseException as error:
         database.close()
@@ -82,7 +82,7 @@ def refusal(error: sqlite3.DatabaseError, path: Path) -> HolonodeError:
     )  # fmt: skip
 
 
-def _log_frames(database: sqlite3.Connection) -> int:
+def log_frames(database: sqlite3.Connection) -> int:
     try:
         return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
     except sqlite3.OperationalError as error:

@@ -346,8 +346,7 @@ class Outbox:
             if body is None:
                 raise sqlite3.DatabaseError(f"record {position} is missing")
             if is_whole(position, kind, body, boot, known, self._summed_from):
-                _, seq = self._spools.key(position)
-                rows.append(Row(position, seq, kind, body, boot, historical=position < self.live_from))
+                rows.append(Row(position, kind, body, boot, historical=position < self.live_from))
             else:
                 rotten.append(position)
         if not rotten:
@@ -405,9 +404,10 @@ class Outbox:
         """Rows that are out for confirmation."""
         return len(self._published)
 
-    def knows(self, spool_id: str) -> bool:
-        """Whether it is a spool of this store."""
-        return bool(self._spools.span(spool_id))
+    def places(self, spool_id: str, seq: int, first: int = 1) -> range:
+        """`Row.seq` of the records `first` to `seq` of a spool, as far as it reaches; empty where the spool is another store's."""
+        span = self._spools.span(spool_id)
+        return range(span.start + first - 1, min(span.start + seq, span.stop)) if span else span
 
     def confirmed_to(self, spool_id: str, seq: int, first: int = 1) -> int:
         """A collector has committed everything from `first` up to `seq`; returns how many rows that settled.
@@ -426,7 +426,7 @@ class Outbox:
                 if self._older_spool and not self._overtaken:
                     self._go_on_in_another_spool(seq)
                 return 0
-            confirmed = range(span.start + first - 1, min(span.start + seq, span.stop))
+            confirmed = self.places(spool_id, seq, first)
             settled = [position for position in self._published if position in confirmed]
             self.delivered(settled)
             return len(settled)

@@ -132,6 +132,15 @@ class DamagedFile:
         for page in self.versions(number):
             yield self._on(page, 100 if number == 1 else 0)
 
+    def in_earlier_log(self) -> Iterator[Cell]:
+        """What may be cells in frames of the log that SQLite doesn't count, or whose own head is garbled."""
+        for _, at in self.log.earlier:
+            page = self._log[at : at + self.page_bytes]
+            cells, sensible = self._on(page, 0)
+            yield from cells
+            if not sensible:
+                yield from self._anywhere(page)
+
     def _on(self, page: bytes, offset: int) -> tuple[list[Cell], bool]:
         kind = page[offset]
         count = int.from_bytes(page[offset + 3 : offset + 5])
@@ -156,14 +165,15 @@ class DamagedFile:
     def anywhere(self, number: int) -> Iterator[Cell]:
         """Cells at any place of a page as it was ever written, whatever its head says."""
         for page in self.versions(number):
-            if not any(page):
-                continue
-            for found in _HEAD.finditer(page):
-                # A row's head follows its size and, in a table, its number: at most twelve bytes.
-                for at in range(max(found.start() - 12, 0), found.start()):
-                    for table in (True, False):
-                        with suppress(_NotACellError):
-                            yield self._cell(page, at, table=table, head=found.start())
+            yield from self._anywhere(page)
+
+    def _anywhere(self, page: bytes) -> Iterator[Cell]:
+        for found in _HEAD.finditer(page):
+            # A row's head follows its size and, in a table, its number: at most twelve bytes.
+            for at in range(max(found.start() - 12, 0), found.start()):
+                for table in (True, False):
+                    with suppress(_NotACellError):
+                        yield self._cell(page, at, table=table, head=found.start())
 
     def _cell(self, page: bytes, at: int, *, table: bool, head: int | None = None) -> Cell:
         """`head`: where its head must begin."""

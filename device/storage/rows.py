@@ -17,10 +17,8 @@ Kind = Literal["detections", "intervals", "events"]
 class Row:
     """A record that waits."""
 
-    position: int
-    """Its place in the store: what the outbox is told of it by."""
     seq: int
-    """Its number in its spool, as the record says it."""
+    """Its place in the store, by which the outbox is told of it: in the first spool, the record's own number too."""
     kind: Kind
     body: bytes
     """The record as JSON."""

@@ -400,6 +400,7 @@ def _rows(damaged: DamagedFile) -> Iterator[_Row]:
     """Every whole row, what was given back before what is in use: of a row that comes twice, the last one counts."""
     pages = range(1, damaged.page_count + 1)
     odd: list[int] = []
+    yield from (row for row in map(_row_of, damaged.in_earlier_log()) if isinstance(row, _Record))
     for number in (n for n in pages if n in damaged.free):
         yield from (row for row in _on_page(damaged, number, odd) if not isinstance(row, _Waits))
     for number in (n for n in pages if n not in damaged.free):

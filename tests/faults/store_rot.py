@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import random
+import struct
 import sys
 import tempfile
 import time
@@ -200,20 +201,41 @@ def _work(outbox: Outbox, rng: random.Random) -> Truth:
         truth.state.append(f"value {number}")
         truth.records.update({record.seq: to_json(record) for record in records})
         if rng.random() < share:
-            seqs = [row.position for row in outbox.pending(rng.choice((2, 10, 30)))]
+            seqs = [row.seq for row in outbox.pending(rng.choice((2, 10, 30)))]
             outbox.delivered(seqs)
             truth.settled |= set(seqs)
     return truth
 
 
-def whole_records(folder: Path, truth: Truth, *, with_log: bool) -> set[int]:
-    """Records whose rows stand, byte for byte, in one of the files; of those longer than a page nothing is said."""
+@dataclass(frozen=True)
+class Left:
+    """What the damage left of the records; of those longer than a page nothing is said."""
+
+    whole: set[int]
+    """Their rows stand, byte for byte, in one of the files."""
+    in_place: set[int]
+    """Of these, those that their pages still point to in the database."""
+
+
+def left_of(folder: Path, truth: Truth, *, with_log: bool) -> Left:
+    """Found byte for byte, apart from everything that is tested."""
     names = (_DATABASE, _LOG) if with_log else (_DATABASE,)
-    content = b"".join((folder / name).read_bytes() for name in names if (folder / name).exists())
-    return {
-        position for position, body in truth.records.items()
-        if len(body) < _LONGEST_ON_A_PAGE and _row(position, body, truth.boot) in content
-    }  # fmt: skip
+    contents = [(folder / name).read_bytes() if (folder / name).exists() else b"" for name in names]
+    whole: set[int] = set()
+    in_place: set[int] = set()
+    for position, body in truth.records.items():
+        row = _row(position, body, truth.boot)
+        if len(body) < _LONGEST_ON_A_PAGE and any(row in content for content in contents):
+            whole.add(position)
+            at = contents[0].find(row)
+            if at >= 0 and at % 4096 in _pointers(contents[0][at - at % 4096 :][:4096]):
+                in_place.add(position)
+    return Left(whole, in_place)
+
+
+def _pointers(page: bytes) -> tuple[int, ...]:
+    count = int.from_bytes(page[3:5])
+    return struct.unpack_from(f">{count}H", page, 8) if 8 + 2 * count <= len(page) else ()
 
 
 def _row(position: int, body: bytes, boot: str) -> bytes:
@@ -247,7 +269,7 @@ def judge(outbox: Outbox, truth: Truth, whole: set[int], fresh: list[Event]) -> 
             if key in out:
                 faults.append(f"{key} twice")
             out[key] = row.body
-        outbox.delivered([row.position for row in rows])
+        outbox.delivered([row.seq for row in rows])
     if outbox.depth():
         faults.append(f"{outbox.depth()} wait for ever")
     mine = {to_json(record) for record in fresh}
@@ -278,7 +300,7 @@ def one_store(folder: Path, name: str, rng: random.Random, outcome: Outcome) -> 
     outbox = Outbox(folder, "box") if live else None
     DAMAGES[name](folder, rng)
     # While an outbox works, what its log still holds of earlier is written over by what comes next.
-    whole = whole_records(folder, truth, with_log=not live)
+    left = left_of(folder, truth, with_log=not live)
     began = time.monotonic()
     fresh: list[Event] = []
     try:
@@ -294,6 +316,8 @@ def one_store(folder: Path, name: str, rng: random.Random, outcome: Outcome) -> 
         return
     outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - began)
     with contextlib.closing(outbox):
+        # Where SQLite reads the file, a row that no page points to is gone; salvage finds it.
+        whole = left.whole if outbox.counters.salvages else left.in_place
         faults, came, lost = judge(outbox, truth, whole, fresh)
         if (value := outbox.get_state("state")) is not None and value not in truth.state:
             faults.append(f"state {value!r} that nobody kept")
