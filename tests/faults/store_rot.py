@@ -214,7 +214,7 @@ class Left:
     whole: set[int]
     """Their rows stand, byte for byte, in one of the files."""
     in_place: set[int]
-    """Of these, those that their pages still point to in the database."""
+    """Of these, those that a page still points to."""
 
 
 def left_of(folder: Path, truth: Truth, *, with_log: bool) -> Left:
@@ -227,10 +227,19 @@ def left_of(folder: Path, truth: Truth, *, with_log: bool) -> Left:
         row = _row(position, body, truth.boot)
         if len(body) < _LONGEST_ON_A_PAGE and any(row in content for content in contents):
             whole.add(position)
-            at = contents[0].find(row)
-            if at >= 0 and at % 4096 in _pointers(contents[0][at - at % 4096 :][:4096]):
+            if any(_in_place(row, content, log=log) for log, content in enumerate(contents)):
                 in_place.add(position)
     return Left(whole, in_place)
+
+
+def _in_place(row: bytes, content: bytes, *, log: int) -> bool:
+    """Whether the last page that holds it points to it."""
+    at = content.rfind(row)
+    if at < 0:
+        return False
+    head, frame = (32, 24) if log else (0, 0)
+    page = head + (at - head) // (4096 + frame) * (4096 + frame) + frame
+    return at - page in _pointers(content[page : page + 4096])
 
 
 def _pointers(page: bytes) -> tuple[int, ...]:
