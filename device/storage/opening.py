@@ -135,7 +135,11 @@ def _connected(path: Path, who: Who) -> Connected | str:
             raise
         return str(error)
     try:
-        found = _log_trouble(path, connected, before, who.machine_boot, highest) or _trouble(path, connected.database, highest)
+        if path.exists() and _is_copy(connected.database, path.parent):
+            highest = 0  # of the store that was here before
+        elif found := _log_trouble(path, connected, before, who.machine_boot, highest):
+            return _closed(connected, found)
+        found = _trouble(path, connected.database, highest)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             connected.database.close()
@@ -147,9 +151,17 @@ def _connected(path: Path, who: Who) -> Connected | str:
     if found is None:
         release_log(path.parent)
         return connected
+    return _closed(connected, found)
+
+
+def _closed(connected: Connected, found: str) -> str:
     with contextlib.suppress(sqlite3.Error):
         connected.database.close()
     return found
+
+
+def _is_copy(database: sqlite3.Connection, folder: Path) -> bool:
+    return copied(_state(database).get, folder, hardware(folder)) is not None
 
 
 def _log_before(path: Path) -> Log | None:
