@@ -9,8 +9,6 @@ row is never dropped.
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
 import os
 import sqlite3
 import threading
@@ -25,18 +23,20 @@ from device.clock import BoxClock
 from device.errors import TransientError
 from device.identifiers import random_ulid
 from device.records import to_json
-from device.storage.backdate import rekeyed, shifted
+from device.storage.backdate import shifted
 from device.storage.database import claim, settle
+from device.storage.flight import Flight
 from device.storage.gap import Gaps
 from device.storage.highwater import HighWater
 from device.storage.migrations import SCHEMA_VERSION
-from device.storage.opening import Notice, OpenStore, Who, open_store, read_state, turn_epoch, write_state
+from device.storage.opening import Notice, Who, read_state, write_state
 from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
-from device.storage.rot import is_whole, set_apart
+from device.storage.rot import is_whole
 from device.storage.rows import Counters, Oldest, Record, Row, kind_of
-from device.storage.salvage import DamagedCopies, hold_log, spans
-from device.storage.sums import is_damage, record_sum, waiting_sum
+from device.storage.salvage import DamagedCopies
+from device.storage.sound import SoundStore
+from device.storage.sums import record_sum, waiting_sum
 
 __all__ = ["SCHEMA_VERSION", "Counters", "Notice", "Oldest", "Outbox", "Row"]
 
@@ -48,13 +48,8 @@ _MOST_UNWRITTEN = 200
 A crash sends these again; the far end knows them by their key."""
 
 _NO_END = 2**62
-_MEND_AGAIN_S = 5.0
-"""After a damaged store couldn't be salvaged, for want of room say."""
 _ASIDE_S = 60.0
 """For which a rotten record is passed over where the disk won't take what tells of it."""
-
-log = logging.getLogger("holonode")
-
 
 class Outbox:
     """One store folder, held by one service; safe to share between its threads."""
@@ -82,113 +77,77 @@ class Outbox:
         """Commits refused since the last that went through."""
         self.counters = Counters()
         self.clock = clock or BoxClock()
-        self.resend_after_s = resend_after_s
-        self._monotonic = monotonic
         self._room = Room(folder, min_free_bytes, (*givers, DamagedCopies(folder)))
         self._lock = threading.RLock()
+        self._flight = Flight(self.counters, resend_after_s, monotonic)
         self._done: set[int] = set()  # delivered, not yet written
-        self._published: dict[int, float] = {}  # seq -> when
-        self._aside: dict[int, float] = {}  # seq -> until when
         self._settled_since_prune = True
-        self.notices: list[Notice] = []
-        """What happened to the store since the service started."""
-        self._mend_at = -math.inf
-        self._broken = ""
-        self._overtaken = False
         self._lock_file = claim(folder)
         try:
-            self._take_over(open_store(folder, self._who))
+            self._store = SoundStore(folder, self._who, self.counters, monotonic)
         except BaseException:
             os.close(self._lock_file)
             raise
+        self._high_water = HighWater(folder)
         self._begin()
 
     def _begin(self) -> None:
         """What holds for one opening."""
+        self._count()
+        self._store.on_mended = self._mended
         self._gaps = Gaps(self.folder / "gap", told=int(self.get_state("gaps_told") or 0))
-        self._high_water = HighWater(self.folder)
-        self.live_from = self._next_position
-        """Positions from this one on are live, those before it history: see `begin_live`."""
-        self._opened_at = self._next_position
-        self._published_to = self._next_position - 1  # earlier runs may have published all they made
+        self.live_from = self._opened_at = self._store.next_position
+        """Rows from this one on are live, those before it history: see `begin_live`."""
+        self._published_to = self._opened_at - 1  # earlier runs may have published all they made
         same = self.clock.machine_boot != "" and self.get_state("machine_boot") == self.clock.machine_boot
-        self._machine_from = int(self.get_state("machine_from") or 1) if same else self._next_position
-        self._turn_epoch(opened=True)
-        if self._untold:
-            with contextlib.suppress(TransientError):  # told with the first commit that goes through
+        self._machine_from = int(self.get_state("machine_from") or 1) if same else self._opened_at
+        if self._store.untold:
+            try:
                 self.keep({})
+            except TransientError:
+                return  # it is found again at the next opening, and told with the first commit that goes through
+        self._store.turn_epoch(self._waiting, opened=True)
 
-    @property
     def _who(self) -> Who:
         return Who(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
 
-    def _take_over(self, opened: OpenStore) -> None:
-        """Work on this store from here on."""
-        self._database, self._log_settled = opened.database, opened.settled
-        self._spools, self._next_position = opened.spools, opened.next_position
-        self._summed_from = int(read_state(self._database, "summed_from") or 1)
-        self._older_spool = not opened.said and read_state(self._database, "spool_id") == self.spool_id
+    def _count(self) -> None:
         waiting = {row[0] for row in self._database.execute("SELECT seq FROM waiting")}
         self._done &= waiting
         self._waiting = len(waiting) - len(self._done)
-        self._untold = list(opened.untold)
-        self.notices += [*opened.said, *opened.untold]
-        self.counters.salvages += len(opened.said)
-        self.counters.spools += bool(opened.said) or any(notice.code == "store_copied" for notice in opened.untold)
 
-    def _turn_epoch(self, *, opened: bool) -> None:
-        """Let copies that were made before be known as such."""
-        if not self._log_settled:
-            return
-        own = {"device_id": self.device_id, **self._own_state(self._waiting + len(self._done))}
-        with contextlib.suppress(sqlite3.OperationalError):  # of a full disk: the epoch before holds on
-            turn_epoch(self._database, self.folder, own, opened=opened)
-            if opened:
-                settle(self._database)  # a log that is lost later is missed then
+    def _mended(self) -> None:
+        self._count()
+        self._store.turn_epoch(self._waiting + len(self._done), opened=True)
+        self._high_water.note(self._store.next_position, 0)
 
-    def _own_state(self, waiting: int) -> dict[str, str]:
-        return {
-            "next_seq": str(self._next_position), "spool_id": self.spool_id, "spools": self._spools.to_json(),
-            "waiting": str(waiting), "summed_from": str(self._summed_from),
-        }  # fmt: skip
+    @property
+    def _database(self) -> sqlite3.Connection:
+        return self._store.database
 
-    def _sound(self, act: Callable[[], Answer]) -> Answer:
-        """What `act` does on the database; where that turns out to be damaged it is salvaged first, and `act` called again.
+    @property
+    def resend_after_s(self) -> float:
+        """After which a row that was `published` and not confirmed is pending again."""
+        return self._flight.resend_after_s
 
-        sqlite3.OperationalError where the disk refuses, TransientError where there is no sound store at the moment.
-        """
-        if not self._broken:
-            try:
-                return act()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                self._broken = str(error)
-        self._mend()
-        return act()
+    @resend_after_s.setter
+    def resend_after_s(self, seconds: float) -> None:
+        self._flight.resend_after_s = seconds
 
-    def _mend(self) -> None:
-        if self._monotonic() < self._mend_at:
-            raise TransientError("the store is damaged and can't be salvaged yet", where=self.folder, got=self._broken)
-        self._mend_at = self._monotonic() + _MEND_AGAIN_S
-        with contextlib.suppress(OSError):  # closing, SQLite drops the log
-            hold_log(self.folder)
-        with contextlib.suppress(sqlite3.Error):
-            self._database.close()
-        self._take_over(open_store(self.folder, self._who, self._broken))
-        self._broken, self._mend_at = "", -math.inf
-        self._turn_epoch(opened=True)
-        self._high_water.note(self._next_position, 0)
+    @property
+    def notices(self) -> list[Notice]:
+        """What happened to the store since the service started."""
+        return self._store.notices
 
     @property
     def spool_id(self) -> str:
         """Where records are added; with device id and seq it names a record for ever."""
-        return self._spools.current.spool_id
+        return self._store.spool_id
 
     @property
     def next_seq(self) -> int:
         """The number of the next record in its spool."""
-        return self._next_position - self._spools.current.base
+        return self._store.next_position - self._store.spools.current.base
 
     @property
     def damaged_files(self) -> list[str]:
@@ -203,13 +162,13 @@ class Outbox:
     def get_state(self, key: str) -> str | None:
         """A value kept with the records; None where there is none, or it is damaged."""
         with self._lock:
-            return self._sound(lambda: read_state(self._database, key))
+            return self._store.use(lambda: read_state(self._database, key))
 
     def ask(self, question: Callable[[StoreReader], Answer]) -> Answer:
         """What a reader of the store answers; TransientError while the disk can't be read."""
         with self._lock:
             try:
-                return self._sound(lambda: question(StoreReader(self._database)))
+                return self._store.use(lambda: question(StoreReader(self._database)))
             except sqlite3.OperationalError as error:
                 raise TransientError("the store can't be read", where=self.folder, got=str(error)) from error
 
@@ -223,7 +182,7 @@ class Outbox:
         """
         with self._lock:
             try:
-                records = self._sound(lambda: self._insert_with_room(build, state or {}))
+                records = self._store.use(lambda: self._insert_with_room(build, state or {}))
             except (sqlite3.OperationalError, TransientError, OSError) as error:
                 self._refuse(build)
                 raise TransientError(
@@ -243,10 +202,10 @@ class Outbox:
         return self._insert(build, state)
 
     def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
-        gap, untold = self._gaps.gap, list(self._untold)
+        gap, untold, store = self._gaps.gap, list(self._store.untold), self._store
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            position, first, spool_id, now = self._next_position, self.next_seq, self.spool_id, self.clock.now()
+            position, first, spool_id, now = store.next_position, self.next_seq, self.spool_id, self.clock.now()
             records = self._in_this_spool(build(first), first)
             told: list[Record] = list(records)
             if gap.records:
@@ -258,15 +217,15 @@ class Outbox:
             after = position + len(told)
             settled_to = self._settled_to(after)
             own = {
-                **self._own_state(self._waiting + len(told)), "next_seq": str(after), "gaps_told": str(gap.number),
+                **store.own_state(self._waiting + len(told)), "next_seq": str(after), "gaps_told": str(gap.number),
                 "settled_to": str(settled_to), **self._machine_state(),
             }  # fmt: skip
             write_state(self._database, {**state, **own})
-        self._next_position = after
+        store.next_position = after
         self._waiting += len(told)
         self._high_water.note(after, settled_to)
         self._note_written()
-        self._untold = self._untold[len(untold) :]
+        del store.untold[: len(untold)]
         if gap.records:
             self.counters.gaps += 1
             self._gaps.told()
@@ -274,7 +233,7 @@ class Outbox:
 
     def _in_this_spool(self, records: Sequence[Record], first: int) -> list[Record]:
         """The records, under the keys they get: the spool may have changed while they were made."""
-        earlier = {spool.spool_id for spool in self._spools.known[:-1]}
+        earlier = {spool.spool_id for spool in self._store.spools.known[:-1]}
         return [
             structs.replace(record, spool_id=self.spool_id, seq=first + k) if record.spool_id in earlier else record
             for k, record in enumerate(records)
@@ -295,9 +254,9 @@ class Outbox:
         return (after if oldest is None else int(oldest)) - 1
 
     def _need_settled_log(self) -> None:
-        if not self._log_settled:
-            self._log_settled = settle(self._database)
-        if not self._log_settled:
+        if not self._store.settled:
+            self._store.settled = settle(self._database)
+        if not self._store.settled:
             raise OSError("what the log holds can't be written into the database")
 
     def _machine_state(self) -> dict[str, str]:
@@ -307,7 +266,7 @@ class Outbox:
 
     def begin_live(self) -> None:
         """From here on records are live and what waits is history: for a link that comes up behind a backlog."""
-        self.live_from = self._next_position
+        self.live_from = self._store.next_position
 
     def pending(self, limit: int, after_seq: int = 0) -> list[Row]:
         """Undelivered rows that aren't out for confirmation, in order; none while the disk can't be read."""
@@ -324,7 +283,7 @@ class Outbox:
     def _rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
         with self._lock:
             try:
-                return self._sound(lambda: self._sound_rows(after_seq, before_seq, limit))
+                return self._store.use(lambda: self._sound_rows(after_seq, before_seq, limit))
             except (sqlite3.OperationalError, TransientError):
                 self.counters.failed_reads += 1
                 return []
@@ -333,9 +292,7 @@ class Outbox:
         # LEFT JOIN keeps the order of the tables, from the few that wait to their bodies, and shows a body that is missing.
         query = """SELECT seq, kind, body, boot, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
             LEFT JOIN records USING (seq)"""
-        now = self._monotonic()
-        out = self._done.union(seq for seq, at in self._published.items() if at > now - self.resend_after_s)
-        out.update(seq for seq, until in self._aside.items() if until > now)
+        out = self._done | self._flight.hidden()
         rows: list[Row] = []
         rotten: list[int] = []
         for position, kind, body, boot, known in self._database.execute(query, (after_seq, before_seq)):
@@ -345,68 +302,51 @@ class Outbox:
                 break
             if body is None:
                 raise sqlite3.DatabaseError(f"record {position} is missing")
-            if is_whole(position, kind, body, boot, known, self._summed_from):
+            if is_whole(position, kind, body, boot, known, self._store.summed_from):
                 rows.append(Row(position, kind, body, boot, historical=position < self.live_from))
             else:
                 rotten.append(position)
         if not rotten:
             return rows
-        self._set_apart(rotten)
+        # They hold nobody back: what tells of them goes out in their places, now or when the disk takes it.
+        if not self._store.set_apart(rotten):
+            self._flight.set_aside(rotten, _ASIDE_S)
         return self._sound_rows(after_seq, before_seq, limit)
-
-    def _set_apart(self, rotten: list[int]) -> None:
-        """Rotten records hold nobody back: what tells of them goes out in their places, now or when the disk takes it."""
-        try:
-            set_apart(self._database, rotten, self.device_id, self.boot_id, self._spools, self.clock.now())
-        except sqlite3.OperationalError as error:
-            if is_damage(error):
-                raise
-            self._aside.update(dict.fromkeys(rotten, self._monotonic() + _ASIDE_S))
-            return
-        self.counters.rotten += len(rotten)
-        said = spans(rotten, self._spools)
-        notice = Notice("record_lost", f"Damaged in the store before they were delivered: records {said}.", float(len(rotten)))
-        self.notices.append(notice)
-        log.warning("%s", notice.message)
 
     def published(self, seqs: Sequence[int]) -> None:
         """These were sent and wait to be confirmed; not pending again for `resend_after_s`."""
-        now = self._monotonic()
         with self._lock:
-            self.counters.resent += sum(seq in self._published for seq in seqs)
-            self._published.update(dict.fromkeys(seqs, now))
+            self._flight.send(seqs)
             self._published_to = max(self._published_to, *seqs, 0)
 
     def published_besides(self, seqs: Iterable[int]) -> list[int]:
         """Rows out for confirmation other than these."""
         with self._lock:
-            return list(self._published.keys() - set(seqs))
+            return list(self._flight.published.keys() - set(seqs))
 
     def unpublished(self, seqs: Sequence[int] | None = None) -> None:
         """These (default: all that are out) were lost on the way: pending at once."""
         with self._lock:
-            for seq in list(self._published) if seqs is None else seqs:
-                self._published.pop(seq, None)
+            self._flight.lose(self._flight.published if seqs is None else seqs)
 
     def set_aside(self, seq: int, for_s: float) -> None:
         """Nobody takes this row: it waits, and isn't pending for so long or until a restart."""
         with self._lock:
-            self._published.pop(seq, None)
-            self._aside[seq] = self._monotonic() + for_s
+            self._flight.set_aside([seq], for_s)
 
     @property
     def aside(self) -> int:
         """Rows that wait set aside."""
-        return len(self._aside)
+        return len(self._flight.aside)
 
     @property
     def unconfirmed(self) -> int:
         """Rows that are out for confirmation."""
-        return len(self._published)
+        return len(self._flight.published)
 
     def places(self, spool_id: str, seq: int, first: int = 1) -> range:
         """`Row.seq` of the records `first` to `seq` of a spool, as far as it reaches; empty where the spool is another store's."""
-        span = self._spools.span(spool_id)
+        span = self._store.spools.span(spool_id)
         return range(span.start + first - 1, min(span.start + seq, span.stop)) if span else span
 
     def confirmed_to(self, spool_id: str, seq: int, first: int = 1) -> int:
@@ -417,59 +357,34 @@ class Outbox:
         this opening it proves that the far end knows more of it than this store, which then opens another one, once.
         """
         with self._lock:
-            span = self._spools.span(spool_id)
+            span = self._store.spools.span(spool_id)
             current = spool_id == self.spool_id
             if not span or seq < first:
                 return 0
             if current and span.start + seq - 1 > self._published_to:
                 self.counters.acks_refused += 1
-                if self._older_spool and not self._overtaken:
+                if self._store.older_spool:
                     self._go_on_in_another_spool(seq)
                 return 0
             confirmed = self.places(spool_id, seq, first)
-            settled = [position for position in self._published if position in confirmed]
+            settled = [position for position in self._flight.published if position in confirmed]
             self.delivered(settled)
             return len(settled)
 
     def _go_on_in_another_spool(self, seq: int) -> None:
         """The far end has records that this store never sent: it was put back as a whole, witnesses and all."""
-        before = self._spools.current.spool_id
-        base = max(self._published_to, self._opened_at - 1)
-        notice = Notice(
-            "store_overtaken",
-            f"The far end has record {seq} of {before}, which this store never sent: it was put back from a copy. It goes on under a new spool.",
-            float(seq),
+        why = (
+            f"The far end has record {seq} of {self.spool_id}, which this store never sent: it was put back from a copy. "
+            "It goes on under a new spool."
         )
-        try:
-            self._sound(lambda: self._begin_spool(base))
-        except (sqlite3.OperationalError, TransientError):
-            return  # the next word says so again
-        self._overtaken = True
-        self.counters.spools += 1
-        self.notices.append(notice)
-        self._untold.append(notice)
-        log.warning("%s", notice.message)
-
-    def _begin_spool(self, base: int) -> None:
-        """A spool behind this position; what was made behind it and never sent gets keys in it."""
-        spools = self._spools.after(base)
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            query = "SELECT seq, kind, body, boot, sum FROM records WHERE seq > ?"
-            for position, kind, body, boot, known in self._database.execute(query, (base,)).fetchall():
-                if is_whole(position, kind, body, boot, known, self._summed_from):
-                    keyed = rekeyed(body, *spools.key(position))
-                    row = (keyed, record_sum(position, kind, keyed, boot), position)
-                    self._database.execute("UPDATE records SET body = ?, sum = ? WHERE seq = ?", row)
-            write_state(self._database, {"spool_id": spools.current.spool_id, "spools": spools.to_json()})
-        self._spools = spools
+        with contextlib.suppress(sqlite3.OperationalError, TransientError):  # the next word says so again
+            self._store.use(lambda: self._store.begin_spool(max(self._published_to, self._opened_at - 1), why))
 
     def delivered(self, seqs: Sequence[int]) -> None:
         """The far end has these; written with the next commit, so that a crash may send the newest again."""
         with self._lock:
             for seq in seqs:
-                self._published.pop(seq, None)
-                self._aside.pop(seq, None)
+                self._flight.settle(seq)
                 if seq not in self._done and self._waits(seq):
                     self._done.add(seq)
                     self._waiting -= 1
@@ -479,7 +394,7 @@ class Outbox:
     def _waits(self, seq: int) -> bool:
         query = "SELECT 1 FROM waiting WHERE seq = ?"
         try:
-            return self._sound(lambda: self._database.execute(query, (seq,)).fetchone()) is not None
+            return self._store.use(lambda: self._database.execute(query, (seq,)).fetchone()) is not None
         except (sqlite3.OperationalError, TransientError):
             self.counters.failed_reads += 1
             return False
@@ -487,7 +402,7 @@ class Outbox:
     def _flush(self) -> None:
         """Write what was delivered; what a disk refuses is kept for the next time."""
         try:
-            self._sound(self._write_done_alone)
+            self._store.use(self._write_done_alone)
         except (sqlite3.OperationalError, TransientError):
             return
         self._note_written()
@@ -496,7 +411,7 @@ class Outbox:
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._write_done()
-            write_state(self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._next_position))})
+            write_state(self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._store.next_position))})
 
     def _note_written(self) -> None:
         self._settled_since_prune |= bool(self._done)
@@ -515,7 +430,7 @@ class Outbox:
         query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
         with self._lock:
             try:
-                row = self._sound(
+                row = self._store.use(
                     lambda: next((row for row in self._database.execute(query) if row[0] not in self._done), None)
                 )
             except (sqlite3.OperationalError, TransientError):
@@ -524,7 +439,7 @@ class Outbox:
         if row is None:
             return None
         here = row[0] >= self._machine_from
-        return Oldest(self._spools.key(row[0])[1], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
+        return Oldest(self._store.spools.key(row[0])[1], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
 
     def backdate(self, after_seq: int = 0, limit: int = 500) -> int:
         """Correct the stamps of waiting rows that this machine made since its start while nobody vouched for the wall clock.
@@ -534,7 +449,7 @@ class Outbox:
         """
         with self._lock:
             try:
-                return self._sound(lambda: self._backdate(max(after_seq, self._machine_from - 1), limit))
+                return self._store.use(lambda: self._backdate(max(after_seq, self._machine_from - 1), limit))
             except sqlite3.OperationalError as error:
                 raise TransientError("stamps can't be corrected", where=self.folder, got=str(error)) from error
 
@@ -548,7 +463,7 @@ class Outbox:
             for position, kind, body, boot, known, made_ns, offset_ns, waits in rows:
                 if waits is not None and waits != waiting_sum(position, made_ns, offset_ns):
                     raise sqlite3.DatabaseError(f"when record {position} was made can't be read")
-                if not is_whole(position, kind, body, boot, known, self._summed_from):
+                if not is_whole(position, kind, body, boot, known, self._store.summed_from):
                     continue
                 right = shifted(body, right_ns - offset_ns, self.clock.backdated(made_ns))
                 content = (right, record_sum(position, kind, right, boot), position)
@@ -578,7 +493,7 @@ class Outbox:
     def prune(self, keep: int = 200_000) -> None:
         """Forget the oldest delivered rows beyond `keep`, many at a time: whole pages come free, which costs no writing."""
         with self._lock, contextlib.suppress(sqlite3.OperationalError, TransientError):  # tried again when more is settled
-            self._sound(lambda: self._prune(keep))
+            self._store.use(lambda: self._prune(keep))
 
     def _prune(self, keep: int) -> None:
         # Apart, each is one look at the table's edge; together, SQLite reads all of it.
@@ -596,11 +511,7 @@ class Outbox:
         with self._lock:
             if self._lock_file >= 0:
                 self._flush()
-                if not self._broken:
-                    with contextlib.suppress(sqlite3.DatabaseError):  # what is damaged is salvaged at the next opening
-                        self._turn_epoch(opened=False)
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.close()
+                self._store.close(self._waiting + len(self._done))
                 self._high_water.close()
                 self._gaps.close()
                 os.close(self._lock_file)
