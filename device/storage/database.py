@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import HolonodeError, InputError, TransientError
-from device.storage.sums import is_damage
+from device.storage.sums import is_damage, tolerant_text
 
 __all__ = ["Connected", "claim", "connect", "refusal", "settle"]
 
@@ -55,8 +55,7 @@ class Connected:
 def connect(path: Path) -> Connected:
     """Open a store's file; sqlite3.DatabaseError where it is damaged, InputError or TransientError where it can't be opened."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    # A flipped bit in a text is found by its checksum, not by an exception.
-    database.text_factory = lambda content: content.decode(errors="replace")
+    database.text_factory = tolerant_text
     try:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")

@@ -21,8 +21,17 @@ from device.records import Event, iso_time
 from device.storage.database import Connected, connect, refusal
 from device.storage.highwater import reached
 from device.storage.identity import (
-    EPOCH, HARDWARE, NEXT_EPOCH, OF_THIS_FILE, OPEN, WITNESS, copied, hardware, read_witness, write_witness,
-)  # fmt: skip
+    EPOCH,
+    HARDWARE,
+    NEXT_EPOCH,
+    OF_THIS_FILE,
+    OPEN,
+    WITNESS,
+    copied,
+    hardware,
+    read_witness,
+    write_witness,
+)
 from device.storage.migrations import migrate
 from device.storage.pages import Log
 from device.storage.salvage import DATABASE, finish_interrupted, hold_log, holds_ours, is_held, release_log, salvage
@@ -218,9 +227,8 @@ def _waiting_trouble(database: sqlite3.Connection, state: dict[str, str]) -> str
     count, summed_from = 0, int(state.get("summed_from", 1))
     for position, made_ns, offset_ns, known in database.execute("SELECT seq, made_ns, offset_ns, sum FROM waiting"):
         count += 1
-        if known is None if position >= summed_from else False:
-            return "what waits to be delivered can't be read"
-        if known is not None and known != waiting_sum(position, made_ns, offset_ns):
+        known_good = position < summed_from if known is None else known == waiting_sum(position, made_ns, offset_ns)
+        if not known_good:
             return "what waits to be delivered can't be read"
     if "waiting" in state and int(state["waiting"]) != count:
         return f"{state['waiting']} records should wait to be delivered, {count} do"
@@ -257,7 +265,9 @@ def _known(folder: Path, connected: Connected, who: Who, *, existed: bool, said:
     why = copied(lambda key: read_state(database, key), folder, hardware(folder)) if existed else None
     if why is not None:
         before, spools = spools.current.spool_id, spools.after(position - 1)
-        untold.append(Notice("store_copied", f"This store was copied or put back ({why}): after {before} it goes on under a new spool."))
+        untold.append(
+            Notice("store_copied", f"This store was copied or put back ({why}): after {before} it goes on under a new spool.")
+        )
     for notice in (*said, *untold):
         log.warning("%s", notice.message)
     return OpenStore(database, connected.settled, spools, position, untold, said)

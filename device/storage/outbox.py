@@ -23,7 +23,8 @@ from device.clock import BoxClock
 from device.errors import TransientError
 from device.identifiers import random_ulid
 from device.records import to_json
-from device.storage.backdate import shifted
+from device.storage.backdate import correct_stamps
+from device.storage.damaged import DamagedCopies
 from device.storage.database import claim, settle
 from device.storage.flight import Flight
 from device.storage.gap import Gaps
@@ -34,7 +35,6 @@ from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
 from device.storage.rot import is_whole
 from device.storage.rows import Counters, Oldest, Record, Row, kind_of
-from device.storage.salvage import DamagedCopies
 from device.storage.sound import SoundStore
 from device.storage.sums import record_sum, waiting_sum
 
@@ -50,6 +50,7 @@ A crash sends these again; the far end knows them by their key."""
 _NO_END = 2**62
 _ASIDE_S = 60.0
 """For which a rotten record is passed over where the disk won't take what tells of it."""
+
 
 class Outbox:
     """One store folder, held by one service; safe to share between its threads."""
@@ -119,7 +120,8 @@ class Outbox:
     def _mended(self) -> None:
         self._count()
         self._store.turn_epoch(self._waiting + len(self._done), opened=True)
-        self._high_water.note(self._store.next_position, 0)
+        following = self._store.next_position
+        self._high_water.note(following, self._settled_to(following))
 
     @property
     def _database(self) -> sqlite3.Connection:
@@ -411,7 +413,9 @@ class Outbox:
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._write_done()
-            write_state(self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._store.next_position))})
+            write_state(
+                self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._store.next_position))}
+            )
 
     def _note_written(self) -> None:
         self._settled_since_prune |= bool(self._done)
@@ -449,30 +453,14 @@ class Outbox:
         """
         with self._lock:
             try:
-                return self._store.use(lambda: self._backdate(max(after_seq, self._machine_from - 1), limit))
+                after, summed_from = max(after_seq, self._machine_from - 1), self._store.summed_from
+                corrected, last = self._store.use(
+                    lambda: correct_stamps(self._database, self.clock, after=after, limit=limit, summed_from=summed_from)
+                )
             except sqlite3.OperationalError as error:
                 raise TransientError("stamps can't be corrected", where=self.folder, got=str(error)) from error
-
-    def _backdate(self, after: int, limit: int) -> int:
-        query = """SELECT seq, kind, body, boot, records.sum, made_ns, offset_ns, waiting.sum FROM waiting CROSS JOIN records
-            USING (seq) WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
-        rows = self._database.execute(query, (after, limit)).fetchall()
-        right_ns, corrected = self.clock.offset_ns, 0
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            for position, kind, body, boot, known, made_ns, offset_ns, waits in rows:
-                if waits is not None and waits != waiting_sum(position, made_ns, offset_ns):
-                    raise sqlite3.DatabaseError(f"when record {position} was made can't be read")
-                if not is_whole(position, kind, body, boot, known, self._store.summed_from):
-                    continue
-                right = shifted(body, right_ns - offset_ns, self.clock.backdated(made_ns))
-                content = (right, record_sum(position, kind, right, boot), position)
-                self._database.execute("UPDATE records SET body = ?, sum = ? WHERE seq = ?", content)
-                row = (position, made_ns, None, waiting_sum(position, made_ns, None))
-                self._database.execute("INSERT OR REPLACE INTO waiting VALUES (?, ?, ?, ?)", row)
-                corrected += 1
-        self.counters.backdated += corrected
-        return rows[-1][0] if rows else 0
+            self.counters.backdated += corrected
+            return last
 
     # -- room -------------------------------------------------------------------------------------------------------------
 

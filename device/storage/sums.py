@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 
-__all__ = ["checksum", "is_damage", "record_sum", "state_sum", "waiting_sum"]
+__all__ = ["checksum", "is_damage", "record_sum", "state_sum", "tolerant_text", "waiting_sum"]
 
 _SUM_BYTES = 6
 """SQLite keeps an integer of six bytes in six bytes; one garbled record in 2.8e14 passes."""
@@ -15,6 +15,11 @@ _PASSING = frozenset((
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_MISUSE,
 ))  # fmt: skip
 """What an answer of SQLite can be that says nothing of the file's content."""
+
+
+def tolerant_text(content: bytes) -> str:
+    """For a connection's `text_factory`: a flipped bit in a text is found by its checksum, not by an exception."""
+    return content.decode(errors="replace")
 
 
 def checksum(*parts: str | bytes | int | None) -> int:

@@ -115,7 +115,11 @@ class Outcome:
 
     @property
     def sound(self) -> bool:
-        return self.copies.total() > 0 and self.committed > 0 and not (self.lost or self.doubled or self.untold or self.unconfirmed)
+        return (
+            self.copies.total() > 0
+            and self.committed > 0
+            and not (self.lost or self.doubled or self.untold or self.unconfirmed)
+        )
 
 
 @dataclass
@@ -210,10 +214,15 @@ class World:
         """Let everything out and look at what is in PostgreSQL."""
         for store in (self.store, *self.clones):
             self.outcome.unconfirmed += drain(store, DEVICE, self.broker.url)
-        records = [str(row[0]) for row in rows(self.database, "SELECT record ->> 'id' FROM records WHERE record ->> 'code' = 'test'")]
+        records = [
+            str(row[0]) for row in rows(self.database, "SELECT record ->> 'id' FROM records WHERE record ->> 'code' = 'test'")
+        ]
         beside: list[str] = []
         if rows(self.database, "SELECT to_regclass('conflicts')")[0][0] is not None:
-            beside = [str(row[0]) for row in rows(self.database, "SELECT record ->> 'id' FROM conflicts WHERE record ->> 'code' = 'test'")]
+            beside = [
+                str(row[0])
+                for row in rows(self.database, "SELECT record ->> 'id' FROM conflicts WHERE record ->> 'code' = 'test'")
+            ]
         there, committed = Counter(records + beside), set(self.truth.read_text().split())
         self.outcome.committed = len(committed)
         self.outcome.overwritten = len(self.gone - there.keys())

@@ -269,18 +269,7 @@ def _varint(value: int) -> bytes:
 
 def judge(outbox: Outbox, truth: Truth, whole: set[int], fresh: list[Event]) -> tuple[list[str], int, int]:
     """(what is wrong, records that came out, records told as lost) of a store that was opened after the damage."""
-    faults: list[str] = []
-    out: dict[tuple[str, int], bytes] = {}
-    while rows := outbox.pending(500):
-        for row in rows:
-            record = msgspec.json.decode(row.body)
-            key = (record["spool_id"], record["seq"])
-            if key in out:
-                faults.append(f"{key} twice")
-            out[key] = row.body
-        outbox.delivered([row.seq for row in rows])
-    if outbox.depth():
-        faults.append(f"{outbox.depth()} wait for ever")
+    faults, out = _drained(outbox)
     mine = {to_json(record) for record in fresh}
     came, lost = 0, 0
     for (spool_id, seq), body in out.items():
@@ -300,6 +289,23 @@ def judge(outbox: Outbox, truth: Truth, whole: set[int], fresh: list[Event]) -> 
         elif position in whole and body != truth.records[position]:
             faults.append(f"record {position} is whole and was given up")
     return faults, came, lost
+
+
+def _drained(outbox: Outbox) -> tuple[list[str], dict[tuple[str, int], bytes]]:
+    """(what is wrong, everything that waits by its key) once all of it is delivered."""
+    faults: list[str] = []
+    out: dict[tuple[str, int], bytes] = {}
+    while rows := outbox.pending(500):
+        for row in rows:
+            record = msgspec.json.decode(row.body)
+            key = (record["spool_id"], record["seq"])
+            if key in out:
+                faults.append(f"{key} twice")
+            out[key] = row.body
+        outbox.delivered([row.seq for row in rows])
+    if outbox.depth():
+        faults.append(f"{outbox.depth()} wait for ever")
+    return faults, out
 
 
 def one_store(folder: Path, name: str, rng: random.Random, outcome: Outcome) -> None:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from device.health.stored import store_check
+from device.storage.damaged import DamagedCopies
 from device.storage.outbox import Outbox
-from device.storage.salvage import DamagedCopies
 from tests.unit.test_outbox import events, opened
 from tests.unit.test_store_copies import keyed
 
