@@ -4,7 +4,8 @@ A box commits records as fast as a collector confirms them, against a real mosqu
 moments it is killed, or stopped, and its store is copied, put back from an earlier copy (all of it, or the database alone),
 gone on with as a clone beside the original, or rolled back as an image of the whole card is: with every witness in the store
 agreeing. At the end each content that was committed must be in the database once, under whatever key; only what waited in a
-store that was written over may be gone. Each time that a copy went on from behind its original must have been told in an event.
+store that was written over may be gone. Each time that a copy went on from behind its original must have been told, by the box in an event or by the collector, which
+keeps two contents of one key beside each other.
 """
 
 from __future__ import annotations
@@ -199,8 +200,16 @@ class World:
             as_an_image(self.store)
 
     def _told(self) -> int:
+        """Times that a box told of it in an event, or the collector of two contents under one key."""
         query = "SELECT count(*) FROM records WHERE kind = 'events' AND record ->> 'code' = ANY(%s)"
-        return int(str(rows(self.database, query, list(TELLING))[0][0]))
+        return int(str(rows(self.database, query, list(TELLING))[0][0])) + len(self._beside())
+
+    def _beside(self) -> list[str]:
+        """Ids of what the collector keeps under a key that another record has."""
+        if rows(self.database, "SELECT to_regclass('conflicts')")[0][0] is None:
+            return []
+        query = "SELECT record ->> 'id' FROM conflicts WHERE record ->> 'code' = 'test'"
+        return [str(row[0]) for row in rows(self.database, query)]
 
     def _is_told(self, before: int) -> bool:
         until = time.monotonic() + 10
@@ -217,12 +226,7 @@ class World:
         records = [
             str(row[0]) for row in rows(self.database, "SELECT record ->> 'id' FROM records WHERE record ->> 'code' = 'test'")
         ]
-        beside: list[str] = []
-        if rows(self.database, "SELECT to_regclass('conflicts')")[0][0] is not None:
-            beside = [
-                str(row[0])
-                for row in rows(self.database, "SELECT record ->> 'id' FROM conflicts WHERE record ->> 'code' = 'test'")
-            ]
+        beside = self._beside()
         there, committed = Counter(records + beside), set(self.truth.read_text().split())
         self.outcome.committed = len(committed)
         self.outcome.overwritten = len(self.gone - there.keys())

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.brokers import MOSQUITTO
 from tests.faults.store_copies import campaign
-from tests.postgres import Cluster, missing
-
-pytestmark = [
-    pytest.mark.skipif(bool(missing()), reason=str(missing())),
-    pytest.mark.skipif(not Path(MOSQUITTO).exists(), reason="mosquitto is not installed"),
-]
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster.made()
-    made.start()
-    yield made
-    made.remove()
+from tests.postgres import Cluster
 
 
 def test_copies_lose_nothing_double_nothing_and_are_told(tmp_path: Path, cluster: Cluster) -> None:
