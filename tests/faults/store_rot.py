@@ -297,7 +297,11 @@ def _drained(outbox: Outbox) -> tuple[list[str], dict[tuple[str, int], bytes]]:
     out: dict[tuple[str, int], bytes] = {}
     while rows := outbox.pending(500):
         for row in rows:
-            record = msgspec.json.decode(row.body)
+            try:
+                record = msgspec.json.decode(row.body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                faults.append(f"record {row.seq} came out altered: {error}")
+                continue
             key = (record["spool_id"], record["seq"])
             if key in out:
                 faults.append(f"{key} twice")
