@@ -48,7 +48,7 @@ _WAYS = ("restore", "restore", "restore database", "clone", "roll back", "roll b
 def produce(store: Path, url: str, truth: Path, ready: int) -> None:
     """Commit events until killed; what was committed is written beside the store, which no copy takes along."""
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.append(1))
     with truth.open("a") as said, linked(store, DEVICE, url) as (outbox, link):
 
         def build(first: int) -> list[Event]:
