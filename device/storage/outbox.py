@@ -48,6 +48,9 @@ _MOST_UNWRITTEN = 200
 A crash sends these again; the far end knows them by their key."""
 
 _NO_END = 2**62
+
+_BOOT_CHARACTERS = 16
+"""Kept of the boot id, its random part: with all of it and a checksum, two detections share a page of the flash, not three."""
 _ASIDE_S = 60.0
 """For which a rotten record is passed over where the disk won't take what tells of it."""
 
@@ -244,8 +247,8 @@ class Outbox:
     def _add(self, position: int, records: Sequence[Record]) -> None:
         made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
         for k, record in enumerate(records, start=position):
-            kind, body = kind_of(record), to_json(record)
-            row = (k, kind, body, self.boot_id, record_sum(k, kind, body, self.boot_id))
+            kind, body, boot = kind_of(record), to_json(record), self.boot_id[-_BOOT_CHARACTERS:]
+            row = (k, kind, body, boot, record_sum(k, kind, body, boot))
             self._database.execute("INSERT INTO records (seq, kind, body, boot, sum) VALUES (?, ?, ?, ?, ?)", row)
             waits = (k, made_ns, offset_ns, waiting_sum(k, made_ns, offset_ns))
             self._database.execute("INSERT INTO waiting VALUES (?, ?, ?, ?)", waits)

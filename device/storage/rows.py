@@ -23,7 +23,7 @@ class Row:
     body: bytes
     """The record as JSON."""
     boot: str
-    """Boot id of the service that made it."""
+    """End of the boot id of the service that made it."""
     historical: bool
     """Whether it was made before `live_from`."""
 

@@ -193,7 +193,7 @@ def fill(folder: Path, rng: random.Random, *, close: bool) -> Truth:
 
 
 def _work(outbox: Outbox, rng: random.Random) -> Truth:
-    truth = Truth({}, set(), outbox.spool_id, outbox.boot_id, [])
+    truth = Truth({}, set(), outbox.spool_id, outbox.boot_id[-16:], [])
     share = rng.choice((0.0, 0.5, 0.9, 1.0))
     for number in range(rng.choice((5, 20, 60, 200))):
         count = rng.choice((1, 2, 5, 12))
