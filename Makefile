@@ -71,6 +71,8 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.failing_syncs --trials 300
 	$(BIN)/python -m tests.faults.disk_full --points 10
 	$(BIN)/python -m tests.faults.clock_jumps --jumps 10
+	$(BIN)/python -m tests.faults.store_rot --stores 55
+	$(BIN)/python -m tests.faults.store_copies --copies 20
 	$(BIN)/python -m tests.faults.outage --waiting 20000 --history-per-s 2000
 	$(BIN)/python -m tests.faults.command_fuzz --offline 50000 --broker 1000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5
@@ -82,6 +84,7 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.failing_syncs
 	$(BIN)/python -m tests.faults.disk_full
 	$(BIN)/python -m tests.faults.clock_jumps
+	$(BIN)/python -m tests.faults.store_rot
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
 # Boxes, broker and collectors killed 1,400 times, three days without a broker, a million requests; two hours on two cores
@@ -90,6 +93,7 @@ test-delivery: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.faults.outage --history-per-s 2000
 	$(BIN)/python -m tests.faults.command_fuzz --offline 1000000 --broker 10000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 1000 --producer-kills 200 --broker-kills 100 --collector-kills 100
+	$(BIN)/python -m tests.faults.store_copies
 
 # Clustered brokers, their nodes killed; a quarter of an hour
 .PHONY: test-cluster cluster-brokers

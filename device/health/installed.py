@@ -47,7 +47,7 @@ def integrity_check(folder: Path, *, busy: bool) -> Check:
         trouble = str(error)
     return Check(
         name="store integrity", status="failed" if trouble else "ok", value=str(folder), message=trouble or "",
-        remedy="Keep a copy of the folder, then move outbox.sqlite away to start afresh" if trouble else "",
+        remedy="Keep a copy of the folder; `holonode run` salvages it. Look at the card or disk" if trouble else "",
     )  # fmt: skip
 
 

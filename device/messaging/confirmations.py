@@ -37,7 +37,9 @@ class Confirmations:
             ack = msgspec.json.decode(payload, type=Ack)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             ack = self._lone(payload)
-        return ack if ack is not None and ack.first <= ack.seq and self._places(ack) else None
+        # Also beyond what was made: that tells the store something (see `Outbox.confirmed_to`).
+        ours = ack is not None and ack.first <= ack.seq and self._outbox.places(ack.spool_id, ack.seq)
+        return ack if ours else None
 
     def _lone(self, payload: bytes) -> Ack | None:
         """One without `first` speaks for a single record, and says nothing of those before it."""
@@ -45,8 +47,11 @@ class Confirmations:
             lone = msgspec.json.decode(payload, type=_Lone)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        places = self._outbox.places(lone.spool_id, lone.seq, lone.seq)
+        if not places:
+            return None
         oldest = self._outbox.oldest_waiting
-        if oldest is None or oldest.seq >= lone.seq:
+        if oldest is None or oldest.place >= places.start:
             return Ack(spool_id=lone.spool_id, seq=lone.seq, first=lone.seq)
         self._tell(
             "ack_without_first",
@@ -56,8 +61,8 @@ class Confirmations:
         return None
 
     def _places(self, ack: Ack) -> range:
-        """The rows that it speaks of; empty where they are another store's."""
-        return range(ack.first, ack.seq + 1) if ack.spool_id == self._outbox.spool_id else range(0)
+        """The rows that it speaks of."""
+        return self._outbox.places(ack.spool_id, ack.seq, ack.first)
 
     def settle(self, ack: Ack, in_flight: Iterable[int]) -> int:
         """How many rows that settles: those in flight only once the broker has acknowledged them, too."""

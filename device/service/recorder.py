@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from device.analysis.crops import ParticleCrop
@@ -51,6 +51,7 @@ class Recorder:
     def interval(self, origin: Origin, found: Findings, began: Beginning, state: dict[str, str]) -> None:
         """Commit what one interval held, with the state that the next start needs."""
         outbox = self._outbox
+        origin = replace(origin, spool_id=outbox.spool_id)  # another one, where the store turned out to be a copy meanwhile
         span = Span.since(began, outbox.clock)
         found, started = span.stamped(found), span.started
         interval_id = record_ulid(started, origin.device_id, origin.spool_id, outbox.next_seq, "interval")

@@ -18,6 +18,7 @@ from device.health.clock import clock_check
 from device.health.delivery import condition, link_checks
 from device.health.endurance import LIT_KEY, lit_s_per_sample
 from device.health.parts import parts_check
+from device.health.stored import store_check
 from device.health.surroundings import surroundings_checks
 from device.health.trend import Look, OpticsTrend
 from device.health.trust import trust_checks
@@ -82,6 +83,7 @@ class Vitals:
             parts_check(self._config),
             *link_checks(link.report(), self._outbox),
             *trust_checks(self._config),
+            store_check(self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
             _expiry(self._calibrated, self._clock.now()),

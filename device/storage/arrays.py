@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,21 @@ from device.errors import TransientError
 __all__ = ["load_array", "save_array"]
 
 
+_LONGEST_HEADER = 1000
+"""Characters."""
+
+
+def _sum_of(values: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).digest()
+
+
 def save_array(path: Path, values: NDArray[np.float32]) -> None:
     """Write all of it or nothing, and wait until it is on the disk; TransientError where the disk is full."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
             np.save(file, values, allow_pickle=False)
+            file.write(_sum_of(values))  # behind what NumPy reads
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -27,9 +38,13 @@ def save_array(path: Path, values: NDArray[np.float32]) -> None:
 
 
 def load_array(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """What was saved; None where there is none, or it isn't a frame of this shape."""
+    """What was saved; None where there is none, it isn't a frame of this shape, or a bit of it has changed."""
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with path.open("rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+            known = file.read()
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError, TypeError):
+        return None  # what a garbled head makes of it
+    if known and known != _sum_of(values):
         return None
     return np.asarray(values, np.float32) if values.shape == shape and np.isfinite(values).all() else None

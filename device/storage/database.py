@@ -6,12 +6,15 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import HolonodeError, InputError, TransientError
-from device.storage.migrations import migrate
+from device.storage.sums import is_damage, tolerant_text
 
-__all__ = ["claim", "open_database", "settle"]
+__all__ = ["Connected", "claim", "connect", "refusal", "settle"]
+
+_UNTOLD = 2**31
 
 
 def claim(folder: Path) -> int:
@@ -38,35 +41,53 @@ def claim(folder: Path) -> int:
     return descriptor
 
 
-def open_database(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """One connection, alone on its file, its tables up to date, and whether its log is settled.
+@dataclass(frozen=True)
+class Connected:
+    """A connection, alone on its file."""
 
-    InputError where the file is no store of ours, TransientError where the disk refuses.
-    """
+    database: sqlite3.Connection
+    settled: bool
+    """Whether what its log held is in the database itself."""
+    frames: int
+    """Pages of the log that SQLite took for committed; a large number where the disk won't tell."""
+
+
+def connect(path: Path) -> Connected:
+    """Open a store's file; sqlite3.DatabaseError where it is damaged, InputError or TransientError where it can't be opened."""
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.text_factory = tolerant_text
     try:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        settled = settle(database)
-        migrate(database, path)
+        frames = log_frames(database)
+        return Connected(database, settle(database), frames)
     except BaseException as error:
         database.close()
-        if isinstance(error, sqlite3.DatabaseError):
-            raise _refusal(error, path) from error
+        if isinstance(error, sqlite3.DatabaseError) and not is_damage(error):
+            raise refusal(error, path) from error
         raise
-    return database, settled
 
 
-def _refusal(error: sqlite3.DatabaseError, path: Path) -> HolonodeError:
-    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+def refusal(error: sqlite3.DatabaseError, path: Path) -> HolonodeError:
+    """What to say of a file that is not damaged and can't be opened."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return TransientError(
             "the store's database can't be opened", where=path, got=str(error), remedy="Free disk space, or look at the disk."
         )
     return InputError(
         "the store's database can't be opened", where=path, got=str(error),
-        remedy="Nothing was changed. Move the file away to start afresh; keep it, its records may be recoverable.",
+        remedy="Nothing was changed. Give this user the right to write the folder and what is in it.",
     )  # fmt: skip
+
+
+def log_frames(database: sqlite3.Connection) -> int:
+    try:
+        return int(database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+    except sqlite3.OperationalError as error:
+        if is_damage(error):
+            raise
+        return _UNTOLD
 
 
 def settle(database: sqlite3.Connection) -> bool:
@@ -76,6 +97,8 @@ def settle(database: sqlite3.Connection) -> bool:
     """
     try:
         busy = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if is_damage(error):
+            raise
         return False
     return busy == 0

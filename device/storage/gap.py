@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from device.identifiers import record_ulid
 from device.records import Event, iso_time
+from device.storage.sums import checksum
 
 __all__ = ["Gap", "Gaps"]
 
@@ -103,12 +104,23 @@ class Gaps:
 
     def _write(self) -> None:
         if self._descriptor >= 0:
-            os.pwrite(self._descriptor, msgspec.json.encode(self.gap).ljust(_FILE_BYTES), 0)
+            os.pwrite(self._descriptor, _content_of(self.gap).ljust(_FILE_BYTES), 0)
             os.fdatasync(self._descriptor)
 
 
+def _content_of(gap: Gap) -> bytes:
+    body = msgspec.json.encode(gap)
+    return b"%b %d" % (body, checksum(body))
+
+
 def _gap_of(content: bytes) -> Gap:
+    """What was written; nothing where a bit of it has changed since."""
+    body, _, known = content.strip(b" \0").rpartition(b" ")
+    if not body:  # from before there was a checksum
+        body, known = known, b""
     try:
-        return msgspec.json.decode(content.strip(b" \0"), type=Gap)
-    except msgspec.MsgspecError:
+        if known and int(known) != checksum(body):
+            return Gap()
+        return msgspec.json.decode(body, type=Gap)
+    except (ValueError, UnicodeDecodeError):
         return Gap()

@@ -14,27 +14,33 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
+
+from msgspec import structs
 
 from device.clock import BoxClock
-from device.errors import InputError, TransientError
+from device.errors import TransientError
 from device.identifiers import random_ulid
-from device.records import Detection, Event, Interval, to_json
-from device.storage.backdate import shifted
-from device.storage.database import claim, open_database, settle
+from device.records import to_json
+from device.storage.backdate import correct_stamps
+from device.storage.damaged import DamagedCopies
+from device.storage.database import claim, settle
+from device.storage.flight import Flight
 from device.storage.gap import Gaps
+from device.storage.highwater import HighWater
 from device.storage.migrations import SCHEMA_VERSION
+from device.storage.opening import Notice, Who, read_state, write_state
 from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
+from device.storage.rot import is_whole
+from device.storage.rows import Counters, Oldest, Record, Row, kind_of
+from device.storage.sound import SoundStore
+from device.storage.sums import record_sum, waiting_sum
 
-__all__ = ["SCHEMA_VERSION", "Counters", "Oldest", "Outbox", "Row"]
+__all__ = ["SCHEMA_VERSION", "Counters", "Notice", "Oldest", "Outbox", "Row"]
 
-Record = Detection | Interval | Event
 Build = Callable[[int], Sequence[Record]]
-Kind = Literal["detections", "intervals", "events"]
 Answer = TypeVar("Answer")
 
 _MOST_UNWRITTEN = 200
@@ -43,51 +49,10 @@ A crash sends these again; the far end knows them by their key."""
 
 _NO_END = 2**62
 
-
-@dataclass(frozen=True)
-class Row:
-    """A record that waits."""
-
-    seq: int
-    kind: Kind
-    body: bytes
-    """The record as JSON."""
-    boot: str
-    """Boot id of the service that made it."""
-    historical: bool
-    """Whether it was made before `live_from`."""
-
-
-@dataclass(frozen=True)
-class Oldest:
-    """The row that has waited longest."""
-
-    seq: int
-    age_s: float
-    """How long it has waited; at least that, where the machine has been off since."""
-
-
-@dataclass
-class Counters:
-    """Since the service started."""
-
-    gaps: int = 0
-    """Gaps told in an event."""
-    refused_records: int = 0
-    resent: int = 0
-    """Rows published again because nobody confirmed them in time."""
-    acks_refused: int = 0
-    """Of a collector: for what was never published."""
-    backdated: int = 0
-    """Rows whose stamps were corrected when the wall clock was set."""
-    failed_reads: int = 0
-    """Of a disk that couldn't be read."""
-
-
-def _kind(record: Record) -> Kind:
-    if isinstance(record, Detection):
-        return "detections"
-    return "intervals" if isinstance(record, Interval) else "events"
+_BOOT_CHARACTERS = 16
+"""Kept of the boot id, its random part: with all of it and a checksum, two detections share a page of the flash, not three."""
+_ASIDE_S = 60.0
+"""For which a rotten record is passed over where the disk won't take what tells of it."""
 
 
 class Outbox:
@@ -116,56 +81,83 @@ class Outbox:
         """Commits refused since the last that went through."""
         self.counters = Counters()
         self.clock = clock or BoxClock()
-        self.resend_after_s = resend_after_s
-        self._monotonic = monotonic
-        self._room = Room(folder, min_free_bytes, givers)
+        self._room = Room(folder, min_free_bytes, (*givers, DamagedCopies(folder)))
         self._lock = threading.RLock()
+        self._flight = Flight(self.counters, resend_after_s, monotonic)
         self._done: set[int] = set()  # delivered, not yet written
-        self._published: dict[int, float] = {}  # seq -> when
-        self._aside: dict[int, float] = {}  # seq -> until when
         self._settled_since_prune = True
         self._lock_file = claim(folder)
         try:
-            self._database, self._log_settled = open_database(folder / "outbox.sqlite")
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
+            self._store = SoundStore(folder, self._who, self.counters, monotonic)
         except BaseException:
             os.close(self._lock_file)
             raise
+        self._high_water = HighWater(folder)
+        self._begin()
 
-    def _prepare(self) -> None:
-        stored = self.get_state("device_id")
-        if stored is not None and stored != self.device_id:
-            raise InputError(
-                "this store belongs to another device", where=self.folder, expected=stored, got=self.device_id,
-                remedy="Give device.id back its name, or use another storage.folder.",
-            )  # fmt: skip
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            fresh = {"device_id": self.device_id, "spool_id": random_ulid(), "next_seq": "1"}
-            self._database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", fresh.items())
-        self._waiting = int(self._database.execute("SELECT count(*) FROM waiting").fetchone()[0])
-        self._spool_id = self.get_state("spool_id") or ""
-        self._next_seq = int(self.get_state("next_seq") or 1)
+    def _begin(self) -> None:
+        """What holds for one opening."""
+        self._count()
+        self._store.on_mended = self._mended
         self._gaps = Gaps(self.folder / "gap", told=int(self.get_state("gaps_told") or 0))
-        self.live_from = self.next_seq
+        self.live_from = self._opened_at = self._store.next_position
         """Rows from this one on are live, those before it history: see `begin_live`."""
-        self._published_to = self.next_seq - 1  # earlier runs may have published all they made
+        self._published_to = self._opened_at - 1  # earlier runs may have published all they made
         same = self.clock.machine_boot != "" and self.get_state("machine_boot") == self.clock.machine_boot
-        self._machine_from = int(self.get_state("machine_from") or 1) if same else self.next_seq
+        self._machine_from = int(self.get_state("machine_from") or 1) if same else self._opened_at
+        if self._store.untold:
+            try:
+                self.keep({})
+            except TransientError:
+                return  # it is found again at the next opening, and told with the first commit that goes through
+        self._store.turn_epoch(self._waiting, opened=True)
+
+    def _who(self) -> Who:
+        return Who(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
+
+    def _count(self) -> None:
+        waiting = {row[0] for row in self._database.execute("SELECT seq FROM waiting")}
+        self._done &= waiting
+        self._waiting = len(waiting) - len(self._done)
+
+    def _mended(self) -> None:
+        self._count()
+        self._store.turn_epoch(self._waiting + len(self._done), opened=True)
+        following = self._store.next_position
+        self._high_water.note(following, self._settled_to(following))
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        return self._store.database
+
+    @property
+    def resend_after_s(self) -> float:
+        """After which a row that was `published` and not confirmed is pending again."""
+        return self._flight.resend_after_s
+
+    @resend_after_s.setter
+    def resend_after_s(self, seconds: float) -> None:
+        self._flight.resend_after_s = seconds
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What happened to the store since the service started."""
+        return self._store.notices
 
     @property
     def spool_id(self) -> str:
-        """Made with the store; with device id and seq it names a record for ever."""
-        return self._spool_id
+        """Where records are added; with device id and seq it names a record for ever."""
+        return self._store.spool_id
 
     @property
     def next_seq(self) -> int:
-        """The number of the next record."""
-        return self._next_seq
+        """The number of the next record in its spool."""
+        return self._store.next_position - self._store.spools.current.base
+
+    @property
+    def damaged_files(self) -> list[str]:
+        """Names of what is kept of damaged stores, in the store folder."""
+        return DamagedCopies(self.folder).names
 
     @property
     def evicted(self) -> int:
@@ -173,16 +165,15 @@ class Outbox:
         return self._room.evicted
 
     def get_state(self, key: str) -> str | None:
-        """A value kept with the records."""
+        """A value kept with the records; None where there is none, or it is damaged."""
         with self._lock:
-            row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return self._store.use(lambda: read_state(self._database, key))
 
     def ask(self, question: Callable[[StoreReader], Answer]) -> Answer:
         """What a reader of the store answers; TransientError while the disk can't be read."""
         with self._lock:
             try:
-                return question(StoreReader(self._database))
+                return self._store.use(lambda: question(StoreReader(self._database)))
             except sqlite3.OperationalError as error:
                 raise TransientError("the store can't be read", where=self.folder, got=str(error)) from error
 
@@ -196,10 +187,8 @@ class Outbox:
         """
         with self._lock:
             try:
-                self._need_settled_log()
-                self._need_room()
-                records = self._insert(build, state or {})
-            except (sqlite3.OperationalError, OSError) as error:
+                records = self._store.use(lambda: self._insert_with_room(build, state or {}))
+            except (sqlite3.OperationalError, TransientError, OSError) as error:
                 self._refuse(build)
                 raise TransientError(
                     "the store can't take new records", where=self.folder, got=str(error),
@@ -212,33 +201,67 @@ class Outbox:
         """Keep state alone, as `commit` does."""
         self.commit(lambda _: [], state)
 
+    def _insert_with_room(self, build: Build, state: Mapping[str, str]) -> list[Record]:
+        self._need_settled_log()
+        self._need_room()
+        return self._insert(build, state)
+
     def _insert(self, build: Build, state: Mapping[str, str]) -> list[Record]:
-        gap = self._gaps.gap
+        gap, untold, store = self._gaps.gap, list(self._store.untold), self._store
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            first = self._next_seq
-            records = list(build(first))
-            after = first + len(records)
-            told = [gap.event(self.device_id, self._spool_id, after, self.clock.now())] if gap.records else []
-            rows = [(first + k, _kind(r), to_json(r), self.boot_id) for k, r in enumerate([*records, *told])]
-            self._database.executemany("INSERT INTO records (seq, kind, body, boot) VALUES (?, ?, ?, ?)", rows)
-            made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
-            self._database.executemany("INSERT INTO waiting VALUES (?, ?, ?)", [(row[0], made_ns, offset_ns) for row in rows])
-            own = {"next_seq": str(first + len(rows)), "gaps_told": str(gap.number), **self._machine_state()}
-            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**state, **own}.items())
+            position, first, spool_id, now = store.next_position, self.next_seq, self.spool_id, self.clock.now()
+            records = self._in_this_spool(build(first), first)
+            told: list[Record] = list(records)
+            if gap.records:
+                told.append(gap.event(self.device_id, spool_id, first + len(told), now))
+            for notice in untold:
+                told.append(notice.event(self.device_id, spool_id, first + len(told), now))
+            self._add(position, told)
             self._write_done()
-        self._next_seq = first + len(rows)
-        self._waiting += len(rows)
+            after = position + len(told)
+            settled_to = self._settled_to(after)
+            own = {
+                **store.own_state(self._waiting + len(told)), "next_seq": str(after), "gaps_told": str(gap.number),
+                "settled_to": str(settled_to), **self._machine_state(),
+            }  # fmt: skip
+            write_state(self._database, {**state, **own})
+        store.next_position = after
+        self._waiting += len(told)
+        self._high_water.note(after, settled_to)
         self._note_written()
-        if told:
+        del store.untold[: len(untold)]
+        if gap.records:
             self.counters.gaps += 1
             self._gaps.told()
         return records
 
+    def _in_this_spool(self, records: Sequence[Record], first: int) -> list[Record]:
+        """The records, under the keys they get: the spool may have changed while they were made."""
+        earlier = {spool.spool_id for spool in self._store.spools.known[:-1]}
+        return [
+            structs.replace(record, spool_id=self.spool_id, seq=first + k) if record.spool_id in earlier else record
+            for k, record in enumerate(records)
+        ]
+
+    def _add(self, position: int, records: Sequence[Record]) -> None:
+        made_ns, offset_ns = self.clock.elapsed_ns(), self.clock.loose_offset_ns()
+        for k, record in enumerate(records, start=position):
+            kind, body, boot = kind_of(record), to_json(record), self.boot_id[-_BOOT_CHARACTERS:]
+            row = (k, kind, body, boot, record_sum(k, kind, body, boot))
+            self._database.execute("INSERT INTO records (seq, kind, body, boot, sum) VALUES (?, ?, ?, ?, ?)", row)
+            waits = (k, made_ns, offset_ns, waiting_sum(k, made_ns, offset_ns))
+            self._database.execute("INSERT INTO waiting VALUES (?, ?, ?, ?)", waits)
+
+    def _settled_to(self, after: int) -> int:
+        """Up to here everything is delivered."""
+        oldest = self._database.execute("SELECT min(seq) FROM waiting").fetchone()[0]
+        return (after if oldest is None else int(oldest)) - 1
+
     def _need_settled_log(self) -> None:
-        if not self._log_settled:
-            self._log_settled = settle(self._database)
-        if not self._log_settled:
+        if not self._store.settled:
+            self._store.settled = settle(self._database)
+        if not self._store.settled:
             raise OSError("what the log holds can't be written into the database")
 
     def _machine_state(self) -> dict[str, str]:
@@ -248,7 +271,7 @@ class Outbox:
 
     def begin_live(self) -> None:
         """From here on records are live and what waits is history: for a link that comes up behind a backlog."""
-        self.live_from = self.next_seq
+        self.live_from = self._store.next_position
 
     def pending(self, limit: int, after_seq: int = 0) -> list[Row]:
         """Undelivered rows that aren't out for confirmation, in order; none while the disk can't be read."""
@@ -263,77 +286,110 @@ class Outbox:
         return self._rows(after_seq, self.live_from, limit)
 
     def _rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
-        # CROSS JOIN keeps the order of the tables: from the few that wait to their bodies.
-        query = """SELECT seq, kind, body, boot FROM waiting CROSS JOIN records USING (seq)
-            WHERE seq > ? AND seq < ? ORDER BY seq"""
         with self._lock:
-            now = self._monotonic()
-            out = self._done.union(seq for seq, at in self._published.items() if at > now - self.resend_after_s)
-            out.update(seq for seq, until in self._aside.items() if until > now)
             try:
-                found = (row for row in self._database.execute(query, (after_seq, before_seq)) if row[0] not in out)
-                return [Row(*row, historical=row[0] < self.live_from) for row in islice(found, limit)]
-            except sqlite3.OperationalError:
+                return self._store.use(lambda: self._sound_rows(after_seq, before_seq, limit))
+            except (sqlite3.OperationalError, TransientError):
                 self.counters.failed_reads += 1
                 return []
 
+    def _sound_rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
+        # LEFT JOIN keeps the order of the tables, from the few that wait to their bodies, and shows a body that is missing.
+        query = """SELECT seq, kind, body, boot, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
+            LEFT JOIN records USING (seq)"""
+        out = self._done | self._flight.hidden()
+        rows: list[Row] = []
+        rotten: list[int] = []
+        for position, kind, body, boot, known in self._database.execute(query, (after_seq, before_seq)):
+            if position in out:
+                continue
+            if len(rows) >= limit:
+                break
+            if body is None:
+                raise sqlite3.DatabaseError(f"record {position} is missing")
+            if is_whole(position, kind, body, boot, known, self._store.summed_from):
+                rows.append(Row(position, kind, body, boot, historical=position < self.live_from))
+            else:
+                rotten.append(position)
+        if not rotten:
+            return rows
+        # They hold nobody back: what tells of them goes out in their places, now or when the disk takes it.
+        if not self._store.set_apart(rotten):
+            self._flight.set_aside(rotten, _ASIDE_S)
+        return self._sound_rows(after_seq, before_seq, limit)
+
     def published(self, seqs: Sequence[int]) -> None:
         """These were sent and wait to be confirmed; not pending again for `resend_after_s`."""
-        now = self._monotonic()
         with self._lock:
-            self.counters.resent += sum(seq in self._published for seq in seqs)
-            self._published.update(dict.fromkeys(seqs, now))
+            self._flight.send(seqs)
             self._published_to = max(self._published_to, *seqs, 0)
 
     def published_besides(self, seqs: Iterable[int]) -> list[int]:
         """Rows out for confirmation other than these."""
         with self._lock:
-            return list(self._published.keys() - set(seqs))
+            return list(self._flight.published.keys() - set(seqs))
 
     def unpublished(self, seqs: Sequence[int] | None = None) -> None:
         """These (default: all that are out) were lost on the way: pending at once."""
         with self._lock:
-            for seq in list(self._published) if seqs is None else seqs:
-                self._published.pop(seq, None)
+            self._flight.lose(self._flight.published if seqs is None else seqs)
 
     def set_aside(self, seq: int, for_s: float) -> None:
         """Nobody takes this row: it waits, and isn't pending for so long or until a restart."""
         with self._lock:
-            self._published.pop(seq, None)
-            self._aside[seq] = self._monotonic() + for_s
+            self._flight.set_aside([seq], for_s)
 
     @property
     def aside(self) -> int:
         """Rows that wait set aside."""
-        return len(self._aside)
+        return len(self._flight.aside)
 
     @property
     def unconfirmed(self) -> int:
         """Rows that are out for confirmation."""
-        return len(self._published)
+        return len(self._flight.published)
+
+    def places(self, spool_id: str, seq: int, first: int = 1) -> range:
+        """`Row.seq` of the records `first` to `seq` of a spool, as far as it reaches; empty where the spool is another store's."""
+        span = self._store.spools.span(spool_id)
+        return range(span.start + first - 1, min(span.start + seq, span.stop)) if span else span
 
     def confirmed_to(self, spool_id: str, seq: int, first: int = 1) -> int:
         """A collector has committed everything from `first` up to `seq`; returns how many rows that settled.
 
-        Another spool's word is ignored. A seq beyond what was ever published is refused and counted, and a row that this
-        run has not published stays: it is sent, and confirmed again.
+        The word on a spool of another store is ignored. A row that this run has not published stays: it is sent, and
+        confirmed again. A seq beyond what was ever published is refused and counted; of a spool that was there before
+        this opening it proves that the far end knows more of it than this store, which then opens another one, once.
         """
         with self._lock:
-            if spool_id != self._spool_id:
+            span = self._store.spools.span(spool_id)
+            current = spool_id == self.spool_id
+            if not span or seq < first:
                 return 0
-            if seq > self._published_to:
+            if current and span.start + seq - 1 > self._published_to:
                 self.counters.acks_refused += 1
+                if self._store.older_spool:
+                    self._go_on_in_another_spool(seq)
                 return 0
-            settled = [number for number in self._published if first <= number <= seq]
+            confirmed = self.places(spool_id, seq, first)
+            settled = [position for position in self._flight.published if position in confirmed]
             self.delivered(settled)
             return len(settled)
+
+    def _go_on_in_another_spool(self, seq: int) -> None:
+        """The far end has records that this store never sent: it was put back as a whole, witnesses and all."""
+        why = (
+            f"The far end has record {seq} of {self.spool_id}, which this store never sent: it was put back from a copy. "
+            "It goes on under a new spool."
+        )
+        with contextlib.suppress(sqlite3.OperationalError, TransientError):  # the next word says so again
+            self._store.use(lambda: self._store.begin_spool(max(self._published_to, self._opened_at - 1), why))
 
     def delivered(self, seqs: Sequence[int]) -> None:
         """The far end has these; written with the next commit, so that a crash may send the newest again."""
         with self._lock:
             for seq in seqs:
-                self._published.pop(seq, None)
-                self._aside.pop(seq, None)
+                self._flight.settle(seq)
                 if seq not in self._done and self._waits(seq):
                     self._done.add(seq)
                     self._waiting -= 1
@@ -341,21 +397,28 @@ class Outbox:
                 self._flush()
 
     def _waits(self, seq: int) -> bool:
+        query = "SELECT 1 FROM waiting WHERE seq = ?"
         try:
-            return self._database.execute("SELECT 1 FROM waiting WHERE seq = ?", (seq,)).fetchone() is not None
-        except sqlite3.OperationalError:
+            return self._store.use(lambda: self._database.execute(query, (seq,)).fetchone()) is not None
+        except (sqlite3.OperationalError, TransientError):
             self.counters.failed_reads += 1
             return False
 
     def _flush(self) -> None:
         """Write what was delivered; what a disk refuses is kept for the next time."""
         try:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._write_done()
-        except sqlite3.OperationalError:
+            self._store.use(self._write_done_alone)
+        except (sqlite3.OperationalError, TransientError):
             return
         self._note_written()
+
+    def _write_done_alone(self) -> None:
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._write_done()
+            write_state(
+                self._database, {"waiting": str(self._waiting), "settled_to": str(self._settled_to(self._store.next_position))}
+            )
 
     def _note_written(self) -> None:
         self._settled_since_prune |= bool(self._done)
@@ -370,40 +433,37 @@ class Outbox:
 
     @property
     def oldest_waiting(self) -> Oldest | None:
-        """The undelivered row with the lowest seq; None where none waits."""
+        """The undelivered row that was made first; None where none waits."""
+        query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
         with self._lock:
-            query = "SELECT seq, made_ns FROM waiting ORDER BY seq"
             try:
-                row = next((row for row in self._database.execute(query) if row[0] not in self._done), None)
-            except sqlite3.OperationalError:
+                row = self._store.use(
+                    lambda: next((row for row in self._database.execute(query) if row[0] not in self._done), None)
+                )
+            except (sqlite3.OperationalError, TransientError):
                 self.counters.failed_reads += 1
                 return None
         if row is None:
             return None
         here = row[0] >= self._machine_from
-        return Oldest(row[0], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
+        return Oldest(row[0], self._store.spools.key(row[0])[1], (self.clock.elapsed_ns() - (row[1] if here else 0)) / 1e9)
 
     def backdate(self, after_seq: int = 0, limit: int = 500) -> int:
         """Correct the stamps of waiting rows that this machine made since its start while nobody vouched for the wall clock.
 
-        Takes `limit` rows after `after_seq` and returns the last one's seq, 0 where there are no more. TransientError where
-        the disk refuses.
+        Takes `limit` rows after the position `after_seq` and returns the last one's, 0 where there are no more.
+        TransientError where the disk refuses.
         """
-        query = """SELECT seq, body, made_ns, offset_ns FROM waiting CROSS JOIN records USING (seq)
-            WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
         with self._lock:
             try:
-                rows = self._database.execute(query, (max(after_seq, self._machine_from - 1), limit)).fetchall()
-                right_ns = self.clock.offset_ns
-                bodies = [(shifted(body, right_ns - off, self.clock.backdated(made)), seq) for seq, body, made, off in rows]
-                with self._database:
-                    self._database.execute("BEGIN IMMEDIATE")
-                    self._database.executemany("UPDATE records SET body = ? WHERE seq = ?", bodies)
-                    self._database.executemany("UPDATE waiting SET offset_ns = NULL WHERE seq = ?", [(row[0],) for row in rows])
+                after, summed_from = max(after_seq, self._machine_from - 1), self._store.summed_from
+                corrected, last = self._store.use(
+                    lambda: correct_stamps(self._database, self.clock, after=after, limit=limit, summed_from=summed_from)
+                )
             except sqlite3.OperationalError as error:
                 raise TransientError("stamps can't be corrected", where=self.folder, got=str(error)) from error
-            self.counters.backdated += len(rows)
-            return rows[-1][0] if rows else 0
+            self.counters.backdated += corrected
+            return last
 
     # -- room -------------------------------------------------------------------------------------------------------------
 
@@ -417,29 +477,33 @@ class Outbox:
     def _refuse(self, build: Build) -> None:
         """Count what was not kept; it is told once there is room."""
         self.refused += 1
-        lost = [_kind(record) for record in build(self._next_seq)]
+        lost = [kind_of(record) for record in build(self.next_seq)]
         self.counters.refused_records += len(lost)
         self._gaps.note(lost, self.clock.now())
 
     def prune(self, keep: int = 200_000) -> None:
         """Forget the oldest delivered rows beyond `keep`, many at a time: whole pages come free, which costs no writing."""
-        with self._lock, contextlib.suppress(sqlite3.OperationalError):  # of a full disk: tried again when more is settled
-            # Apart, each is one look at the table's edge; together, SQLite reads all of it.
-            ends = "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
-            oldest, newest = self._database.execute(ends).fetchone()
-            if oldest is None or not self._settled_since_prune or newest - oldest + 1 - self._waiting < keep + keep // 50:
-                return
-            self._settled_since_prune = False
-            with self._database:
-                query = "DELETE FROM records WHERE seq <= ? AND seq NOT IN (SELECT seq FROM waiting)"
-                self._database.execute(query, (newest - keep,))
+        with self._lock, contextlib.suppress(sqlite3.OperationalError, TransientError):  # tried again when more is settled
+            self._store.use(lambda: self._prune(keep))
+
+    def _prune(self, keep: int) -> None:
+        # Apart, each is one look at the table's edge; together, SQLite reads all of it.
+        ends = "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
+        oldest, newest = self._database.execute(ends).fetchone()
+        if oldest is None or not self._settled_since_prune or newest - oldest + 1 - self._waiting < keep + keep // 50:
+            return
+        self._settled_since_prune = False
+        with self._database:
+            query = "DELETE FROM records WHERE seq <= ? AND seq NOT IN (SELECT seq FROM waiting)"
+            self._database.execute(query, (newest - keep,))
 
     def close(self) -> None:
         """Release the store; safe to call twice."""
         with self._lock:
             if self._lock_file >= 0:
                 self._flush()
-                self._database.close()
+                self._store.close(self._waiting + len(self._done))
+                self._high_water.close()
                 self._gaps.close()
                 os.close(self._lock_file)
                 self._lock_file = -1

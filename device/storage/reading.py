@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from device.storage.sums import tolerant_text
+
 __all__ = ["History", "StoreReader", "in_use", "store_reader"]
 
 _LAST = 20_000
@@ -95,9 +97,10 @@ def store_reader(folder: Path) -> Generator[StoreReader | None]:
     if not path.is_file() or in_use(folder):
         yield None
         return
-    database = sqlite3.connect(path, timeout=1)
+    # Read only: on closing, SQLite would write a killed service's log into the database and take it away.
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=1, uri=True)
     try:
-        database.execute("PRAGMA query_only = ON")
+        database.text_factory = tolerant_text
         yield StoreReader(database)
     finally:
         database.close()

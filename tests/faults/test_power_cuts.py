@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from device.storage import outbox
+from device.storage import opening
+from device.storage.database import Connected
 from tests.faults.power_cuts import campaign
 from tests.faults.simulated_disk import unavailable
 
@@ -20,14 +20,14 @@ def test_nothing_committed_is_lost_or_torn_by_power_cuts(tmp_path: Path) -> None
 
 
 def test_an_outbox_that_does_not_sync_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = outbox.open_database
+    connect = opening.connect
 
-    def careless(path: Path) -> tuple[sqlite3.Connection, bool]:
-        database, settled = opened(path)
-        database.execute("PRAGMA synchronous = OFF")
-        return database, settled
+    def careless(path: Path) -> Connected:
+        connected = connect(path)
+        connected.database.execute("PRAGMA synchronous = OFF")
+        return connected
 
-    monkeypatch.setattr(outbox, "open_database", careless)
+    monkeypatch.setattr(opening, "connect", careless)
     outcome = campaign(tmp_path, steps=40, each=0.1, seed=5)
     assert outcome.lost > 0
     assert outcome.faults

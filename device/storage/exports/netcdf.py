@@ -45,7 +45,7 @@ _TIME = {
 _UDUNITS = {"m^-3": "m-3", "L^-1": "L-1", "mL^-1": "mL-1"}
 _PER_M3 = {"m^-3": 1.0, "L^-1": 1e3, "mL^-1": 1e6}
 _HEADER = ("device_id", "spool_id")
-"""The same in every row: global attributes."""
+"""The same in every row: global attributes; where a store has several spools, these stand in the rows, too."""
 
 _TYPES: dict[str, Any] = {"text": str, "time": "f8", "integer": "i4", "real": "f8", "flag": "i1"}
 
@@ -279,7 +279,8 @@ def _detection_variables(source: Source) -> list[_Variable]:
     found = [_Variable("time", ("obs",), "f8", lambda d: _seconds(d.captured_at), dict(_TIME))]
     columns = [column for table in tables(source) if table.name == "detections" for column in table.flat()]
     for column in columns:
-        if column.name in _HEADER or column.kind == "time":
+        several = column.name == "spool_id" and len(source.spool_ids) > 1
+        if (column.name in _HEADER and not several) or column.kind == "time":
             continue
         found.append(_detection_variable(column, here))
     return found
@@ -317,7 +318,7 @@ def _attributes(source: Source, feature: str, title: str) -> dict[str, Any]:
         "time_coverage_start": survey.first,
         "time_coverage_end": survey.last,
         "device_id": source.device_id,
-        "spool_id": source.spool_id,
+        "spool_id": ", ".join(source.spool_ids),
         "software": f"holonode {__version__}",
         "configuration": json.dumps(source.configuration),
         "configuration_hash": source.config_hash,

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 from device.errors import CheckError, InputError, TransientError
 from device.storage.outbox import SCHEMA_VERSION
+from device.storage.sums import tolerant_text
 
 __all__ = ["PREFIX", "snapshot"]
 
@@ -90,6 +91,7 @@ def _state(database: Path) -> tuple[bytes, int, int]:
 
 def _opened(copy: Path, database: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(copy, isolation_level=None)
+    connection.text_factory = tolerant_text
     try:
         verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         schema = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
@@ -107,7 +109,7 @@ def _opened(copy: Path, database: Path) -> sqlite3.Connection:
         connection.close()
         raise CheckError(
             "the store's database is damaged", where=database, expected="a sound SQLite file", got=verdict,
-            remedy="Keep the file, its records may be recoverable (sqlite3's .recover).",
+            remedy="The service salvages it when it meets the damage, or at its next start; export again then.",
         )  # fmt: skip
     if schema is None or int(schema[0]) > SCHEMA_VERSION:
         connection.close()

@@ -18,6 +18,8 @@ from device.errors import InputError
 from device.instrument import Instrument
 from device.records import Detection, Event, Interval, from_json, iso_time
 from device.storage.review import ReviewFolder
+from device.storage.rot import is_whole
+from device.storage.spools import Spools
 
 __all__ = ["Group", "Period", "Place", "Source", "Survey", "moment"]
 
@@ -154,6 +156,10 @@ class Source:
         self.config_hash = config_hash(config)
         meta = dict(database.execute("SELECT key, value FROM meta").fetchall())
         self.device_id, self.spool_id = str(meta["device_id"]), str(meta["spool_id"])
+        known = Spools.of(meta.get("spools")) or Spools.begun(self.spool_id)
+        self.spool_ids = tuple(spool.spool_id for spool in known.known)
+        """The store's spools, the current one last; a store that was copied or damaged has several."""
+        self._summed_from = int(meta.get("summed_from", 1)) if self._has_sums() else None
         self._unreadable = 0
         self.survey = self._survey()
 
@@ -202,8 +208,18 @@ class Source:
         if found:
             yield Group(None, found)
 
+    def _has_sums(self) -> bool:
+        return any(column[1] == "sum" for column in self._database.execute("PRAGMA table_info(records)"))
+
     def _rows(self, where: str) -> Iterator[tuple[str, bytes]]:
-        yield from self._database.execute(f"SELECT kind, body FROM records WHERE {where} ORDER BY seq")  # noqa: S608  constants
+        """Rows that are whole; the others are counted."""
+        column = "NULL" if self._summed_from is None else "sum"
+        query = f"SELECT seq, kind, body, boot, {column} FROM records WHERE {where} ORDER BY seq"  # noqa: S608  constants
+        for seq, kind, body, boot, known in self._database.execute(query):
+            if self._summed_from is None or is_whole(seq, kind, body, boot, known, self._summed_from):
+                yield kind, body
+            else:
+                self._unreadable += 1
 
     def _read(self, body: bytes, kind: type[_T]) -> _T | None:
         try:

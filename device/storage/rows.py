@@ -1,0 +1,69 @@
+"""What the outbox hands out: rows that wait, and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from device.records import Detection, Event, Interval
+
+__all__ = ["Counters", "Kind", "Oldest", "Record", "Row", "kind_of"]
+
+Record = Detection | Interval | Event
+Kind = Literal["detections", "intervals", "events"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record that waits."""
+
+    seq: int
+    """Its place in the store, by which the outbox is told of it: in the first spool, the record's own number too."""
+    kind: Kind
+    body: bytes
+    """The record as JSON."""
+    boot: str
+    """End of the boot id of the service that made it."""
+    historical: bool
+    """Whether it was made before `live_from`."""
+
+
+@dataclass(frozen=True)
+class Oldest:
+    """The row that has waited longest."""
+
+    place: int
+    """As `Row.seq` says it."""
+    seq: int
+    age_s: float
+    """How long it has waited; at least that, where the machine has been off since."""
+
+
+@dataclass
+class Counters:
+    """Since the service started."""
+
+    gaps: int = 0
+    """Gaps told in an event."""
+    refused_records: int = 0
+    resent: int = 0
+    """Rows published again because nobody confirmed them in time."""
+    acks_refused: int = 0
+    """Of a collector: for what was never published."""
+    backdated: int = 0
+    """Rows whose stamps were corrected when the wall clock was set."""
+    failed_reads: int = 0
+    """Of a disk that couldn't be read."""
+    rotten: int = 0
+    """Records that were damaged while they waited, each told under its own key."""
+    salvages: int = 0
+    """Times that a damaged store was salvaged."""
+    spools: int = 0
+    """Spools that were opened because the store was damaged, copied or put back."""
+
+
+def kind_of(record: Record) -> Kind:
+    """The topic's last part."""
+    if isinstance(record, Detection):
+        return "detections"
+    return "intervals" if isinstance(record, Interval) else "events"
