@@ -25,7 +25,9 @@ def at_the_edge(program: str, run: Callable[[], int], *, debug: bool) -> int:
         return 0
     except Exception as error:
         if isinstance(error, OSError) and is_about_the_place(error):
-            return _told(program, unwritable(error.filename or "what the command writes", error), debug=debug)
+            # Nobody knows here whether it was read or written.
+            told = unwritable(error.filename or "what the command writes", error, what="a file or folder can't be used")
+            return _told(program, told, debug=debug)
         if debug:
             traceback.print_exc()
         print(f"{program}: unexpected {type(error).__name__}: {error}. Run with --debug for details.", file=sys.stderr)

@@ -293,6 +293,19 @@ def test_whatever_a_decoder_raises_is_its_files_own_fault(
     assert isinstance(found, InputError)
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "a.npy", FRAME)
+
+    def refuses(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuses)
+    (found,) = read_each(tmp_path / "a.npy")
+    assert isinstance(found, InputError)
+    assert "Permission denied" in str(found)
+    assert "damaged" not in str(found)
+
+
 def test_bombs_stop_no_sound_frame_beside_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
