@@ -67,6 +67,7 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
 	$(BIN)/python -m tests.faults.tls_matrix
+	$(BIN)/python -m tests.faults.recording_fuzz --files 3000
 	$(BIN)/python -m tests.faults.power_cuts --steps 100
 	$(BIN)/python -m tests.faults.failing_syncs --trials 300
 	$(BIN)/python -m tests.faults.disk_full --points 10

@@ -77,7 +77,9 @@ def at_the_edge(program: str, run: Callable[[], int], *, debug: bool) -> int:
     except Exception as error:
         status = 1
         if isinstance(error, OSError) and error is not output.trouble and is_about_the_place(error):
-            refused = unwritable(error.filename or "what the command writes", error)
+            # Nobody knows here whether it was read or written.
+            place = error.filename or "what the command writes"
+            refused = unwritable(place, error, what="a file or folder can't be used")
             _tell(f"{program}: {refused}", debug=debug)
             status = refused.exit_status
         elif error is not output.trouble:

@@ -67,13 +67,15 @@ def writing(path: Path, expected: str | None = None) -> Generator[None]:
         raise unwritable(path, error, expected) from error
 
 
-def unwritable(path: object, error: OSError, expected: str | None = None) -> InputError:
+def unwritable(
+    path: object, error: OSError, expected: str | None = None, *, what: str = "the results can't be written"
+) -> InputError:
     """The paragraph for a place that can't be written to."""
     reason = error.strerror or str(error)
     if error.filename and str(error.filename) != str(path) and not str(error.filename).startswith(str(path)):
         reason += f" ({error.filename})"
     remedy = _REMEDIES.get(error.errno or 0, "Choose another place.")
-    return InputError("the results can't be written", where=path, expected=expected, got=reason, remedy=remedy)
+    return InputError(what, where=path, expected=expected, got=reason, remedy=remedy)
 
 
 def is_about_the_place(error: OSError) -> bool:

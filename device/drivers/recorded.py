@@ -113,6 +113,9 @@ def read_each(path: Path, options: ReadOptions | None = None) -> Iterator[Record
         yield error
     except MemoryError:
         yield _too_large(path)
+    except OSError as error:
+        # With a name it is the system's word about the file; without one a decoder's about its content.
+        yield _closed(path, error) if error.filename else _unreadable(path, error)
     except Exception as error:  # noqa: BLE001  decoders raise whatever a damaged stream leads them to
         yield _unreadable(path, error)
 
@@ -218,6 +221,15 @@ def _unreadable(path: Path, error: object) -> InputError:
         "the file can't be read: truncated or damaged", where=path, got=str(error) or type(error).__name__,
         remedy="Copy it again from where it was recorded.",
     )  # fmt: skip
+
+
+def _closed(path: Path, error: OSError) -> InputError:
+    return InputError(
+        "the file can't be opened",
+        where=path,
+        got=error.strerror,
+        remedy="Check that it is there and that this user may read it.",
+    )
 
 
 def _too_large(path: Path) -> InputError:

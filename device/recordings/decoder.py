@@ -57,7 +57,8 @@ def _caught(said: list[str]) -> Generator[None]:
             os.close(own)
             caught.seek(0)
             others = _sorted(caught.read().decode("utf-8", "replace").splitlines(), said)
-            if others:
+            # Without another thread nobody else writes there: these are warnings of the library about what is no pixel.
+            if others and threading.active_count() > 1:
                 print("\n".join(others), file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -212,7 +213,9 @@ def _version_4(path: Path) -> Listing:
     import scipy.io
 
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        # A doubt of the reader's is a reason to refuse.
+        warnings.simplefilter("error")
         declared = scipy.io.whosmat(file)
         if sum(math.prod(shape) for _, shape, _ in declared) > size:
             raise EOFError(f"more is declared than the {size} bytes of the file")

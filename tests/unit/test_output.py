@@ -109,7 +109,7 @@ def test_every_refusal_of_a_place_says_what_to_do(code: int, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "/somewhere" in said
     assert os.strerror(code) in said
-    assert str(unwritable("/somewhere", OSError(code, os.strerror(code)))) in said
+    assert str(unwritable("/somewhere", OSError(code, os.strerror(code)), what="a file or folder can't be used")) in said
 
 
 def test_what_no_place_mends_is_still_unforeseen(capsys: pytest.CaptureFixture[str]) -> None:
