@@ -142,9 +142,9 @@ def _status(args: argparse.Namespace) -> int:
     import msgspec
 
     from deploy.fleet.database import connect
-    from deploy.fleet.notes import plain
     from deploy.fleet.schema import check
     from deploy.fleet.status import look
+    from device.text import say
 
     with connect(args.database) as connection:
         check(connection)
@@ -156,19 +156,19 @@ def _status(args: argparse.Namespace) -> int:
         of_device = list(spools)
         if older := of_device[:-_SPOOLS_SHOWN]:
             missing, conflicts = sum(spool.missing for spool in older), sum(spool.conflicts for spool in older)
-            print(
+            say(
                 f"{device_id}  {len(older)} older spools, {missing} missing, {conflicts} times two contents under one key; --json has them"
             )
         for spool in of_device[-_SPOOLS_SHOWN:]:
-            print(_line(spool))
+            say(_line(spool))
     for one in fleet.unknown_schemas:
-        print(f"{one.device_id}  {one.records} records of {one.schema}, which this version does not know; they are kept")
+        say(f"{one.device_id}  {one.records} records of {one.schema}, which this version does not know; they are kept")
     for one in fleet.refused:
         unkept = f", {one.not_kept} beyond its quota not kept" if one.not_kept else ""
-        print(
-            f"{plain(one.device_id) or 'no device'}  {one.messages} messages rejected{unkept}; last {one.last_at}: {one.last_reason or 'not told'}"
+        say(
+            f"{one.device_id or 'no device'}  {one.messages} messages rejected{unkept}; last {one.last_at}: {one.last_reason or 'not told'}"
         )
-    print(f"{len({spool.device_id for spool in fleet.spools})} devices, {fleet.rejected} messages rejected")
+    say(f"{len({spool.device_id for spool in fleet.spools})} devices, {fleet.rejected} messages rejected")
     return 0
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Note", "Notes", "plain"]
+from device.text import plain
+
+__all__ = ["Note", "Notes"]
 
 Cause = Literal["rejected", "conflict", "unknown schema"]
 
@@ -16,11 +18,8 @@ _PAUSE_S = 60.0
 _MOST_TOLD_APART = 1000
 """Devices and causes; on an open broker there is no end of names."""
 _OTHERS = "other devices"
-
-
-def plain(text: str, most: int = 200) -> str:
-    """What any database and terminal can hold of a text that came from anywhere."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:most])
+_LONGEST = 500
+"""Characters of a line."""
 
 
 @dataclass(frozen=True)
@@ -57,4 +56,4 @@ class Notes:
                 continue
             more = f" ({told.since} more since the line before)" if told is not None and told.since else ""
             self._told[key] = _Told(now)
-            self._tell(f"{plain(key[0])}: {plain(note.text, 500)}{more}")
+            self._tell(f"{plain(key[0])[:_LONGEST]}: {plain(note.text)[:_LONGEST]}{more}")

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from deploy.fleet.intake import Rejection
-from deploy.fleet.notes import plain
+from device.text import plain
 
 __all__ = ["QUOTA_BYTES", "QUOTA_ROWS", "device_of", "keep"]
 
@@ -66,8 +66,8 @@ def keep(cursor: psycopg.Cursor[Any], rejections: Sequence[Rejection]) -> None:
         return
     rows: dict[tuple[str, bytes], list[Any]] = {}
     for one in rejections:
-        topic = plain(one.topic, _LONGEST_TOPIC)
-        row = rows.setdefault((topic, one.sha256), [plain(one.reason, _LONGEST_REASON), one.payload, one.size, 0])
+        topic = plain(one.topic)[:_LONGEST_TOPIC]
+        row = rows.setdefault((topic, one.sha256), [plain(one.reason)[:_LONGEST_REASON], one.payload, one.size, 0])
         row[-1] += 1
     last = {device_of(topic): row[0] for (topic, _), row in rows.items()}
     cursor.execute(_NAME, (list(last), list(last.values())))
