@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -69,15 +70,15 @@ def test_a_mutant_that_fell_behind_the_sources_says_how(tree: Path, changes: dic
 
 
 def test_a_mutant_is_killed_by_a_test_that_fails_and_the_tree_is_as_it_was(tree: Path, tmp_path: Path) -> None:
-    copy = Copy(tmp_path / "copy", tree)
-    assert copy.unchanged(["tests/test_pump.py"]) is None
-    verdict = copy.tried(mutant())
-    assert (verdict.outcome, verdict.told) == ("killed", "tests/test_pump.py::test_the_volume_is_the_metered_one")
-    survived = copy.tried(mutant(tests=("tests/test_pump.py::test_of_nothing",)))
-    assert survived.outcome == "survived"
-    # A mutant of which no test can even begin proves nothing.
-    assert copy.tried(mutant(text="def volume_ml", becomes="def volume_l")).outcome == "not tried"
-    assert copy.unchanged(["tests/test_pump.py"]) is None
+    with contextlib.closing(Copy(tmp_path / "copy", tree)) as copy:
+        assert copy.unchanged(["tests/test_pump.py"]) is None
+        verdict = copy.tried(mutant())
+        assert (verdict.outcome, verdict.told) == ("killed", "tests/test_pump.py::test_the_volume_is_the_metered_one")
+        survived = copy.tried(mutant(tests=("tests/test_pump.py::test_of_nothing",)))
+        assert survived.outcome == "survived"
+        # A mutant of which no test can even begin proves nothing.
+        assert copy.tried(mutant(text="def volume_ml", becomes="def volume_l")).outcome == "not tried"
+        assert copy.unchanged(["tests/test_pump.py"]) is None
     assert (tree / "device/pump.py").read_text() == FORGIVING
 
 

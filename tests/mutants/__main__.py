@@ -6,6 +6,7 @@ Ends with 0 where all were, with 4 where one survived or could not be tried, or 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import queue
 import sys
 import tempfile
@@ -41,10 +42,11 @@ def main() -> int:
 
 def _campaign(mutants: list[Mutant], jobs: int) -> int:
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="holonode-mutants-") as folder:
+    with contextlib.ExitStack() as ending:
+        folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="holonode-mutants-"))
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for k in range(jobs):
-            copies.put(Copy(Path(folder) / str(k)))
+            copies.put(ending.enter_context(contextlib.closing(Copy(Path(folder) / str(k)))))
         first = copies.get()
         if (trouble := first.unchanged(test for mutant in mutants for test in mutant.tests)) is not None:
             print(f"{trouble}\nThe tests fail without any mutant: mend them first.")
