@@ -35,7 +35,7 @@ def called(arguments: list[str], output: str) -> int:
         import pytest
 
         code = int(pytest.main(arguments))
-    except BaseException:
+    except BaseException:  # noqa: BLE001  whatever it was, the output has it
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -187,6 +187,22 @@ def test_a_mean_of_few_values_is_as_uncertain_as_students_t_says() -> None:
     assert 1.96 * uncertainty == pytest.approx(half_of_95_percent, rel=1e-3)
 
 
+@pytest.mark.parametrize("count", [5, 9, 20])
+def test_twice_the_uncertainty_of_a_mean_covers_it_19_times_in_20_however_few_the_values(count: int) -> None:
+    rng, covered = np.random.default_rng(8), 0
+    for _ in range(1500):
+        mean, uncertainty, _, _ = mean_with_uncertainty(rng.normal(5.0, 1.0, count))
+        covered += abs(mean - 5.0) <= 1.96 * uncertainty
+    assert 0.93 <= covered / 1500 <= 0.97
+
+
+def test_a_value_far_off_the_others_does_not_move_their_mean() -> None:
+    values = np.array([4.9, 5.1, 5.0, 4.8, 5.2, 5.05, 4.95, 9.0])
+    mean, uncertainty, _, count = mean_with_uncertainty(values)
+    assert (mean, count) == (pytest.approx(5.0), 7)
+    assert uncertainty < 0.1
+
+
 def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     instrument, side = load_instrument("flow-imx296-530nm"), 512
     pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.02, 4000.0

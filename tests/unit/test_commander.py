@@ -38,7 +38,7 @@ class Box:
         self.done.append("start")
         return {"number": len(self.done)}
 
-    def _publish(self, _topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None) -> None:
+    def _publish(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None) -> None:
         self.answers.append(msgspec.json.decode(payload, type=Answer))
 
     def hears(self, **request: Any) -> None:

@@ -161,7 +161,7 @@ def test_a_stream_that_goes_at_another_pace_than_the_pump_says_is_told_and_suspe
 
 def test_counts_that_the_frames_at_once_contradict_are_told_and_suspect() -> None:
     rng = np.random.default_rng(3)
-    frames = [analysis([particle(*rng.uniform(200, 1500, 2), 2000.0) for _ in range(5)]) for _ in range(12)]
+    frames = [analysis([particle(float(x), float(y), 2000.0) for x, y in rng.uniform(200, 1500, (5, 2))]) for _ in range(12)]
     findings = found(frames, moved_by_um(1.0))
     assert counted(findings) > 45
     assert [notice.code for notice in findings.notices] == ["counts_disagree"]

@@ -21,8 +21,9 @@ def disc(radius_px: float, x_px: int, y_px: int, phase_rad: float) -> Particle:
     rows, columns = np.mgrid[:120, :200]
     inside = np.hypot(rows - y_px, columns - x_px) <= radius_px
     field = np.where(inside, np.exp(1j * phase_rad), 1).astype(np.complex64)
-    left, top, side = x_px - int(radius_px) - 3, y_px - int(radius_px) - 3, 2 * int(radius_px) + 7
-    mask = inside[top : top + side, left : left + side]
+    # The box leaves more room on the left than above.
+    left, top = x_px - int(radius_px) - 9, y_px - int(radius_px) - 3
+    mask = inside[top : y_px + int(radius_px) + 4, left : x_px + int(radius_px) + 4]
     return measure(field, Segment(left, top, mask, touches_edge=False), Depth(480.0, 3.0), geometry)
 
 

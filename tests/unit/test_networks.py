@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -80,27 +82,37 @@ def test_every_class_has_its_own_quantile_where_the_manifest_names_them() -> Non
     assert said(*logits, conformal_quantile=0.5, conformal_quantiles=(0.2, 0.8, 0.95)).prediction_set == ("grass", "dust")
 
 
-class Runner:
-    """A runtime with one input and one output of int8."""
+@pytest.fixture
+def stored_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, int], Interpreter]:
+    """Makes interpreters whose input and output are int8 of a scale and a zero point."""
 
-    def __init__(self, scale: float, zero: int) -> None:
-        self.details = {"index": 0, "shape": np.array([1, 4]), "dtype": np.int8, "quantization": (scale, zero)}
+    def made(scale: float, zero: int) -> Interpreter:
+        details = {"index": 0, "shape": np.array([1, 4]), "dtype": np.int8, "quantization": (scale, zero)}
 
+        class Runtime:
+            def __init__(self, **_settings: object) -> None: ...
+            def allocate_tensors(self) -> None: ...
+            def get_input_details(self) -> list[dict[str, Any]]:
+                return [details]
 
-def interpreter(scale: float, zero: int) -> Interpreter:
-    made = Interpreter.__new__(Interpreter)
-    made._input = made._output = Runner(scale, zero).details
+            get_output_details = get_input_details
+
+        monkeypatch.setattr("device.inference.interpreter._runtime", lambda: ("a runtime", Runtime))
+        return Interpreter(Path("no-such.tflite"))
+
     return made
 
 
-def test_values_are_stored_to_the_nearest_step_from_the_zero_point_and_saturate() -> None:
-    stored = interpreter(0.5, -10).quantise(np.array([[0.0, 0.9, -0.9, 1000.0, -1000.0]], np.float32))
+def test_values_are_stored_to_the_nearest_step_from_the_zero_point_and_saturate(
+    stored_in: Callable[[float, int], Interpreter],
+) -> None:
+    stored = stored_in(0.5, -10).quantise(np.array([[0.0, 0.9, -0.9, 1000.0, -1000.0]], np.float32))
     assert stored.dtype == np.int8
     assert stored.tolist() == [[-10, -8, -12, 127, -128]]
 
 
-def test_what_is_stored_stands_for_what_was_meant() -> None:
-    made, values = interpreter(0.25, 7), np.array([[-3.0, 0.0, 1.25]], np.float32)
+def test_what_is_stored_stands_for_what_was_meant(stored_in: Callable[[float, int], Interpreter]) -> None:
+    made, values = stored_in(0.25, 7), np.array([[-3.0, 0.0, 1.25]], np.float32)
     np.testing.assert_array_equal(made.dequantise(made.quantise(values)), values)
 
 

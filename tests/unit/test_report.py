@@ -21,7 +21,7 @@ SEARCHED = FrameCounts(captured=1, analysed=1)
 
 
 def interval(origin: Origin = ORIGIN, frames: FrameCounts = SEARCHED, **found: Any) -> Interval:
-    told = {"labels": (), **found}
+    told: dict[str, Any] = {"labels": (), **found}
     return interval_record(origin, seq=1, interval_id="i", span=(NOON, NOON), clock=Clock(), frames=frames, **told)
 
 
