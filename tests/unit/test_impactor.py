@@ -157,6 +157,20 @@ def test_after_any_failure_lamp_and_pump_are_off_and_the_next_sample_starts_afre
     assert sampler.on_window == 1
 
 
+def test_what_a_failed_sample_left_on_the_window_is_not_in_the_next_ones_air() -> None:
+    box = Box()
+    sampler = impactor(box, window=9)
+    first = sampler.take()
+    assert first is not None
+    box.fail.add("lost")
+    with pytest.raises(HardwareError, match="didn't run through"):
+        sampler.take()
+    box.fail.clear()
+    third = sampler.take()
+    assert third is not None
+    assert third.before.index > first.after.index
+
+
 def test_a_frame_whose_lamp_lost_its_acknowledgement_is_not_used() -> None:
     box = Box(lost_acknowledgement=True)
     with pytest.raises(HardwareError, match="lamp's state"):
