@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,6 +41,15 @@ def main() -> int:
     return _campaign(chosen, max(args.jobs, 1))
 
 
+@contextlib.contextmanager
+def _taken(copies: queue.SimpleQueue[Copy]) -> Generator[Copy]:
+    copy = copies.get()
+    try:
+        yield copy
+    finally:
+        copies.put(copy)
+
+
 def _campaign(mutants: list[Mutant], jobs: int) -> int:
     started_s = time.monotonic()
     with contextlib.ExitStack() as ending:
@@ -47,21 +57,21 @@ def _campaign(mutants: list[Mutant], jobs: int) -> int:
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for k in range(jobs):
             copies.put(ending.enter_context(contextlib.closing(Copy(Path(folder) / str(k)))))
-        first = copies.get()
-        if (trouble := first.unchanged(test for mutant in mutants for test in mutant.tests)) is not None:
-            print(f"{trouble}\nThe tests fail without any mutant: mend them first.")
-            return 4
-        copies.put(first)
+        tests = sorted({test for mutant in mutants for test in mutant.tests})
+
+        def unchanged(part: int) -> str | None:
+            with _taken(copies) as copy:
+                return copy.unchanged(tests[part::jobs])
 
         def tried(mutant: Mutant) -> Verdict:
-            copy = copies.get()
-            try:
+            with _taken(copies) as copy:
                 return copy.tried(mutant)
-            finally:
-                copies.put(copy)
 
         outcomes: Counter[str] = Counter()
         with ThreadPoolExecutor(jobs) as pool:
+            if troubles := [trouble for trouble in pool.map(unchanged, range(min(jobs, len(tests)))) if trouble]:
+                print(*troubles, "The tests fail without any mutant: mend them first.", sep="\n")
+                return 4
             for mutant, verdict in zip(mutants, pool.map(tried, mutants), strict=True):
                 outcomes[verdict.outcome] += 1
                 print(f"{verdict.outcome:9}  {mutant.name}  {verdict.told}", flush=True)
