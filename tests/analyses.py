@@ -33,9 +33,14 @@ def analysis(
     names = labels or ["particle"] * len(particles)
     consistent = flags or [QARTOD_PASS] * len(particles)
     return FrameAnalysis(
-        tuple(particles), tuple(named(label) for label in names), None, 0.0,
-        tuple(Consistency(chi2=1.0, p=0.5, flag=flag) for flag in consistent), unexplained, obstructed,
-    )  # fmt: skip
+        particles=tuple(particles),
+        classifications=tuple(named(label) for label in names),
+        reconstruction=None,
+        elapsed_s=0.0,
+        consistencies=tuple(Consistency(chi2=1.0, p=0.5, flag=flag) for flag in consistent),
+        unexplained=unexplained,
+        obstructed=obstructed,
+    )
 
 
 def hologram(index: int = 0) -> Hologram:

@@ -38,8 +38,8 @@ class Box:
         self.done.append("start")
         return {"number": len(self.done)}
 
-    def _publish(self, topic: str, payload: bytes, *, qos: int = 1, correlation: bytes | None = None) -> None:
-        self.answers.append(msgspec.json.decode(payload, type=Answer))
+    def _publish(self, topic: str, payload: Any, *, qos: int = 1, correlation: bytes | None = None) -> None:
+        self.answers.append(payload if isinstance(payload, Answer) else msgspec.json.decode(payload, type=Answer))
 
     def hears(self, **request: Any) -> None:
         self.commander.handle(Message("start", msgspec.json.encode(request)))
