@@ -99,7 +99,7 @@ test-cluster: $(VENV)/.dev postgresql cluster-brokers
 	$(BIN)/python -m tests.faults.broker_cluster nats
 	$(BIN)/python -m tests.faults.broker_cluster rabbitmq
 
-# Small wrongs in what figures rest on, one at a time: each must be noticed by the tests beside it; a quarter of an hour on two cores
+# Small wrongs in what figures rest on, one at a time: each must be noticed by the tests beside it; some minutes on two cores
 .PHONY: test-mutants
 test-mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants --jobs 2

@@ -1,4 +1,4 @@
-"""Every mutant must be killed by the tests that it names: `python -m tests.mutants --jobs 2`, some ten minutes on two cores.
+"""Every mutant must be killed by the tests that it names: `python -m tests.mutants --jobs 2`, some minutes on two cores.
 
 Ends with 0 where all were, with 4 where one survived or could not be tried, or where the tests fail without any.
 """
