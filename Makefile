@@ -105,6 +105,11 @@ test-cluster: $(VENV)/.dev postgresql cluster-brokers
 	$(BIN)/python -m tests.faults.broker_cluster nats
 	$(BIN)/python -m tests.faults.broker_cluster rabbitmq
 
+# Small wrongs in what figures rest on, one at a time: each must be noticed by the tests beside it; some minutes on two cores
+.PHONY: test-mutants
+test-mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants --jobs 2
+
 # Home Assistant's own schemas on the announcement, in an environment of its own. HOME_ASSISTANT_PYTHON: 3.11 gives 2024.3, whose
 # schemas are those of entities; 3.13 gives 2025.4, which knows device discovery.
 .PHONY: test-homeassistant

@@ -15,6 +15,9 @@ __all__ = ["Outcome", "halves_agree", "mean_with_uncertainty", "robust_mean"]
 _HALVES_SIGMAS = 5.0
 """Two readings of one quantity that lie farther apart aren't of one quantity; few values, so more than the usual three."""
 
+_FAR_SIGMAS = 3.5
+"""One of two thousand normal values lies farther out."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -34,10 +37,15 @@ class Outcome:
 
 
 def robust_mean(values: NDArray[np.floating]) -> tuple[float, NDArray[np.bool_]]:
-    """Mean of what lies within 3.5 robust standard deviations of the median, and which those are."""
+    """Mean of what lies near the median, and which that is.
+
+    Near is within as many robust standard deviations as Student's t gives for 3.5 normal ones: few values tell their own scatter
+    badly, and a limit as for many would cut good ones off.
+    """
     middle = float(np.median(values))
     scale = 1.4826 * float(np.median(np.abs(values - middle)))
-    kept = np.abs(values - middle) <= 3.5 * max(scale, 1e-12)
+    limit = float(scipy.stats.t.ppf(scipy.stats.norm.cdf(_FAR_SIGMAS), max(len(values) - 1, 1)))
+    kept = np.abs(values - middle) <= limit * max(scale, 1e-12)
     return float(np.mean(values[kept])), kept
 
 

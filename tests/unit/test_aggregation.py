@@ -214,6 +214,12 @@ def test_half_of_what_is_clumped_from_the_start_is_taken_to_stay() -> None:
     assert found.bonds_per_bead == pytest.approx(0.5 * (100 / 90 - 1) * (1 + 2 + 3 + 4) / (1 + 4 + 9 + 16) * 4)
 
 
+def test_where_no_bond_was_seen_one_in_all_beads_is_still_possible() -> None:
+    found = growth([look_at(spread([1.0] * 200), FIELD_UM, 100.0 * k) for k in range(3)], 200.0)
+    assert found is not None
+    assert (found.bonds_per_bead, found.uncertainty) == (pytest.approx(0, abs=1e-12), pytest.approx(1 / 200))
+
+
 def test_the_bootstrap_over_tiles_says_how_much_chambers_scatter() -> None:
     rng = np.random.default_rng(7)
     rises, told = [], []

@@ -226,6 +226,15 @@ def test_a_camera_that_fails_between_looks_costs_a_look_and_no_more(box: Box) ->
     assert len(box.mode.running.looks) == 2
 
 
+def test_the_volume_is_that_of_the_chamber_in_view(box: Box) -> None:
+    instrument = box.world.instrument
+    volume = box.take().volume
+    side_mm = SIDE_PX * instrument.geometry.object_pitch_um / 1000
+    # A cubic millimetre is a microlitre.
+    assert volume.value == pytest.approx(side_mm**2 * instrument.fluidics.channel_height_um / 1000 / 1000)
+    assert (volume.relative_uncertainty, volume.unit) == (0.05, "mL^-1")
+
+
 def test_beads_that_are_gone_make_the_look_suspect(box: Box) -> None:
     assert not box.take().suspect
     box.world.advance_window()

@@ -114,6 +114,15 @@ def test_a_median_background_forgets_what_passed_through() -> None:
     np.testing.assert_allclose(background / np.median(background), _uneven_light() / np.median(_uneven_light()), rtol=0.02)
 
 
+def test_a_lamp_that_flickers_weighs_no_frame_of_a_median_more_than_another() -> None:
+    light, rng = _uneven_light(), np.random.default_rng(6)
+    levels = [1.0, 2.0, 3.0, 4.0, 5.0]
+    frames = [(level * light * rng.normal(1, 0.05, light.shape)).astype(np.float32) for level in levels]
+    scatter = np.std(median_background(frames) / light) / np.mean(median_background(frames) / light)
+    # The median of five scatters by half of what one does; of one frame alone it would scatter as that does.
+    assert scatter < 0.035
+
+
 def test_a_running_median_waits_for_three_frames_and_forgets_the_oldest() -> None:
     running = RunningMedian(length=3)
     for level in (1.0, 2.0):

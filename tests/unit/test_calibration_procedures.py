@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import numpy as np
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
 from calibration.procedures.beads import FoundBead, measure_distance, measure_tilt
 from calibration.procedures.counts import measure_counts
 from calibration.procedures.dark import measure_dark
 from calibration.procedures.flat import measure_flat
+from calibration.procedures.flow import ChannelSection, measure_flow
+from calibration.procedures.outcome import mean_with_uncertainty
 from calibration.procedures.ruling import measure_ruled_pitch
 from device.analysis.baseline import baseline
 from device.analysis.efficiency import DetectionEfficiency
@@ -161,6 +164,77 @@ def test_an_efficiency_for_a_size_class_carries_it_in_its_name() -> None:
 
 def test_too_few_counts_fail() -> None:
     assert not measure_counts(20, volume_ml=1.0, concentration_per_ml=25, relative_uncertainty=0.05).passed
+
+
+def test_what_a_blank_gives_is_no_efficiency() -> None:
+    outcome = measure_counts(500, volume_ml=1.0, concentration_per_ml=500, relative_uncertainty=0.02, background=100.0)
+    assert outcome.values["detection_efficiency"].value == pytest.approx(0.8)
+
+
+def test_a_ruling_behind_a_lens_gives_the_sensors_pitch(instrument: Instrument) -> None:
+    lens = msgspec.structs.replace(instrument, optics=msgspec.structs.replace(instrument.optics, magnification=4.0))
+    x = np.arange(256)[None, :] * (1.12 / 4)
+    frame = 1 + 0.4 * np.sin(2 * np.pi * x / 10.0) + np.random.default_rng(4).normal(0, 0.02, (256, 256))
+    outcome = measure_ruled_pitch(frame.astype(np.float32), lens, 10.0, 0.01)
+    assert outcome.values["pitch_um"].value == pytest.approx(1.12, rel=0.005)
+
+
+def test_a_mean_of_few_values_is_as_uncertain_as_students_t_says() -> None:
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    mean, uncertainty, scatter, count = mean_with_uncertainty(values)
+    assert (mean, count, scatter) == (3.0, 5, pytest.approx(np.std(values, ddof=1)))
+    half_of_95_percent = scipy.stats.t.interval(0.95, 4, mean, scatter / 5**0.5)[1] - mean
+    assert 1.96 * uncertainty == pytest.approx(half_of_95_percent, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [5, 9, 20])
+def test_twice_the_uncertainty_of_a_mean_covers_it_19_times_in_20_however_few_the_values(count: int) -> None:
+    rng, covered = np.random.default_rng(8), 0
+    for _ in range(1500):
+        mean, uncertainty, _, _ = mean_with_uncertainty(rng.normal(5.0, 1.0, count))
+        covered += abs(mean - 5.0) <= 1.96 * uncertainty
+    assert 0.93 <= covered / 1500 <= 0.97
+
+
+def test_a_value_far_off_the_others_does_not_move_their_mean() -> None:
+    values = np.array([4.9, 5.1, 5.0, 4.8, 5.2, 5.05, 4.95, 9.0])
+    mean, uncertainty, _, count = mean_with_uncertainty(values)
+    assert (mean, count) == (pytest.approx(5.0), 7)
+    assert uncertainty < 0.1
+
+
+def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
+    instrument, side = load_instrument("flow-imx296-530nm"), 512
+    pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.02, 4000.0
+    section = ChannelSection(800.0, 3500.0)
+    places = [(96 + 64 * (k % 6), 96 + 64 * (k // 6)) for k in range(12)]
+    offsets_um = np.linspace(-300, 300, len(places))
+    speeds_um_s = 1.5 * mean_um_s * (1 - (offsets_um / 400.0) ** 2)
+    moved_px = speeds_um_s * interval_s / pitch_um
+    first, second = (
+        np.sum(
+            [ring(side, k, row, column + step) for k, ((row, column), step) in enumerate(zip(places, steps, strict=True))],
+            axis=0,
+        )
+        for steps in (np.zeros(len(places)), moved_px)
+    )
+    middle = (side - 1) / 2
+    beads = [
+        a_bead((column - middle) * pitch_um, (row - middle) * pitch_um, instrument.geometry.propagation_um + float(offset))
+        for (row, column), offset in zip(places, offsets_um, strict=True)
+    ]
+    outcome = measure_flow(first, second, beads, instrument, section, interval_s=interval_s, reach_px=45)
+    assert outcome.passed
+    assert outcome.values["velocity_um_s"].value == pytest.approx(mean_um_s, rel=0.02)
+    # 4 mm/s through 2.8 mm2 are 11.2 uL a second.
+    assert outcome.values["flow_ml_min"].value == pytest.approx(0.0112 * 60, rel=0.02)
+
+
+def ring(side: int, kind: int, row: float, column: float) -> NDArray[np.float64]:
+    """A ring pattern at a place, each kind unlike the others."""
+    rows, columns = np.mgrid[:side, :side]
+    distance = np.hypot(rows - row, columns - column)
+    return np.cos(distance**2 / (15 + 5 * kind) + kind) * np.exp(-((distance / 12) ** 2))
 
 
 def flat_record(instrument: Instrument, frames: list[NDArray[np.float32]]) -> CalibrationRecord:

@@ -134,3 +134,12 @@ def test_the_commissioning_record_is_the_first_one_even_when_expired(tmp_path: P
     write_record(tmp_path, old)
     write_record(tmp_path, a_record(instrument, procedure="flat", values=level))
     assert commissioning_record(tmp_path, instrument) == old
+
+
+def test_a_measured_flow_makes_volumes_as_sure_as_it_was_measured(tmp_path: Path, instrument: Instrument) -> None:
+    nominal = instrument.fluidics.flow_ml_min
+    values = {"flow_ml_min": Quantity(value=1.1 * nominal, uncertainty=0.022 * nominal, unit="mL/min")}
+    write_record(tmp_path, a_record(instrument, procedure="flow", values=values))
+    fluidics = load_calibrations(tmp_path, instrument, NOW).instrument.fluidics
+    assert fluidics.flow_ml_min == pytest.approx(1.1 * nominal)
+    assert fluidics.flow_relative_uncertainty == pytest.approx(0.02)

@@ -143,6 +143,22 @@ def test_what_waits_is_back_dated_in_order_and_says_so(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_stamps_of_a_clock_that_was_right_all_along_are_vouched_for_once_somebody_does(tmp_path: Path) -> None:
+    box = Box(RIGHT)
+    outbox = Outbox(tmp_path, "box", clock=box.clock)
+    told: list[tuple[str, float]] = []
+    keeper = Timekeeper(outbox, lambda code, _message, value, _unit: told.append((code, value)))
+    commit(outbox, box.says)
+    stamped = since(outbox)
+    keeper.look()
+    assert told == []
+    box.set_rightly()
+    keeper.look()
+    assert told == [("clock_synchronised", 1.0)]
+    assert since(outbox) == stamped
+    outbox.close()
+
+
 def test_a_restarted_service_corrects_what_its_predecessor_stamped_but_nothing_of_another_start_of_the_machine(
     tmp_path: Path,
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from scipy.stats import poisson
 
 from device.analysis.count import concentration, count_labels, mean_interval, poisson_interval
-from device.analysis.efficiency import DetectionEfficiency
-from device.analysis.overlap import clumps, overlap_of
+from device.analysis.efficiency import DetectionEfficiency, Recovered
+from device.analysis.overlap import Overlap, clumps, overlap_of
 from device.errors import InputError
 
 
@@ -56,6 +58,11 @@ def test_known_classes_are_counted_even_when_none_was_seen() -> None:
     assert {label: count.n for label, count in counts.items()} == {"birch": 2, "grass": 0, "unknown": 1, "total": 3}
 
 
+def test_bubbles_are_counted_by_name_and_are_no_part_of_the_total() -> None:
+    counts = count_labels(["giardia", "bubble", "bubble"], ["giardia"])
+    assert {label: count.n for label, count in counts.items()} == {"giardia": 1, "bubble": 2, "total": 1}
+
+
 def test_no_particle_still_bounds_the_concentration() -> None:
     result = concentration(poisson_interval(0), 0.01, 0.0, "m^-3")
     assert (result.value, result.low) == (0, 0)
@@ -67,6 +74,20 @@ def test_an_uncertain_volume_widens_the_interval_on_both_sides_and_less_than_its
     assert unsure.low < sure.low < sure.value < sure.high < unsure.high
     assert unsure.value == sure.value == 25
     assert unsure.high - unsure.low < (sure.high - sure.low) + 2 * 1.96 * 0.1 * 25
+
+
+@pytest.mark.parametrize(
+    "uncertain",
+    [
+        {"recovered": Recovered(100.0, 2.0, 0.2), "overlap": Overlap(1.5, 0.0)},
+        {"recovered": Recovered(100.0, 2.0, 0.0), "overlap": Overlap(1.5, 0.2)},
+    ],
+)
+def test_a_concentration_carries_both_corrections_and_the_uncertainty_of_each(uncertain: dict[str, Any]) -> None:
+    surely = {"recovered": Recovered(100.0, 2.0, 0.0), "overlap": Overlap(1.5, 0.0)}
+    sure, unsure = (concentration(poisson_interval(100), 0.5, 0.0, "mL^-1", **given) for given in (surely, uncertain))
+    assert unsure.value == sure.value == pytest.approx(100 * 2.0 * 1.5 / 0.5)
+    assert unsure.high - unsure.low > 1.8 * (sure.high - sure.low)
 
 
 @pytest.mark.parametrize("volume", [0.0, -1.0])
@@ -97,6 +118,11 @@ def test_each_particle_stands_for_as_many_as_its_size_lets_through() -> None:
     recovered = efficiency_by_size().recovered([5.0, 10.0, 40.0])
     assert recovered.expected == pytest.approx(1 / 0.5 + 1 / 0.8 + 1 / 0.9)
     assert recovered.effective_n < 3
+
+
+def test_a_class_begins_at_its_least_size_and_ends_before_its_largest() -> None:
+    found = efficiency_by_size()
+    assert [found.of_size(size).value for size in (3.9, 4.0, 7.9, 8.0, 16.0)] == [0.9, 0.5, 0.5, 0.8, 0.9]
 
 
 def test_only_efficiencies_are_read_from_the_values_of_a_record() -> None:

@@ -71,6 +71,19 @@ def test_no_figure_is_made_up_outside_of_what_was_calibrated() -> None:
     assert between.kind == "measured"
 
 
+def test_a_response_that_blanks_have_gives_a_limit_and_no_dose() -> None:
+    found = known().dose(0.02)
+    assert (found.value, found.low, found.kind) == (None, 0.0, "below the limit of detection")
+    assert found.high is not None
+    assert 0 < found.high < 20
+
+
+def test_a_response_just_above_that_of_the_largest_dose_gives_a_limit_and_no_dose() -> None:
+    found = known().dose(float(known().response(160.0)) + 0.01)
+    assert (found.value, found.high, found.kind) == (None, None, "above the range")
+    assert 100 < found.low < 160
+
+
 def test_near_the_plateau_the_interval_has_no_upper_end() -> None:
     found = known(variance=2e-3).dose(float(known().response(140.0)))
     assert found.high is None

@@ -30,6 +30,8 @@ class Box:
     moved_ml: float = 0.0
     advanced: int = 0
     captured: int = 0
+    gives: float = 1.0
+    """Of the flow that the pump acknowledges."""
 
     def _step(self, name: str) -> None:
         if name in self.fail:
@@ -38,7 +40,7 @@ class Box:
 
     def sleep(self, seconds: float) -> None:
         self._step("sleep")
-        self.moved_ml += self.flow_ml_min * seconds / 60
+        self.moved_ml += self.gives * self.flow_ml_min * seconds / 60
         self.now_s += seconds
 
     def advance(self) -> None:
@@ -112,6 +114,13 @@ def test_a_sample_holds_the_wanted_volume_and_the_time_without_air() -> None:
     assert (sample.before.index, sample.after.index) == (1, 2)
 
 
+def test_a_samples_volume_is_what_the_pump_metered_in_it_not_what_was_asked() -> None:
+    box = Box(gives=0.8)
+    sampler = impactor(box)
+    volumes_ml = [sample.volume_ml for sample in (sampler.take(), sampler.take()) if sample]
+    assert volumes_ml == [pytest.approx(800), pytest.approx(800)]
+
+
 def test_the_frame_after_is_the_next_samples_frame_before_until_the_window_is_full() -> None:
     box = Box()
     sampler = impactor(box)
@@ -146,6 +155,20 @@ def test_after_any_failure_lamp_and_pump_are_off_and_the_next_sample_starts_afre
     assert sample is not None
     assert sample.before.index == already + 1
     assert sampler.on_window == 1
+
+
+def test_what_a_failed_sample_left_on_the_window_is_not_in_the_next_ones_air() -> None:
+    box = Box()
+    sampler = impactor(box, window=9)
+    first = sampler.take()
+    assert first is not None
+    box.fail.add("lost")
+    with pytest.raises(HardwareError, match="didn't run through"):
+        sampler.take()
+    box.fail.clear()
+    third = sampler.take()
+    assert third is not None
+    assert third.before.index > first.after.index
 
 
 def test_a_frame_whose_lamp_lost_its_acknowledgement_is_not_used() -> None:

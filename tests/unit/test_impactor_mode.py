@@ -128,3 +128,24 @@ def test_the_window_is_in_the_store_before_the_pump_starts(folder: Path) -> None
     assert msgspec.json.decode(stored, type=Window).under_way
     assert window_from_state(stored).samples == 2
     outbox.close()
+
+
+def test_the_volume_is_the_air_whose_particles_land_in_the_field(folder: Path) -> None:
+    mode, outbox, _ = sampler(folder)
+    fluidics = msgspec.structs.replace(mode._instrument.fluidics, collection_fraction=0.25, flow_relative_uncertainty=0.07)
+    mode._instrument = msgspec.structs.replace(mode._instrument, fluidics=fluidics)
+    volume = taken(mode, outbox).volume
+    # A litre of air was asked for, and the simulated pump keeps to it.
+    assert volume.value == pytest.approx(0.25e-3, rel=0.01)
+    assert (volume.relative_uncertainty, volume.unit) == (0.07, "m^-3")
+    outbox.close()
+
+
+def test_a_window_with_much_on_it_makes_the_next_sample_less_certain(folder: Path) -> None:
+    mode, outbox, _ = sampler(folder, window_most_hidden=0.9)
+    clean = taken(mode, outbox).losses.overlap
+    mode.window = mode.window.with_sample([40.0] * 30)
+    littered = taken(mode, outbox).losses.overlap
+    assert mode.window.samples > 1
+    assert littered.relative_uncertainty > 2 * clean.relative_uncertainty
+    outbox.close()

@@ -176,6 +176,27 @@ def test_a_collector_settles_only_what_it_was_sent(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_a_collector_that_has_what_lies_behind_a_gap_settles_nothing_before_it(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(6))
+    outbox.published([1, 2, 3, 4, 5, 6])
+    assert outbox.confirmed_to(outbox.spool_id, 5, first=4) == 2
+    outbox.unpublished()
+    assert [row.seq for row in outbox.pending(10)] == [1, 2, 3, 6]
+    outbox.close()
+
+
+def test_pruning_forgets_what_was_delivered_and_nothing_that_waits(tmp_path: Path) -> None:
+    outbox = opened(tmp_path)
+    outbox.commit(events(100))
+    outbox.delivered(range(11, 101))
+    outbox.commit(events(1))
+    outbox.prune(keep=10)
+    assert [row.seq for row in outbox.pending(20)] == [*range(1, 11), 101]
+    assert len(outbox.ask(lambda store: store.last(1000))) < 30
+    outbox.close()
+
+
 def test_after_a_restart_a_late_acknowledgement_is_no_fault_and_settles_nothing(tmp_path: Path) -> None:
     first = opened(tmp_path)
     first.commit(events(4))

@@ -42,6 +42,14 @@ def test_the_mass_follows_the_increment() -> None:
     assert light == pytest.approx(volume_um3 / 0.18)
 
 
+def test_path_volume_and_mass_are_each_as_sure_as_what_they_are_made_of() -> None:
+    found = phase_quantities(_cell(0.1, 3.0, 2), MASK, increment_ml_per_g=0.19, **SCALE)
+    relative = found.optical_path_uncertainty_um / found.optical_path_um
+    assert found.optical_volume_um3 == pytest.approx(found.optical_path_um * found.area_um2)
+    assert found.optical_volume_uncertainty_um3 / found.optical_volume_um3 == pytest.approx(relative)
+    assert found.dry_mass_uncertainty_pg / found.dry_mass_pg == pytest.approx(np.hypot(relative, 0.01 / 0.19))
+
+
 def test_the_mass_of_the_conjugate_is_negative() -> None:
     assert phase_quantities(-_cell(0.0, 0.0, 0), MASK, **SCALE).dry_mass_pg < 0
 

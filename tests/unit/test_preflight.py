@@ -267,6 +267,7 @@ def test_a_mode_of_another_instrument_is_refused(tmp_path: Path) -> None:
 
 
 def test_motion_in_a_channel_is_told_in_pixels(tmp_path: Path) -> None:
+    from device.duct_flow import duct_of
     from device.health.ranges import range_checks
     from device.instrument import load_instrument
 
@@ -276,7 +277,12 @@ def test_motion_in_a_channel_is_told_in_pixels(tmp_path: Path) -> None:
     for exposure_us, status in ((200.0, "ok"), (20_000.0, "warning")):
         longer = msgspec.structs.replace(config, camera=msgspec.structs.replace(config.camera, exposure_us=exposure_us))
         checks = range_checks(longer, instrument, plan_of(longer, calibrated, NOW), NOW)
-        assert next(c.status for c in checks if c.name == "motion blur") == status
+        blur = next(c for c in checks if c.name == "motion blur")
+        assert (blur.status, blur.unit) == (status, "pixels")
+        # 1.5 mL a minute are 2.5e10 cubic micrometres a second.
+        duct = duct_of(instrument)
+        fastest_um_s = 2.5e10 / duct.section_um2 * duct.fastest()
+        assert blur.value == pytest.approx(fastest_um_s * exposure_us * 1e-6 / 3.45, abs=0.01)
 
 
 def test_the_next_wake_is_told_in_the_zone_and_in_utc(tmp_path: Path) -> None:

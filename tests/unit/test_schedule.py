@@ -119,6 +119,12 @@ def test_a_restart_does_not_move_an_interval(moment: datetime, every_s: float) -
     assert Interval(every_s).next_after(between) == wake
 
 
+@pytest.mark.parametrize(("every_s", "wake"), [(600.0, (12, 10)), (3600.0, (13, 0)), (86400.0, (0, 0))])
+def test_intervals_are_counted_from_midnight_and_the_full_hour(every_s: float, wake: tuple[int, int]) -> None:
+    found = Interval(every_s).next_after(datetime(2026, 5, 4, 12, 3, 7, tzinfo=UTC))
+    assert (found.hour, found.minute, found.second, found.microsecond) == (*wake, 0, 0)
+
+
 def test_wakes_missed_without_power_are_counted() -> None:
     last = datetime(2024, 1, 1, 0, tzinfo=UTC)
     assert missed(Interval(3600.0), last, last + timedelta(hours=5.5)) == 5

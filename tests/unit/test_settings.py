@@ -66,3 +66,8 @@ def test_whatever_is_wanted_gives_a_configuration_within_bounds_or_a_refusal(wan
 
 def test_what_another_version_left_in_the_store_changes_nothing() -> None:
     assert overlay_of(None) == overlay_of("no JSON") == overlay_of('{"a": []}') == {}
+
+
+def test_a_store_that_holds_what_may_not_be_changed_from_afar_is_refused_by_its_name() -> None:
+    with pytest.raises(InputError, match=r"can't be changed from afar.*camera\.exposure_us"):
+        overlaid(Config(), {"camera.exposure_us": 5})

@@ -56,6 +56,14 @@ def test_a_wrong_depth_costs_a_match_only_where_many_could_be_it() -> None:
     assert not tracker.look([carried(first, 1e-3)], 1e-3).any()
 
 
+@pytest.mark.parametrize("y_um", [150.0, 900.0, 1750.0, 3200.0])
+def test_how_fast_a_particle_is_expected_to_go_is_told_by_its_place_from_the_channels_middle(y_um: float) -> None:
+    tracker, first = Tracker(DUCT, VIEW), particle(300, y_um, 2000)
+    tracker.look([first], 0.0)
+    assert not tracker.look([carried(first, 1e-3)], 1e-3).any()
+    assert tracker.speed_ratios == [pytest.approx(1, abs=0.05)]
+
+
 def test_after_the_view_was_flushed_everything_is_new() -> None:
     tracker = Tracker(DUCT, VIEW)
     tracker.look([particle(300, 1000, 2000)], 0.0)

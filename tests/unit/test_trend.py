@@ -68,6 +68,26 @@ def test_a_drift_is_told_once_and_once_more_when_it_is_mended() -> None:
     assert box.looks(60, level=0.2) == ["optics_drift"]
 
 
+def test_a_drift_is_mended_by_three_good_blocks_in_a_row_and_no_fewer() -> None:
+    box = Box()
+    box.looks(20)
+    assert box.looks(60, level=0.2) == ["optics_drift"]
+    for _ in range(4):
+        assert box.looks(10) == [], "two good blocks are no mending"
+        assert box.looks(5, level=0.2) == []
+    assert box.check("level") == "warning"
+    assert box.looks(15) == ["optics_restored"]
+
+
+def test_a_drift_is_not_mended_while_more_than_a_third_of_what_is_allowed_is_left() -> None:
+    box = Box()
+    box.looks(20)
+    assert box.looks(60, level=0.2) == ["optics_drift"]
+    # A tenth is allowed: 6 % off is no drift by itself, and no mending either.
+    assert box.looks(60, level=0.28 * 0.94) == []
+    assert box.check("level") == "warning"
+
+
 def test_restarts_between_any_two_looks_change_nothing() -> None:
     steady, interrupted = Box(), Box()
     for count, level in ((20, 0.28), (25, 0.2), (40, 0.28)):

@@ -64,6 +64,12 @@ def test_a_field_that_refinement_had_to_turn_into_another_is_suspect() -> None:
     assert verify(replace(EXPLAINED, moved=0.6), NOISE, HERE, 500.0).flag == QARTOD_SUSPECT
 
 
+def test_the_worst_of_three_answers_is_as_likely_as_one_in_three() -> None:
+    judged = verify(replace(EXPLAINED, moved=0.3), NOISE, HERE, 500.0)
+    assert judged.chi2 is not None
+    assert judged.p == pytest.approx(3 * np.exp(-judged.chi2), rel=1e-3)
+
+
 def test_two_ways_to_the_distance_must_agree_within_calibration() -> None:
     apart = (Depth(500.0, 3.0), Depth(550.0, 3.0))
     assert verify(EXPLAINED, NOISE, apart, 500.0).flag == QARTOD_SUSPECT
