@@ -33,5 +33,5 @@ def test_no_number_of_devices_fills_log_or_memory() -> None:
 def test_what_a_box_writes_does_not_steer_a_terminal() -> None:
     told: list[str] = []
     Notes(told.append).add([Note("a\nb", "rejected", "\x1b[2J" + "y" * 5000)])
-    assert told[0].startswith("ab: yyy")
+    assert told[0].startswith("a b: yyy")
     assert len(told[0]) < 600
