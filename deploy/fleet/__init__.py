@@ -2,7 +2,7 @@
 
 cli         the `holonode-fleet` command
 collector   the MQTT side: acknowledged only after the commit
-line        how a broker is called, and a message taken off the line
+line        how a broker is called
 intake      one message to one row, or to the reason why not
 store       rows into PostgreSQL; how far a spool is whole; what PostgreSQL refuses
 rows        records as the columns of a statement

@@ -21,10 +21,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from deploy.fleet.intake import KINDS, Arrival, Rejection, read
-from deploy.fleet.line import Client, address, encrypt, password, topic_of
+from deploy.fleet.line import address, encrypt, password
 from deploy.fleet.notes import Notes
 from deploy.fleet.store import Store, Written
 from device.errors import InputError, TransientError
+from device.messaging.guarded import GuardedClient, topic_of
 from device.messaging.payloads import Ack, to_payload
 from device.messaging.topics import ROOT, Topics
 
@@ -185,7 +186,7 @@ class Collector:
 
     def _new_client(self) -> paho.Client:
         modern = self._settings.protocol == "5"
-        client = Client(
+        client = GuardedClient(
             CallbackAPIVersion.VERSION2, f"holonode-collector-{self._settings.name}", manual_ack=True,
             clean_session=None if modern else False,
             protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,

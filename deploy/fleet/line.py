@@ -1,4 +1,4 @@
-"""How a collector calls a broker: address, authority of its certificate, password; and how it takes a message off the line."""
+"""How a collector calls a broker: address, authority of its certificate, password."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 from device.errors import InputError
 
-__all__ = ["Client", "address", "encrypt", "password", "topic_of"]
+__all__ = ["address", "encrypt", "password"]
 
 
 def address(url: str) -> tuple[str, int, bool]:
@@ -50,45 +49,3 @@ def password(path: str) -> str | None:
         return Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InputError("the password file can't be read", where="--password-file", got=error.strerror) from error
-
-
-class Client(paho.Client):
-    """paho's, but that it skips the properties of a message, which are anybody's: over some paho raises, over many it takes minutes.
-
-    A collector needs none of them.
-    """
-
-    def _handle_publish(self) -> MQTTErrorCode:
-        packet, qos = memoryview(self._in_packet["packet"]), (self._in_packet["command"] & 0x06) >> 1
-        end = 2 + int.from_bytes(packet[:2])
-        message = paho.MQTTMessage(topic=bytes(packet[2:end]))
-        if qos:
-            message.mid = int.from_bytes(packet[end : end + 2])
-            end += 2
-        if self._protocol == MQTTProtocolVersion.MQTTv5:
-            end = _after_properties(packet, end)
-        message.qos, message.retain = qos, bool(self._in_packet["command"] & 0x01)
-        message.payload = bytes(packet[end:])
-        self._handle_on_message(message)
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-
-def _after_properties(packet: memoryview, at: int) -> int:
-    """Where they end: a variable byte integer says how long they are (MQTT 5, section 1.5.5)."""
-    length = shift = 0
-    while True:
-        byte = packet[at]
-        length |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return at + length
-        if shift > 21:
-            raise ValueError("the length of a message's properties has more than four bytes")
-
-
-def topic_of(message: paho.MQTTMessage) -> str:
-    """Its topic; of one that is no UTF-8, which a broker should not let through, nothing."""
-    try:
-        return message.topic
-    except UnicodeDecodeError:
-        return ""

@@ -9,6 +9,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from device.config import MqttConfig
+from device.messaging.guarded import GuardedClient
 
 __all__ = ["UNSUPPORTED_PROTOCOL", "VERSIONS", "client_id_of", "new_client"]
 
@@ -16,6 +17,8 @@ VERSIONS: dict[Literal["5", "3.1.1"], MQTTProtocolVersion] = {
     "5": MQTTProtocolVersion.MQTTv5,
     "3.1.1": MQTTProtocolVersion.MQTTv311,
 }
+_MOST_PROPERTY_BYTES = 4096
+"""Of a request: a topic, what it is known by, how long it counts."""
 UNSUPPORTED_PROTOCOL = (1, 132)
 """Reason codes of a broker that lacks a version."""
 
@@ -29,9 +32,10 @@ def new_client(
     config: MqttConfig, device_id: str, version: MQTTProtocolVersion, password: str | None, context: ssl.SSLContext | None
 ) -> paho.Client:
     """A client by the device's name, for one connection; `context` None: no TLS. It hears nothing yet."""
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id_of(device_id), protocol=version, reconnect_on_failure=False
-    )
+    client = GuardedClient(
+        CallbackAPIVersion.VERSION2, client_id=client_id_of(device_id), protocol=version, reconnect_on_failure=False,
+        most_property_bytes=_MOST_PROPERTY_BYTES,
+    )  # fmt: skip
     if config.username:
         client.username_pw_set(config.username, password)
     if context is not None:

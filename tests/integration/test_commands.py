@@ -14,7 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from device.storage.audit import FILE
 from tests.brokers import Broker, Subscriber, broker
@@ -223,3 +227,34 @@ def test_a_repeated_transaction_is_answered_from_the_kept_answer_even_by_the_nex
     caller.ready()
     assert caller.ask("stop", transaction="same") == first
     goes_on(listener)
+
+
+def odd_properties() -> list[Properties]:
+    """Over U+FEFF in one the MQTT client's own parser raises, over a hundred thousand it takes minutes."""
+    named = [
+        {"UserProperty": ("a\ufeff", "b")}, {"ContentType": "\ufeff"}, {"ResponseTopic": "x/\ufeff"}, {"CorrelationData": b"\0" * 60_000},
+        {"UserProperty": [("", "")] * 100_000}, {"MessageExpiryInterval": 4_000_000_000},
+    ]  # fmt: skip
+    found = []
+    for values in named:
+        made = Properties(PacketTypes.PUBLISH)
+        for name, value in values.items():
+            setattr(made, name, value)
+        found.append(made)
+    return found
+
+
+def test_what_stands_beside_a_request_ends_no_link(running: Broker, box: Service, caller: Caller) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.connect("127.0.0.1", running.port)
+    client.loop_start()
+    for beside in odd_properties():
+        client.publish(f"{caller.root}/request/stop", b"{}", qos=1, properties=beside).wait_for_publish(60)
+    client.disconnect()
+    client.loop_stop()
+    assert caller.ask("start", timeout_s=120)["status"] == "ok"
+    # A listener of its own: one that hears requests would itself read what stands beside them.
+    after = Subscriber(running.port, "after", "holonode/v1/+/intervals")
+    after.until("intervals")
+    after.close()
+    assert box.is_running
