@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from device.analysis.depth import Depth, pooled
 from device.analysis.depth_search import descend, found_depth, joined, move, seek_uncertain
 from device.analysis.patches import Patch, RefineSettings, box_overlap, make_patch, missing_wave, overlap, together
+from device.analysis.second_look import RingGain, second_look
 from device.analysis.segment import Segment
 from device.optics import fft
 from device.optics.geometry import Geometry
@@ -81,14 +82,15 @@ class Refined:
 
 def refine(
     amplitude: Real, field: Complex, parts: Sequence[Segment], depths: Sequence[Depth], geometry: Geometry,
-    settings: RefineSettings | None = None, *, noise: float = 0.0,
+    settings: RefineSettings | None = None, *, noise: float = 0.0, gain: RingGain | None = None,
 ) -> Refined:  # fmt: skip
     """Improve the fields and depths of all particles of a frame.
 
     Parameters: `amplitude` float32 [height, width] measured at the sensor, 1 where nothing is; `field` complex64
     [height, width] object field, each particle in focus; `parts` its particles, `depths` of each from the sensor, of the
     equivalent plane-wave recording; an uncertain one is sought as far as its uncertainty reaches; `noise` relative
-    standard deviation of a pixel's intensity where nothing is.
+    standard deviation of a pixel's intensity where nothing is; `gain` of the second look that iterations start from, None:
+    they start from the network's field.
     """
     chosen = settings or RefineSettings()
     patches = [make_patch(field, part, depth.z_um, geometry, chosen) for part, depth in zip(parts, depths, strict=True)]
@@ -98,6 +100,8 @@ def refine(
     if seeking:
         # Before the field has bent itself to a depth that is wrong.
         seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, chosen)
+    if gain:
+        second_look(amplitude, patches, gain, geometry, chosen)
     _iterate(amplitude, patches, before, chosen)
     if seeking:
         wave = together(amplitude.shape, patches)
@@ -109,6 +113,9 @@ def refine(
         depths = pooled([joined(depth, other, patch) for depth, other, patch in zip(depths, sought, patches, strict=True)])
         for patch, depth in zip(patches, depths, strict=True):
             move(patch, depth.z_um, geometry)
+        if gain:
+            # Again from the start: what was bent to another depth stays bent.
+            second_look(amplitude, patches, gain, geometry, chosen)
         _iterate(amplitude, patches, chosen.iterations - before, chosen)
     for patch in patches:
         patch.ahead = patch.scattered
@@ -118,7 +125,8 @@ def refine(
     refined = np.ones(amplitude.shape, np.complex64)
     supports = np.zeros(amplitude.shape, np.bool_)
     # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better.
-    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * noise**2 / 4))
+    amplified = max(_NOISE_GAIN, gain.noise_gain) if gain and chosen.iterations < _SETTLED else _NOISE_GAIN
+    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + amplified * noise**2 / 4))
     for patch in patches:
         there, here = box_overlap(amplitude.shape, patch)
         inside = patch.support[here]
