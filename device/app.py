@@ -123,7 +123,7 @@ def build_pipeline(
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
-    return Pipeline(chosen, network, classifier, Models(**uses)), labels
+    return Pipeline(chosen, network, classifier, Models(**uses), network.ring_gain if network else None), labels
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

@@ -217,7 +217,7 @@ def _lines(args: argparse.Namespace) -> list[str]:
     if args.recipe in HIDEF:
         from models.recipes import hidef
 
-        return hidef.table_lines(hidef.evaluate_bundle(store, args.fields, name=args.recipe))
+        return hidef.report_lines(store, args.fields, args.recipe)
     from models.training.scoring import evaluate, table_lines
 
     recipe = _classifier(args.recipe)

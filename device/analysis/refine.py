@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.depth import Depth, pooled
-from device.analysis.depth_search import descend, found_depth, joined, move, seek_uncertain
+from device.analysis.depth_search import (
+    FINE_ITERATIONS,
+    FINE_STEP,
+    FINE_STEPS,
+    descend,
+    found_depth,
+    joined,
+    move,
+    seek_uncertain,
+)
 from device.analysis.patches import Patch, RefineSettings, box_overlap, make_patch, missing_wave, overlap, together
 from device.analysis.second_look import RingGain, second_look
 from device.analysis.segment import Segment
@@ -94,29 +103,13 @@ def refine(
     """
     chosen = settings or RefineSettings()
     patches = [make_patch(field, part, depth.z_um, geometry, chosen) for part, depth in zip(parts, depths, strict=True)]
-    before = chosen.iterations // 2 if chosen.depth_steps else chosen.iterations
     sought = list(depths)
-    seeking = chosen.depth_steps > 0 and chosen.iterations > 0
-    if seeking:
-        # Before the field has bent itself to a depth that is wrong.
-        seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, chosen)
-    if gain:
-        second_look(amplitude, patches, gain, geometry, chosen)
-    _iterate(amplitude, patches, before, chosen)
-    if seeking:
-        wave = together(amplitude.shape, patches)
-        unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
-        grid = (chosen.depth_step * unit_um, chosen.depth_steps, chosen.depth_iterations)
-        for patch in patches:
-            descend(amplitude, wave, patch, grid, geometry, chosen)
-        sought = [found_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)]
-        depths = pooled([joined(depth, other, patch) for depth, other, patch in zip(depths, sought, patches, strict=True)])
-        for patch, depth in zip(patches, depths, strict=True):
-            move(patch, depth.z_um, geometry)
+    if chosen.depth_steps and chosen.iterations:
+        sought, depths = _improve_with_depths(amplitude, patches, depths, geometry, chosen, noise, gain)
+    else:
         if gain:
-            # Again from the start: what was bent to another depth stays bent.
             second_look(amplitude, patches, gain, geometry, chosen)
-        _iterate(amplitude, patches, chosen.iterations - before, chosen)
+        _iterate(amplitude, patches, chosen.iterations, chosen)
     for patch in patches:
         patch.ahead = patch.scattered
     wave = together(amplitude.shape, patches)
@@ -125,8 +118,7 @@ def refine(
     refined = np.ones(amplitude.shape, np.complex64)
     supports = np.zeros(amplitude.shape, np.bool_)
     # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better.
-    amplified = max(_NOISE_GAIN, gain.noise_gain) if gain and chosen.iterations < _SETTLED else _NOISE_GAIN
-    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + amplified * noise**2 / 4))
+    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * noise**2 / 4))
     for patch in patches:
         there, here = box_overlap(amplitude.shape, patch)
         inside = patch.support[here]
@@ -134,6 +126,38 @@ def refine(
         refined[there][inside] = known + share * (1 + patch.scattered[here][inside] - known)
         supports[there] |= inside
     return Refined(refined, supports, tuple(depths), tuple(sought), explained, amplitude - explained, misfits)
+
+
+def _improve_with_depths(
+    amplitude: Real, patches: Sequence[Patch], depths: Sequence[Depth], geometry: Geometry, settings: RefineSettings,
+    noise: float, gain: RingGain | None,
+) -> tuple[list[Depth], list[Depth]]:  # fmt: skip
+    """Depths by the least misfit alone, and with what was given; the fields are improved at these."""
+    # Before the field has bent itself to a depth that is wrong.
+    seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, settings)
+    unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+    fine = gain is not None
+    if gain:
+        second_look(amplitude, patches, gain, geometry, settings)
+        grid = (FINE_STEP * unit_um, FINE_STEPS, FINE_ITERATIONS)
+        # What a particle got at its depth counts.
+        left = settings.iterations // 4
+    else:
+        before = settings.iterations // 2
+        _iterate(amplitude, patches, before, settings)
+        grid = (settings.depth_step * unit_um, settings.depth_steps, settings.depth_iterations)
+        left = settings.iterations - before
+    wave = together(amplitude.shape, patches)
+    for patch in patches:
+        descend(amplitude, wave, patch, grid, geometry, settings, gain)
+    sought = [found_depth(p, depth, noise, geometry, fine=fine) for p, depth in zip(patches, depths, strict=True)]
+    # A look is so much surer than what was given that nothing is gained by joining them: on recordings the first is biased.
+    both = sought if fine else [joined(d, other, p) for d, other, p in zip(depths, sought, patches, strict=True)]
+    best = pooled(both)
+    for patch, depth in zip(patches, best, strict=True):
+        move(patch, depth.z_um, geometry)
+    _iterate(amplitude, patches, left, settings)
+    return sought, best
 
 
 def _iterate(amplitude: Real, patches: Sequence[Patch], iterations: int, settings: RefineSettings) -> None:

@@ -23,7 +23,7 @@ from device.analysis.patches import Patch, RefineSettings, fringe_visibility, mi
 from device.optics import fft
 from device.optics.geometry import Geometry
 
-__all__ = ["RingGain", "knot_shares", "second_look"]
+__all__ = ["RingGain", "knot_shares", "ring_weight", "second_look"]
 
 Real = NDArray[np.float32]
 
@@ -42,14 +42,9 @@ class RingGain:
     gain: tuple[tuple[float, ...], ...]
     """A row for every frequency."""
 
-    @property
-    def noise_gain(self) -> float:
-        """Largest variance of what is put back over that of what was seen."""
-        return max(value for row in self.gain for value in row) ** 2
-
 
 @lru_cache(maxsize=64)
-def _kernel(gain: RingGain, side: int, geometry: Geometry) -> Real:
+def ring_weight(gain: RingGain, side: int, geometry: Geometry) -> Real:
     """What a patch's own way back, which holds the visibility, is multiplied by; float32 [side, side] in FFT order."""
     seen = fringe_visibility(side, geometry)
     radius = np.hypot(fft.fftfreq(side)[:, None], fft.fftfreq(side)[None, :])
@@ -80,5 +75,5 @@ def second_look(
         there, here = overlap(amplitude.shape, patch)
         seen = np.zeros((patch.side, patch.side), np.complex64)
         seen[here] = missing_wave(amplitude[there], wave[there])
-        patch.improve(seen, settings, _kernel(gain, patch.side, geometry))
+        patch.improve(seen, settings, ring_weight(gain, patch.side, geometry))
         patch.ahead = patch.scattered

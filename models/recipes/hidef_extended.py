@@ -75,7 +75,7 @@ def _fibres(rng: np.random.Generator, side: int) -> Real:
         path = rng.uniform(0, side, 2) + 2 * np.cumsum(np.stack([np.cos(course), np.sin(course)], axis=1), axis=0)
         one = np.zeros((side, side), np.float32)
         points = np.round(path * 16).astype(np.int32)[:, None]
-        cv2.polylines(one, [points], False, 1.0, int(rng.integers(1, 10)), cv2.LINE_AA, 4)  # noqa: FBT003 (cv2's own)
+        cv2.polylines(one, [points], False, 1.0, int(rng.integers(1, 10)), cv2.LINE_AA, 4)
         cover += one * float(rng.uniform(0.5, 1.0))
     return _blurred(cover, 0.6)
 
