@@ -276,7 +276,16 @@ class Campaign:
             given[k] = told[k]
             amplitude = np.sqrt(np.maximum(frame.hologram.intensity, 0), dtype=np.float32)
             settings = RefineSettings(self.pipeline.settings.refine_iterations)
-            sought = refine(amplitude, frame.result.field, judged.parts, given, GEOMETRY, settings, noise=NOISE, gain=self.pipeline.ring_gain)
+            sought = refine(
+                amplitude,
+                frame.result.field,
+                judged.parts,
+                given,
+                GEOMETRY,
+                settings,
+                noise=NOISE,
+                gain=self.pipeline.ring_gain,
+            )
             self.mended[0] += abs(sought.depths[k].z_um - frame.owners[k].z_um) <= RIGHT_WITHIN_UM
             self.mended[1] += 1
 

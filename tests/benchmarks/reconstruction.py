@@ -151,7 +151,10 @@ def score(scene: ScoringField, pipeline: Pipeline, offset_um: float, tally: Tall
     gain = pipeline.ring_gain
     runs = [("and 8 iterations, no look", first, RefineSettings(), None)]
     if gain:
-        runs += [("second look", first, RefineSettings(0), gain), ("second look, told the depth", true, RefineSettings(0), gain)]
+        runs += [
+            ("second look", first, RefineSettings(0), gain),
+            ("second look, told the depth", true, RefineSettings(0), gain),
+        ]
     runs += [("and 4 iterations", first, RefineSettings(4), gain), ("and 8 iterations", first, RefineSettings(), gain)]
     runs += [("and 8, told the depth", true, RefineSettings(depth_steps=0), gain)]
     refined: Refined | None = None
