@@ -5,7 +5,8 @@ field is improved against the measured hologram, all together, for their fringes
 put the measured amplitude there, carry the difference back to each, keep it on the particle's support and no brighter than
 a lens makes it (Fienup, Appl. Opt. 21, 2758 (1982), doi:10.1364/AO.21.002758; momentum as in Beck and Teboulle, SIAM J. Imaging
 Sci. 2, 183 (2009), doi:10.1137/080716542). The way to the sensor holds what lamp and pixels take from the fringes: without it
-the field is as blurred as the hologram. More than ten iterations fit noise.
+the field is as blurred as the hologram. More than ten iterations fit noise. Where the model brings the weights for it, all of
+this starts from a second look (`second_look`), which is worth five iterations, and depths come from its fine rings.
 """
 
 from __future__ import annotations

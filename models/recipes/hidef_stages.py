@@ -59,19 +59,19 @@ def stage_fields(scene: ScoringField, network: FieldNetwork, gain: RingGain | No
         field = np.where(found.supports, found.field, result.field)
         yield name, [field[box] for box in scene.boxes]
     yield "back-propagation, told depth", oracle_backpropagation(scene)
-    yield "ceiling: told depth and outline", told(scene, amplitude)
+    yield "ceiling: told depth and outline", told(scene, amplitude, result.field, gain)
     passed = 1 + fft.ifft2(fft.fft2(scene.truth - 1) * fringe_visibility(FIELD_PX, GEOMETRY))
     yield "ceiling: as lamp and pixels pass it", [passed[box] for box in scene.boxes]
 
 
-def told(scene: ScoringField, amplitude: NDArray[np.float32]) -> list[Complex]:
-    """Iterations from nothing, told every particle's depth and outline."""
+def told(scene: ScoringField, amplitude: NDArray[np.float32], start: Complex, gain: RingGain | None) -> list[Complex]:
+    """Iterations from the network's field, told every particle's depth and outline."""
     parts = [
         Segment(box[1].start, box[0].start, np.abs(scene.truth[box] - 1) > _OUTLINE, touches_edge=False) for box in scene.boxes
     ]
     depths = [Depth(p.z_um, 1.0) for p in scene.particles]
     settings = RefineSettings(_TOLD_ITERATIONS, depth_steps=0)
-    field = refine(amplitude, np.ones_like(scene.truth), parts, depths, GEOMETRY, settings).field
+    field = refine(amplitude, start, parts, depths, GEOMETRY, settings, gain=gain).field
     return [field[box] for box in scene.boxes]
 
 
