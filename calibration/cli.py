@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device import __version__
-from device.arguments import number, whole
+from device.arguments import Parser, number, whole
 from device.commands.reading_args import add_reading_arguments, reading_options
 from device.edge import at_the_edge, parsed
 from device.errors import InputError
@@ -46,9 +46,7 @@ _BEADS = {"distance", "tilt", "pitch", "flow"}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="holonode-calibrate", description="Measure the instrument; writes a calibration record."
-    )
+    parser = Parser(prog="holonode-calibrate", description="Measure the instrument; writes a calibration record.")
     parser.add_argument("--version", action="version", version=f"holonode {__version__}")
     commands = parser.add_subparsers(dest="procedure", metavar="PROCEDURE", required=True)
     for name, (text, target, count) in _PROCEDURES.items():

@@ -10,17 +10,18 @@ records      Particle, Detection, Interval, Event: what leaves the box
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
 config       the TOML configuration; settings: what of it may be changed from afar
 clock        wall time and its quality
-arguments    bounds of command-line arguments
 parts        what a box is made of: all simulated, or real with every part named
 calibration  the sealed records that hold for an instrument    transfer   an instrument's own frames, on their way to models
 duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do
 paths        where the paths of a configuration lead
-tomlfile     strict TOML files with errors that name the line
+tomlfile     strict TOML files with errors that name the line                  strict_json  JSON that every reader takes
+output       where results go, looked at before the work is done              installation  the command that adds a part, with its lock
 identifiers  ULIDs that can be made again
 schemas      JSON Schemas of all of these
 optics/      physics on arrays          twin/       the simulated instrument
 drivers/     what acts on the world     inference/  running the networks that ship
 analysis/    hologram to counts         sampling/   how a sample is taken
+recordings/  foreign files read right   exports/    data out of the store
 storage/     the outbox                 messaging/  MQTT
 health/      checks                     commands/   one file per command
 rig/         the one composition root: configuration in; parts, models and way of sampling out

@@ -1,12 +1,21 @@
-"""Numbers on a command line, bounded where they are read: what lies outside is exit status 2 before any work begins."""
+"""The command line: what lies outside of its bounds is one paragraph and exit status 2 before any work begins."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
+from typing import NoReturn
 
-__all__ = ["number", "whole"]
+__all__ = ["Parser", "number", "whole"]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose errors are one paragraph."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit status 2."""
+        self.exit(2, f"{self.prog}: {message}. `{self.prog} --help` tells what can be given.\n")
 
 
 def number(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:

@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
     from device import __version__
 
-    parser = argparse.ArgumentParser(prog="holonode", description="Field firmware for holographic particle sensors.")
+    parser = Parser(prog="holonode", description="Field firmware for holographic particle sensors.")
     parser.add_argument("--version", action="version", version=f"holonode {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in _COMMANDS.items():
@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         PROGRAM.catch()
     import importlib
 
-    from device.edge import at_the_edge, parsed
+    from device.arguments import Parser
+from device.edge import at_the_edge, parsed
 
     args = parsed(_parser(), arguments)
     execute = importlib.import_module(f"device.commands.{args.command}").execute

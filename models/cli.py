@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.arguments import number, whole
+from device.arguments import Parser, number, whole
 from device.edge import at_the_edge, parsed
 from device.errors import HardwareError, InputError
 from device.installation import how_to_install
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="holonode-models", description="Make and score the models that ship.")
+    parser = Parser(prog="holonode-models", description="Make and score the models that ship.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     texts = {
         "train": "simulate and learn; resumes what is in the work folder",
@@ -236,7 +236,7 @@ def _lines(args: argparse.Namespace) -> list[str]:
     if args.recipe in HIDEF:
         from models.recipes import hidef
 
-        return hidef.table_lines(hidef.evaluate_bundle(store, args.fields, name=args.recipe))
+        return hidef.report_lines(store, args.fields, args.recipe)
     from models.training.scoring import evaluate, table_lines
 
     recipe = _classifier(args.recipe)

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from device import __version__
+from device.arguments import Parser
 from device.edge import at_the_edge, parsed
 from device.errors import InputError
 from device.installation import how_to_install
@@ -25,7 +26,7 @@ _SPOOLS_SHOWN = 5
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="holonode-fleet", description="Records of many boxes, from a broker into PostgreSQL.")
+    parser = Parser(prog="holonode-fleet", description="Records of many boxes, from a broker into PostgreSQL.")
     parser.add_argument("--version", action="version", version=f"holonode {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in {

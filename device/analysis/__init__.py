@@ -5,6 +5,7 @@ median       pixel by pixel, of a few frames
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres
+second_look  what one pass smoothed away, put back from the hologram at the depth found
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
 verify       does the reconstruction explain the hologram
 measure      masks -> Particle: place, size, shape, phase

@@ -20,6 +20,7 @@ from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.refine import RefineSettings, refine
+from device.analysis.second_look import RingGain
 from device.analysis.segment import Segment, SegmentSettings, segment
 from device.analysis.verify import VerifySettings, unexplained_regions, verify
 from device.frames import Hologram
@@ -114,11 +115,14 @@ class Pipeline:
     """By content, for the records."""
     unclassified: Classification = UNCLASSIFIED
     """What is said of every particle where there is no classifier."""
+    ring_gain: RingGain | None = None
+    """Of the second look that refinement starts from; None: it starts from the network's field."""
 
     @property
     def id(self) -> str:
         """Content id of code version, settings and models: the first 16 hex digits of a SHA-256."""
-        content = [__version__, asdict(self.settings), msgspec.to_builtins(self.models)]
+        gain = asdict(self.ring_gain) if self.ring_gain else None
+        content = [__version__, asdict(self.settings), msgspec.to_builtins(self.models), gain]
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
@@ -155,7 +159,9 @@ class Pipeline:
         equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
         settings = RefineSettings(self.settings.refine_iterations)
-        refined = refine(amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise)
+        refined = refine(
+            amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise, gain=self.ring_gain
+        )
         found = [depth.physical(geometry) for depth in refined.depths]
         sought = [depth.physical(geometry) for depth in refined.sought]
         judged = [

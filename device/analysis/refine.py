@@ -5,7 +5,8 @@ field is improved against the measured hologram, all together, for their fringes
 put the measured amplitude there, carry the difference back to each, keep it on the particle's support and no brighter than
 a lens makes it (Fienup, Appl. Opt. 21, 2758 (1982), doi:10.1364/AO.21.002758; momentum as in Beck and Teboulle, SIAM J. Imaging
 Sci. 2, 183 (2009), doi:10.1137/080716542). The way to the sensor holds what lamp and pixels take from the fringes: without it
-the field is as blurred as the hologram. More than ten iterations fit noise.
+the field is as blurred as the hologram. More than ten iterations fit noise. Where the model brings the weights for it, all of
+this starts from a second look (`second_look`), which is worth five iterations, and depths come from its fine rings.
 """
 
 from __future__ import annotations
@@ -19,8 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.depth import Depth, pooled
-from device.analysis.depth_search import descend, found_depth, joined, move, seek_uncertain
+from device.analysis.depth_search import (
+    FINE_ITERATIONS,
+    FINE_STEP,
+    FINE_STEPS,
+    descend,
+    found_depth,
+    joined,
+    move,
+    seek_uncertain,
+)
 from device.analysis.patches import Patch, RefineSettings, box_overlap, make_patch, missing_wave, overlap, together
+from device.analysis.second_look import RingGain, second_look
 from device.analysis.segment import Segment
 from device.optics import fft
 from device.optics.geometry import Geometry
@@ -81,35 +92,25 @@ class Refined:
 
 def refine(
     amplitude: Real, field: Complex, parts: Sequence[Segment], depths: Sequence[Depth], geometry: Geometry,
-    settings: RefineSettings | None = None, *, noise: float = 0.0,
+    settings: RefineSettings | None = None, *, noise: float = 0.0, gain: RingGain | None = None,
 ) -> Refined:  # fmt: skip
     """Improve the fields and depths of all particles of a frame.
 
     Parameters: `amplitude` float32 [height, width] measured at the sensor, 1 where nothing is; `field` complex64
     [height, width] object field, each particle in focus; `parts` its particles, `depths` of each from the sensor, of the
     equivalent plane-wave recording; an uncertain one is sought as far as its uncertainty reaches; `noise` relative
-    standard deviation of a pixel's intensity where nothing is.
+    standard deviation of a pixel's intensity where nothing is; `gain` of the second look that iterations start from, None:
+    they start from the network's field.
     """
     chosen = settings or RefineSettings()
     patches = [make_patch(field, part, depth.z_um, geometry, chosen) for part, depth in zip(parts, depths, strict=True)]
-    before = chosen.iterations // 2 if chosen.depth_steps else chosen.iterations
     sought = list(depths)
-    seeking = chosen.depth_steps > 0 and chosen.iterations > 0
-    if seeking:
-        # Before the field has bent itself to a depth that is wrong.
-        seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, chosen)
-    _iterate(amplitude, patches, before, chosen)
-    if seeking:
-        wave = together(amplitude.shape, patches)
-        unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
-        grid = (chosen.depth_step * unit_um, chosen.depth_steps, chosen.depth_iterations)
-        for patch in patches:
-            descend(amplitude, wave, patch, grid, geometry, chosen)
-        sought = [found_depth(patch, depth, noise, geometry) for patch, depth in zip(patches, depths, strict=True)]
-        depths = pooled([joined(depth, other, patch) for depth, other, patch in zip(depths, sought, patches, strict=True)])
-        for patch, depth in zip(patches, depths, strict=True):
-            move(patch, depth.z_um, geometry)
-        _iterate(amplitude, patches, chosen.iterations - before, chosen)
+    if chosen.depth_steps and chosen.iterations:
+        sought, depths = _improve_with_depths(amplitude, patches, depths, geometry, chosen, noise, gain)
+    else:
+        if gain:
+            second_look(amplitude, patches, gain, geometry, chosen)
+        _iterate(amplitude, patches, chosen.iterations, chosen)
     for patch in patches:
         patch.ahead = patch.scattered
     wave = together(amplitude.shape, patches)
@@ -126,6 +127,45 @@ def refine(
         refined[there][inside] = known + share * (1 + patch.scattered[here][inside] - known)
         supports[there] |= inside
     return Refined(refined, supports, tuple(depths), tuple(sought), explained, amplitude - explained, misfits)
+
+
+def _improve_with_depths(
+    amplitude: Real, patches: Sequence[Patch], depths: Sequence[Depth], geometry: Geometry, settings: RefineSettings,
+    noise: float, gain: RingGain | None,
+) -> tuple[list[Depth], list[Depth]]:  # fmt: skip
+    """Depths by the least misfit alone, and with what was given; the fields are improved at these."""
+    # Before the field has bent itself to a depth that is wrong.
+    seek_uncertain(amplitude, patches, [depth.uncertainty_um for depth in depths], geometry, settings)
+    unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+    fine = gain is not None
+    if gain:
+        second_look(amplitude, patches, gain, geometry, settings)
+        grid = (FINE_STEP * unit_um, FINE_STEPS, FINE_ITERATIONS)
+        # What a particle got at its depth counts.
+        left = settings.iterations // 4
+    else:
+        before = settings.iterations // 2
+        _iterate(amplitude, patches, before, settings)
+        grid = (settings.depth_step * unit_um, settings.depth_steps, settings.depth_iterations)
+        left = settings.iterations - before
+    wave = together(amplitude.shape, patches)
+    for patch in patches:
+        descend(amplitude, wave, patch, grid, geometry, settings, gain)
+    sought = [found_depth(p, depth, noise, geometry, fine=fine) for p, depth in zip(patches, depths, strict=True)]
+    best = _of_a_look(sought) if fine else pooled([joined(*d) for d in zip(depths, sought, patches, strict=True)])
+    for patch, depth in zip(patches, best, strict=True):
+        move(patch, depth.z_um, geometry)
+    _iterate(amplitude, patches, left, settings)
+    return sought, best
+
+
+def _of_a_look(sought: Sequence[Depth]) -> list[Depth]:
+    """Depths by fine rings, pooled. They aren't joined to what was given, which on recordings is biased.
+
+    Their errors have tails: most are half of what is stated for nineteen in twenty, and are pooled as such.
+    """
+    core = pooled([Depth(depth.z_um, depth.uncertainty_um / 2) for depth in sought])
+    return [Depth(depth.z_um, 2 * depth.uncertainty_um) for depth in core]
 
 
 def _iterate(amplitude: Real, patches: Sequence[Patch], iterations: int, settings: RefineSettings) -> None:

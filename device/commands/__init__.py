@@ -13,6 +13,6 @@ schema       the published schemas
 export       data out of the store
 window       tell the service that the window is clean
 
-Shared: check_lines (checks for a person), geometry_args (how it was recorded), hologram_input (files to normalised frames),
+Shared: check_lines (checks for a person), geometry_args (how it was recorded), reading_args (how its files are read), hologram_input (files to normalised frames),
 field_output (reconstructions to .npz and pictures).
 """

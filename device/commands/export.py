@@ -11,8 +11,8 @@ from device.strict_json import dumps
 from device.text import say
 
 if TYPE_CHECKING:
-    from device.storage.exports.bundle import Bundle
-    from device.storage.exports.source import Source
+    from device.exports.bundle import Bundle
+    from device.exports.source import Source
 
 __all__ = ["add_arguments", "execute"]
 
@@ -37,11 +37,11 @@ def execute(args: argparse.Namespace) -> int:
     """Copy the store, write the format, read it back."""
     from device.config import load_config
     from device.errors import InputError
+    from device.exports import writer
+    from device.exports.bundle import Bundle
+    from device.exports.snapshot import snapshot
+    from device.exports.source import Period, Source, moment
     from device.instrument import load_instrument
-    from device.storage.exports import writer
-    from device.storage.exports.bundle import Bundle
-    from device.storage.exports.snapshot import snapshot
-    from device.storage.exports.source import Period, Source, moment
     from device.storage.review import FOLDER, ReviewFolder
 
     config = load_config(args.config)

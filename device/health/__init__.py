@@ -4,8 +4,9 @@ checks        what is present, missing, wrong, and the command that mends it; in
 readiness     can this box do what its configuration says, asked before anything is touched; demands: what that takes one by one
 preflight     everything before a box is left alone: readiness, ranges (configuration against instrument), light (lamp and camera),
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
-readiness     whether the configuration can be carried out, for doctor, dry run, arm and run alike; demands: one by one
 parts         what of the box is real
+delivery      whether records reach whom they are for; trust: whether a collector's word can be taken for one
+stored        what became of the store
 armed         that somebody did so: kept in the store, told as an event
 optics        today's view against the commissioning record
 watchdog      how long each stage of the service may take; the service manager's watchdog by that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from device.errors import InputError
 from device.inference.bounds import BYTES, objections
 from device.optics.geometry import Geometry
 
-__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "Task", "Tensor", "load_manifest"]
+__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "SecondLook", "Task", "Tensor", "load_manifest"]
 
 Range = tuple[float, float]
 Task = Literal["reconstruction", "classification"]
@@ -64,6 +65,25 @@ class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest mean absolute difference, in quantisation steps of the output."""
 
 
+class SecondLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Weights of what a pass leaves out, put back from the hologram (device/analysis/second_look.py)."""
+
+    cycles_per_px: Annotated[tuple[float, ...], Meta(min_length=2)]
+    """Knots of frequency, rising."""
+    visibility: Annotated[tuple[float, ...], Meta(min_length=2)]
+    """Knots of what lamp and pixels leave of it, rising, 0 to 1."""
+    gain: tuple[tuple[Annotated[float, Meta(ge=0, le=10)], ...], ...]
+    """A row for every frequency, a value for every visibility; linear between."""
+
+    def __post_init__(self) -> None:
+        for name in ("cycles_per_px", "visibility"):
+            knots = getattr(self, name)
+            if any(b <= a for a, b in pairwise(knots)):
+                raise ValueError(f"second_look.{name} must rise from knot to knot, got {list(knots)}")
+        if len(self.gain) != len(self.cycles_per_px) or any(len(row) != len(self.visibility) for row in self.gain):
+            raise ValueError(f"second_look.gain must have {len(self.cycles_per_px)} rows of {len(self.visibility)} values")
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the model came from."""
 
@@ -101,6 +121,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A probability of 'other' above this is 'unknown'; only where the last output is 'other'."""
     reject_below: float = 0.0
     """A best probability under this is 'unknown'."""
+    second_look: SecondLook | None = None
+    """Of a reconstruction; None: fields are left as the network gave them until refinement."""
     signature: str = ""
     """Reserved for the signature of the bundle."""
 

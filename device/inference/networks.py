@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
+from device.analysis.second_look import RingGain
 from device.errors import InputError
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest
@@ -39,6 +40,12 @@ class HidefNetwork:
     def multiple_px(self) -> int:
         """Any tile whose sides are multiples of this will do; 0: only its own."""
         return self.manifest.input.multiple_px
+
+    @property
+    def ring_gain(self) -> RingGain | None:
+        """How a second look weighs what a pass leaves out; None where the bundle has no such table."""
+        table = self.manifest.second_look
+        return RingGain(table.cycles_per_px, table.visibility, table.gain) if table else None
 
     def _for(self, shape: tuple[int, int]) -> Interpreter:
         if shape == (self.tile_px, self.tile_px) or not self.multiple_px:

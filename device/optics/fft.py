@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["fft2", "fft2_of_box", "fftfreq", "ifft2", "ifft2_box", "next_fast_len"]
+__all__ = ["fft2", "fft2_of_box", "fftfreq", "ifft2", "ifft2_box", "next_fast_len", "rfft2"]
 
 Box = tuple[slice, slice]
 
@@ -26,6 +26,11 @@ def fft2(field: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backwa
 def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backward") -> NDArray[np.complex64]:
     """Inverse of `fft2`."""
     return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x, norm=norm))
+
+
+def rfft2(image: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """Forward transform of a real image, complex64 [height, width // 2 + 1]."""
+    return cast("NDArray[np.complex64]", scipy.fft.rfft2(image))
 
 
 def fft2_of_box(values: NDArray[Any], box: Box, shape: tuple[int, int]) -> NDArray[np.complex64]:

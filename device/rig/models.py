@@ -72,7 +72,8 @@ def build_pipeline(
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
-    return Pipeline(chosen, network, classifier, Models(**uses), unclassified), labels
+    ring_gain = network.ring_gain if network else None
+    return Pipeline(chosen, network, classifier, Models(**uses), unclassified, ring_gain), labels
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

@@ -22,9 +22,7 @@ survey      what its pages hold
 pages       rows read from a damaged SQLite file
 damaged     damaged files, kept for a person
 
-reading     a store looked at from outside
 review      crops for a person to look at, within a budget
-exports/    data out
 audit       what was asked of this box
 reading     a store looked at from outside            arrays  arrays that survive power loss
 """

@@ -22,6 +22,7 @@ from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
 from models.recipes.hidef_evaluation import METRICS, Score, evaluate, scoring_fields
+from models.recipes.hidef_stages import stage_lines
 from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
 from models.training.loop import Schedule, fill_pool, train
 from models.training.pool import Pool
@@ -29,7 +30,7 @@ from models.training.quality import bootstrap_median
 from models.training.unet import build_unet, macs_per_pixel, rearranged
 
 __all__ = [
-    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "run_training", "write",
+    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "run_training", "write",
 ]  # fmt: skip
 
 Complex = NDArray[np.complex64]
@@ -169,6 +170,14 @@ def table_lines(table: dict[float, dict[str, list[Score]]]) -> list[str]:
                 cells.append(f"{middle:.3g} ({low:.3g} to {high:.3g})")
             lines.append(f"| {defocus_um:+.0f} | {method} | {len(scores)} | " + " | ".join(cells) + " |")
     return lines
+
+
+def report_lines(store: ModelStore, fields_per_bin: int = 4, name: str = "hidef") -> list[str]:
+    """What `evaluate` and the card print of the shipped int8 file: scores by defocus, and the rings by stage."""
+    bundle, interpreter = store.open(name)
+    network = HidefNetwork(interpreter, bundle.manifest)
+    rings = stage_lines(network, network.ring_gain, fields_per_bin)
+    return [*table_lines(evaluate_bundle(store, fields_per_bin, name=name)), "", *rings]
 
 
 def training_summary(work: Path) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
+from models.recipes.hidef_extended import extended_plane
 
-__all__ = ["SceneRange", "Shapes", "samples"]
+__all__ = ["Placed", "Recording", "SceneRange", "Shapes", "recordings", "samples"]
 
 TILE_PX = 256
 SCENE_PX = 512
 _MOST_SLABS = 12
+_TISSUE_SHARE = 0.08
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,40 @@ class SceneRange:
     """By which those that are taken off are wrong, root mean square."""
     distance_error: float = 0.02
     """By which the distance is wrong, relative, one standard deviation."""
+    extended: float = 0.0
+    """Share of scenes of walls, fibres, large bodies and patches (models/recipes/hidef_extended.py)."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One particle of a scene."""
+
+    defocus_number: float
+    x_px: int
+    y_px: int
+    diameter_px: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One scene as a sensor sees it, with its truth."""
+
+    recorded: NDArray[np.float32]
+    """float32 [SCENE_PX, SCENE_PX]: intensity, 1 where nothing is."""
+    target: NDArray[np.complex64]
+    """Object field, every particle in focus, complex64 [SCENE_PX, SCENE_PX]."""
+    defocus_number: float
+    """At which the recording is refocused: the focal plane's, give or take."""
+    wavelength_px: float
+    tissue: bool
+    """A dense layer, no particles."""
+    particles: tuple[Placed, ...]
+    bandwidth_px: float
+    """Full width at half maximum."""
+    blur_px: float
+    """Diameter of the source's image."""
+    cut: bool
+    """Whether there is a pupil that the optics' description doesn't know."""
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -176,8 +212,8 @@ def _transfer(side: int, wavelength: float, distance: float) -> NDArray[np.compl
 
 def _particle_planes(
     rng: np.random.Generator, shapes: Shapes, ranges: SceneRange, defocus_number: float, wavelength: float
-) -> dict[float, NDArray[np.complex64]]:
-    """Transmission planes by their defocus number."""
+) -> tuple[dict[float, NDArray[np.complex64]], list[Placed]]:
+    """Transmission planes by their defocus number, and the particles in them."""
     flat = rng.random() < 0.35
     half = min(ranges.depth_number, 0.8 * defocus_number)
     spread = 0.0 if flat else float(rng.uniform(0, half))
@@ -192,14 +228,17 @@ def _particle_planes(
     sign = -1.0 if rng.random() < 0.03 else 1.0
     # Between a particle in a dense medium, seen from air, and one all in air; now and then a sheet.
     light = _Light(wavelength, ranges.slab_number / wavelength, 0.0 if rng.random() < 0.15 else float(rng.uniform(0.65, 1.1)))
+    placed: list[Placed] = []
     for _ in range(int(_log_uniform(rng, 8, max(most, 9)))):
         diameter = float(np.clip(typical * np.exp(rng.normal(0, variety)), *ranges.diameter_px))
         shape = shapes.pick(diameter)
         peak = sign * phase_typical * np.exp(rng.normal(0, phase_variety))
         wave = light.exit_wave(shape, float(peak), float(rng.uniform(0, 3)) if opaque else 0.0)
-        plane = planes[float(rng.choice(list(planes)))]
-        paste(plane, wave, int(rng.integers(SCENE_PX)), int(rng.integers(SCENE_PX)))
-    return planes
+        number = float(rng.choice(list(planes)))
+        x_px, y_px = int(rng.integers(SCENE_PX)), int(rng.integers(SCENE_PX))
+        paste(planes[number], wave, x_px, y_px)
+        placed.append(Placed(number, x_px, y_px, diameter))
+    return planes, placed
 
 
 def _tissue_planes(rng: np.random.Generator, defocus_number: float) -> dict[float, NDArray[np.complex64]]:
@@ -251,14 +290,18 @@ def _record(rng: np.random.Generator, intensity: NDArray[np.float32], ranges: Sc
     return recorded.astype(np.float32)
 
 
-def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDArray[np.float32]:
-    """Samples of one scene, float32 [0 to 4, TILE_PX, TILE_PX, 5]: input (2), target (2), weight."""
+def _recording(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> Recording:
+    """One scene as a sensor sees it."""
     defocus_number = _log_uniform(rng, *ranges.defocus_number)
     wavelength = _log_uniform(rng, *ranges.wavelength_px)
-    tissue = rng.random() < 0.08
-    planes = (
-        _tissue_planes(rng, defocus_number) if tissue else _particle_planes(rng, shapes, ranges, defocus_number, wavelength)
-    )
+    kind = rng.random()
+    tissue, placed = kind < _TISSUE_SHARE, list[Placed]()
+    if tissue:
+        planes = _tissue_planes(rng, defocus_number)
+    elif kind < _TISSUE_SHARE + ranges.extended:
+        planes = {defocus_number + float(rng.uniform(-60, 60)) * min(defocus_number / 75, 1): extended_plane(rng, SCENE_PX)}
+    else:
+        planes, placed = _particle_planes(rng, shapes, ranges, defocus_number, wavelength)
     pupil = _optical_cutoff(rng, ranges)
     # Pixels average over their area, more or less.
     fill = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.6 else 0.0
@@ -284,7 +327,16 @@ def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDAr
     intensity = np.abs(1 + fft.ifft2(spectrum)) ** 2
     recorded = _record(rng, intensity.astype(np.float32), ranges)
     nominal = defocus_number + float(rng.normal(0, 2 + ranges.distance_error * defocus_number))
-    return _tiles(rng, recorded, target, max(nominal, 5.0) / wavelength, wavelength, tissue, ranges.pupil)
+    return Recording(
+        recorded, target, max(nominal, 5.0), wavelength, tissue, tuple(placed), bandwidth, blur_per_px, pupil is not None
+    )
+
+
+def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDArray[np.float32]:
+    """Samples of one scene, float32 [0 to 4, TILE_PX, TILE_PX, 5]: input (2), target (2), weight."""
+    scene = _recording(rng, shapes, ranges)
+    distance = scene.defocus_number / scene.wavelength_px
+    return _tiles(rng, scene.recorded, scene.target, distance, scene.wavelength_px, scene.tissue, ranges.pupil)
 
 
 def _tiles(
@@ -338,3 +390,11 @@ def samples(seed: int, ranges: SceneRange | None = None) -> Iterator[NDArray[np.
     shapes = Shapes(rng)
     while True:
         yield _scene(rng, shapes, ranges or SceneRange())
+
+
+def recordings(seed: int, ranges: SceneRange | None = None) -> Iterator[Recording]:
+    """Endless whole scenes, for what is fitted to single particles."""
+    rng = np.random.default_rng(seed)
+    shapes = Shapes(rng)
+    while True:
+        yield _recording(rng, shapes, ranges or SceneRange())

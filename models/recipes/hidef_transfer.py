@@ -155,6 +155,7 @@ def finetune(
     spec = BundleSpec(
         old.manifest.name, version, "reconstruction", "hidef_transfer", old.manifest.input.channels,
         old.manifest.output.channels, _narrowed(file), tile_multiple_px=16,
+        second_look=old.manifest.second_look,
     )  # fmt: skip
     trial = folder / "trial"
     shutil.rmtree(trial, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 pool     a rolling pool of simulated samples, filled by one process and read by another
 loop     the training loop: resumable, seeded, on whatever Keras runs on
+losses   what training lowers
+rings    fields compared ring by ring of frequencies
 unet     the network family            restore   trained weights out of a shipped file
 render   fills a pool                  curves    loss against megapixels
 export   int8 .tflite, manifest, golden sample; cards: model cards; quality: statistics of evaluations

@@ -24,7 +24,8 @@ _TEXTS: dict[str, dict[str, str]] = {
         "own (models/recipes/hidef_scenes.py). No recorded hologram took part in training.",
         "scored": "Fields by the `multislice` model on a grid twice as fine, carried from particle to particle, with the bioaerosol "
         "instrument's light, noise and bits; metrics are particle-local, of particles 96 pixels and more from the border, medians over particles with 95 % bootstrap intervals. Simulated accuracy, not field accuracy. "
-        "`complex_error` is |field - truth| / |truth| over the particle's box.",
+        "`complex_error` is |field - truth| / |truth| over the particle's box. Below, what each stage of the box knows, ring by ring: "
+        "one pass, the second look at the depth found without iterations, and refinement from there.",
         "limits": "Particles under about 3 pixels are smoothed away. Where a particle delays light by more than about 2 pi between "
         "neighbouring pixels its phase is not recovered. The sign of a weak phase is a prior (denser than the medium), not a "
         "measurement. Outside +-100 um at the nominal instrument it was never trained; the table's outer rows show what happens.",

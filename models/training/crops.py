@@ -75,7 +75,8 @@ class Crops:
 def box_pipeline(store: ModelStore) -> Pipeline:
     """What a box runs before it names particles, with the settings that it runs without a configuration."""
     bundle, interpreter = store.open("hidef")
-    return Pipeline(box_settings(), HidefNetwork(interpreter, bundle.manifest), None, Models(reconstruction=bundle.use))
+    network = HidefNetwork(interpreter, bundle.manifest)
+    return Pipeline(box_settings(), network, None, Models(reconstruction=bundle.use), network.ring_gain)
 
 
 def box_settings() -> PipelineSettings:

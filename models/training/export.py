@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.inference.interpreter import Interpreter
+from device.inference.manifest import SecondLook
 from device.inference.store import split_stem
 
-__all__ = ["BundleSpec", "check_free", "to_tflite", "trained_weights", "write_bundle"]
+__all__ = ["BundleSpec", "check_free", "second_look_lines", "to_tflite", "trained_weights", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class BundleSpec:
     """Sides of the input that a network of convolutions takes besides its own; 0: none."""
     conformal_quantiles: tuple[float, ...] = ()
     other_above: float = 1.0
+    second_look: SecondLook | None = None
+    """Of a reconstruction."""
 
 
 def trained_weights(work: Path, name: str = "weights") -> Path:
@@ -82,6 +85,15 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _table_lines(name: str, entries: dict[str, Any]) -> list[str]:
+    return ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in entries.items())]
+
+
+def second_look_lines(table: SecondLook) -> list[str]:
+    """The table as it stands in a manifest."""
+    return _table_lines("second_look", {key: getattr(table, key) for key in table.__struct_fields__})
 
 
 def check_free(folder: Path, name: str, version: str) -> Path:
@@ -131,6 +143,8 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], 
         "recipe": {"name": spec.recipe, "commit": _revision()},
     }
     for table, entries in tables.items():
-        lines += ["", f"[{table}]"] + [f"{key} = {_toml(value)}" for key, value in entries.items()]
+        lines += _table_lines(table, entries)
+    if spec.second_look:
+        lines += second_look_lines(spec.second_look)
     path.with_suffix(".toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

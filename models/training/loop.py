@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from models.training.curves import write_curve
+from models.training.losses import weighted_field_loss
 from models.training.pool import Pool
 from models.training.restore import restore_weights
 
@@ -68,22 +69,6 @@ def fill_pool(
     return subprocess.Popen(command, env=environment)
 
 
-def weighted_field_loss(truth: Any, predicted: Any) -> Any:
-    """Weighted mean of the squared complex error, of the squared error of the amplitude, and a little of the error's modulus.
-
-    The modulus keeps the background clean; the amplitude is known even where the phase can't be told from its neighbour a
-    turn away, and a field that hedges between the two is too dark. `truth` [n, h, w, 3]: real and imaginary part of the field minus 1, weight; `predicted` [n, h, w, 2].
-    """
-    from keras import ops
-
-    error = ops.sum(ops.square(truth[..., :2] - predicted), axis=-1)
-    modulus = ops.sqrt(error + 1e-6)
-    amplitudes = [ops.sqrt(ops.square(1 + f[..., 0]) + ops.square(f[..., 1]) + 1e-6) for f in (truth, predicted)]
-    weight = truth[..., 2]
-    terms = error + 0.15 * modulus + 0.5 * ops.square(amplitudes[1] - amplitudes[0])
-    return ops.sum(weight * terms) / ops.sum(weight)
-
-
 def train(
     build: Callable[[], Any],
     pool: Pool,
@@ -92,6 +77,7 @@ def train(
     seed: int = 0,
     start_from: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
+    loss: Callable[[Any, Any], Any] = weighted_field_loss,
 ) -> None:
     """Train until the schedule ends; resumes from `work`.
 
@@ -105,7 +91,7 @@ def train(
     keras.utils.set_random_seed(seed)
     work.mkdir(parents=True, exist_ok=True)
     model, average, state = _resumed(build, work, start_from)
-    model.compile(keras.optimizers.AdamW(schedule.peak_rate, weight_decay=1e-5, clipnorm=1.0), weighted_field_loss)
+    model.compile(keras.optimizers.AdamW(schedule.peak_rate, weight_decay=1e-5, clipnorm=1.0), loss)
     rng = np.random.default_rng((seed, state["step"]))
     while pool.written < min(50 * schedule.batch, pool.capacity):
         time.sleep(1)

@@ -141,7 +141,7 @@ def judge(
     first = [estimate_depth(result.start, result.field, part, GEOMETRY) for part in parts]
     amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
     settings = RefineSettings(pipeline.settings.refine_iterations) if told is None else BELIEVED
-    refined = refine(amplitude, result.field, parts, told or first, GEOMETRY, settings, noise=NOISE)
+    refined = refine(amplitude, result.field, parts, told or first, GEOMETRY, settings, noise=NOISE, gain=pipeline.ring_gain)
     found = zip(refined.misfits, first, refined.sought, strict=True)
     checks = [verify(m, NOISE, (before, now), GEOMETRY.distance_um, pipeline.settings.verification) for m, before, now in found]
     return Judged(parts, first, refined, checks)
@@ -276,7 +276,16 @@ class Campaign:
             given[k] = told[k]
             amplitude = np.sqrt(np.maximum(frame.hologram.intensity, 0), dtype=np.float32)
             settings = RefineSettings(self.pipeline.settings.refine_iterations)
-            sought = refine(amplitude, frame.result.field, judged.parts, given, GEOMETRY, settings, noise=NOISE)
+            sought = refine(
+                amplitude,
+                frame.result.field,
+                judged.parts,
+                given,
+                GEOMETRY,
+                settings,
+                noise=NOISE,
+                gain=self.pipeline.ring_gain,
+            )
             self.mended[0] += abs(sought.depths[k].z_um - frame.owners[k].z_um) <= RIGHT_WITHIN_UM
             self.mended[1] += 1
 

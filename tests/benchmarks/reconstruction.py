@@ -148,17 +148,24 @@ def score(scene: ScoringField, pipeline: Pipeline, offset_um: float, tally: Tall
     true = list(first)
     for k, particle in matched(scene, parts):
         true[k] = Depth(particle.z_um, 1.0)
-    runs = [("and 4 iterations", first, RefineSettings(4)), ("and 8 iterations", first, RefineSettings())]
-    runs += [("and 10 iterations", first, RefineSettings(10)), ("and 8, told the depth", true, RefineSettings(depth_steps=0))]
+    gain = pipeline.ring_gain
+    runs = [("and 8 iterations, no look", first, RefineSettings(), None)]
+    if gain:
+        runs += [
+            ("second look", first, RefineSettings(0), gain),
+            ("second look, told the depth", true, RefineSettings(0), gain),
+        ]
+    runs += [("and 4 iterations", first, RefineSettings(4), gain), ("and 8 iterations", first, RefineSettings(), gain)]
+    runs += [("and 8, told the depth", true, RefineSettings(depth_steps=0), gain)]
     refined: Refined | None = None
-    for name, given, settings in runs:
+    for name, given, settings, looked in runs:
         started = time.perf_counter()
-        now = refine(amplitude, result.field, parts, given, GEOMETRY, settings)
+        now = refine(amplitude, result.field, parts, given, GEOMETRY, settings, gain=looked)
         cost = (time.perf_counter() - started) / max(len(parts), 1) / pass_s_per_mpx
         tally.add(name, offset_um, scene, [now.field[box] for box in scene.boxes], cost)
         refined = now if name == "and 8 iterations" else refined
     if abs(offset_um) <= 100 and refined is not None:
-        count(scene, parts, {"first": first, "refined": list(refined.depths)}, tally)
+        count(scene, parts, {"first": first, "sought": list(refined.sought), "refined": list(refined.depths)}, tally)
 
 
 def report(tally: Tally) -> None:

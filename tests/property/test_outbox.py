@@ -133,6 +133,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def kill(self) -> None:
         """Deliveries that were not written yet wait again."""
         self.waiting |= self.outbox._done
+        self.outbox._waiting += len(self.outbox._done)
         self.outbox._done.clear()
         self.outbox.close()
         self._open()

@@ -205,6 +205,9 @@ def test_a_value_far_off_the_others_does_not_move_their_mean() -> None:
 
 def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     instrument, side = load_instrument("flow-imx296-530nm"), 512
+    # 4 mm/s through 2.8 mm2 are 11.2 uL a second.
+    fluidics = msgspec.structs.replace(instrument.fluidics, flow_ml_min=0.0112 * 60)
+    instrument = msgspec.structs.replace(instrument, fluidics=fluidics)
     pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.02, 4000.0
     section = ChannelSection(800.0, 3500.0)
     places = [(96 + 64 * (k % 6), 96 + 64 * (k // 6)) for k in range(12)]
@@ -226,7 +229,6 @@ def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     outcome = measure_flow(first, second, beads, instrument, section, interval_s=interval_s, reach_px=45)
     assert outcome.passed
     assert outcome.values["velocity_um_s"].value == pytest.approx(mean_um_s, rel=0.02)
-    # 4 mm/s through 2.8 mm2 are 11.2 uL a second.
     assert outcome.values["flow_ml_min"].value == pytest.approx(0.0112 * 60, rel=0.02)
 
 

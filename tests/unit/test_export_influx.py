@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from line_protocol_parser import parse_line
 
 from device.cli import main
-from device.storage.exports.influx import _line
+from device.exports.influx import _line
 from tests.stores import START, filled
 
 

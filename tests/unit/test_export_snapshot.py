@@ -13,8 +13,8 @@ import pytest
 
 from device.cli import main
 from device.errors import CheckError, InputError, TransientError
-from device.storage.exports.bundle import SUMS, Bundle
-from device.storage.exports.snapshot import snapshot
+from device.exports.bundle import SUMS, Bundle
+from device.exports.snapshot import snapshot
 from device.storage.outbox import Outbox
 from tests.services import ROOT
 from tests.stores import START, add_interval, configured, filled

@@ -16,7 +16,7 @@ import pytest
 
 from device.cli import main
 from device.errors import InputError
-from device.storage.exports.source import moment
+from device.exports.source import moment
 from device.storage.outbox import Outbox
 from tests.stores import CONFIG, START, add_event, add_interval, configured, filled
 

@@ -94,6 +94,8 @@ def test_the_dry_run_prints_wakes_in_the_zone_and_utc_and_touches_nothing(
         f"""
 [device]
 instrument = "flow-imx296-530nm"
+[analysis]
+classifier_model = "none"
 [sampling]
 mode = "flow"
 [sampling.schedule]

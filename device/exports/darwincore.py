@@ -15,11 +15,11 @@ from pathlib import Path
 
 from device import __version__
 from device.errors import InputError
+from device.exports.bundle import Bundle
+from device.exports.source import Place, Source
+from device.exports.taxa import Taxon, taxon
 from device.records import Interval
 from device.sampling.kinds import sampling_kinds
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Place, Source
-from device.storage.exports.taxa import Taxon, taxon
 from device.text import markup, plain
 
 __all__ = ["EVENT_TERMS", "OCCURRENCE_TERMS", "write"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from device.exports.source import Source, Survey
 from device.records import Event, Interval
-from device.storage.exports.source import Source, Survey
 
 __all__ = ["QARTOD_MEANINGS", "Column", "LabelCount", "Table", "label_counts", "tables", "unit_of"]
 

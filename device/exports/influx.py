@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from device.exports.bundle import Bundle
+from device.exports.source import Source
 from device.records import Event, Interval
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Source
 
 __all__ = ["write"]
 

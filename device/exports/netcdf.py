@@ -18,12 +18,12 @@ import numpy as np
 
 from device import __version__
 from device.errors import InputError
+from device.exports.bundle import Bundle
+from device.exports.source import Source
+from device.exports.steady_file import SteadyFile
+from device.exports.tables import QARTOD_MEANINGS, Column, tables
 from device.installation import how_to_install
 from device.records import Interval, iso_time
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Source
-from device.storage.exports.steady_file import SteadyFile
-from device.storage.exports.tables import QARTOD_MEANINGS, Column, tables
 
 try:
     import h5netcdf

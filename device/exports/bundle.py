@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from device.errors import CheckError, InputError
+from device.exports.snapshot import PREFIX
 from device.output import output_folder
-from device.storage.exports.snapshot import PREFIX
 
 __all__ = ["SUMS", "Bundle", "Written"]
 

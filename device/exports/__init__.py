@@ -14,8 +14,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Source
+from device.exports.bundle import Bundle
+from device.exports.source import Source
 
 __all__ = ["FORMATS", "writer"]
 

@@ -22,10 +22,10 @@ import numpy as np
 from device import __version__
 from device.analysis.drawing import phase_colours
 from device.errors import InputError
+from device.exports.bundle import Bundle
+from device.exports.source import Group, Source
+from device.exports.taxa import taxon
 from device.records import Detection
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Group, Source
-from device.storage.exports.taxa import taxon
 from device.storage.review import Crop, Label
 from device.text import plain
 

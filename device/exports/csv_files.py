@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Source
-from device.storage.exports.tables import Table, tables
+from device.exports.bundle import Bundle
+from device.exports.source import Source
+from device.exports.tables import Table, tables
 from device.text import cell
 
 __all__ = ["write"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from device import __version__
 from device.errors import InputError
+from device.exports.bundle import Bundle
+from device.exports.source import Source
+from device.exports.tables import Column, Table, tables
 from device.installation import how_to_install
-from device.storage.exports.bundle import Bundle
-from device.storage.exports.source import Source
-from device.storage.exports.tables import Column, Table, tables
 
 try:
     import pyarrow as pa
