@@ -27,10 +27,10 @@ _COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
     import importlib
 
     from device import __version__
+    from device.arguments import Parser
 
     parser = Parser(prog="holonode", description="Field firmware for holographic particle sensors.")
     parser.add_argument("--version", action="version", version=f"holonode {__version__}")
@@ -56,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         PROGRAM.catch()
     import importlib
 
-    from device.arguments import Parser
-from device.edge import at_the_edge, parsed
+    from device.edge import at_the_edge, parsed
 
     args = parsed(_parser(), arguments)
     execute = importlib.import_module(f"device.commands.{args.command}").execute
