@@ -27,8 +27,8 @@ __all__ = ["ChannelSection", "displacements_px", "measure_flow"]
 
 _TEMPLATE_PX = 24
 _LEAST_PARTICLES = 5
-_ONE_WAY = 0.9
-"""Length of the mean direction: 1 where all go the same way."""
+_ONE_WAY, _SAME_WAY = 0.75, 0.8
+"""Share of the particles that go the way of most, and the cosine that counts as that way: a few strays are cut as outliers."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,9 @@ def _second_reading(
     """Why not, where particles go different ways, or halves of them tell another flow; `rows` as in measure_flow."""
     reasons: list[str] = []
     along = rows[:, 1:] / np.maximum(np.hypot(rows[:, 1], rows[:, 2]), 1e-12)[:, None]
-    common = along.mean(axis=0)
-    if np.hypot(*common) < _ONE_WAY:
+    common = np.median(along, axis=0)
+    same = along @ common > _SAME_WAY * np.hypot(*common)
+    if same.mean() < _ONE_WAY:
         reasons.append(
             "the particles go different ways: some were taken for others; take a shorter --interval-s or fewer particles"
         )
