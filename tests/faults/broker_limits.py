@@ -174,7 +174,7 @@ def mosquitto(announced: Announced, folder: Path) -> Verdict:
         extra.append(f"max_inflight_messages {announced.receive_maximum}")
     broker = Broker(folder / "broker", extra=tuple(extra))
     broker.start()
-    listener = Subscriber(broker.port)
+    listener = Subscriber(broker.port, topic="holonode/v1/+/events")
     found: list[int] = []
 
     def heard() -> list[int]:
