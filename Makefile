@@ -74,6 +74,7 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.clock_jumps --jumps 10
 	$(BIN)/python -m tests.faults.store_rot --stores 55
 	$(BIN)/python -m tests.faults.store_copies --copies 20
+	$(BIN)/python -m tests.faults.bent_records --records 20000
 	$(BIN)/python -m tests.faults.outage --waiting 20000 --history-per-s 2000
 	$(BIN)/python -m tests.faults.command_fuzz --offline 50000 --broker 1000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5
@@ -95,6 +96,8 @@ test-delivery: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.faults.command_fuzz --offline 1000000 --broker 10000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 1000 --producer-kills 200 --broker-kills 100 --collector-kills 100
 	$(BIN)/python -m tests.faults.store_copies
+	$(BIN)/python -m tests.faults.bent_records --records 1000000 --broker 5000
+	$(BIN)/python -m tests.faults.broker_limits
 
 # Clustered brokers, their nodes killed; a quarter of an hour
 .PHONY: test-cluster cluster-brokers
