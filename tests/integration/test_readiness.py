@@ -160,19 +160,19 @@ def written(folder: Path, box: Broken) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_run_refuses_doctor_dry_run_and_arm_refuse_in_the_same_words(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     box = CASES[case]
     config = written(tmp_path, box)
     said: list[str] = []
     for options in (["--dry-run"], ["--intervals", "1"]):
         assert main(["run", *options, "--config", config]) == box.status
-        said.append(capsys.readouterr().err.strip().splitlines()[-1])
+        said.append(capfd.readouterr().err.strip().splitlines()[-1])
         assert box.says in said[-1]
         assert box.remedy in said[-1]
     assert said[0] == said[1]
     assert main(["doctor", "--json", "--config", config]) == 4
-    doctor = json.loads(capsys.readouterr().out)
+    doctor = json.loads(capfd.readouterr().out)
     arm = holonode("arm", "--json", "--config", config)
     assert arm.returncode == 4, arm.stderr
     for checks in (doctor, json.loads(arm.stdout)["checks"]):
