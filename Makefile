@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer bench-exports lock clean
+.PHONY: run test check lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer bench-exports lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -55,26 +55,33 @@ lint: $(VENV)/.dev
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+# Tests at a time
+PROCESSES ?= 2
+
+# Without servers and simulated boxes
+check: lint
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile tests/unit tests/property tests/architecture
+
 test: lint mosquitto postgresql firmware faketime
-	$(BIN)/python -m pytest -m "not campaign and not training"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes.
 # Of the store's and the delivery's campaigns a short part; test-store and test-delivery run the whole ones
 test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
-	$(BIN)/python -m tests.faults.stop_anytime --stops 100
+	$(BIN)/python -m tests.faults.stop_anytime --stops 30
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
 	$(BIN)/python -m tests.faults.tls_matrix
-	$(BIN)/python -m tests.faults.recording_fuzz --files 3000
+	$(BIN)/python -m tests.faults.recording_fuzz --files 1000
 	$(BIN)/python -m tests.faults.power_cuts --steps 100
 	$(BIN)/python -m tests.faults.failing_syncs --trials 300
 	$(BIN)/python -m tests.faults.disk_full --points 10
 	$(BIN)/python -m tests.faults.clock_jumps --jumps 10
 	$(BIN)/python -m tests.faults.store_rot --stores 55
-	$(BIN)/python -m tests.faults.store_copies --copies 20
-	$(BIN)/python -m tests.faults.bent_records --records 20000
+	$(BIN)/python -m tests.faults.store_copies --copies 10
+	$(BIN)/python -m tests.faults.bent_records --records 20000 --broker 300
 	$(BIN)/python -m tests.faults.outage --waiting 20000 --history-per-s 2000
 	$(BIN)/python -m tests.faults.command_fuzz --offline 50000 --broker 1000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5

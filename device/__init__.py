@@ -15,6 +15,7 @@ calibration  the sealed records that hold for an instrument    transfer   an ins
 duct_flow    how liquid streams in a channel                   plan       what a configuration is going to do
 paths        where the paths of a configuration lead
 tomlfile     strict TOML files with errors that name the line                  strict_json  JSON that every reader takes
+library_output  what C libraries write to standard error, gathered
 output       where results go, looked at before the work is done              installation  the command that adds a part, with its lock
 identifiers  ULIDs that can be made again
 schemas      JSON Schemas of all of these

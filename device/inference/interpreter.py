@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from device.errors import CheckError, HardwareError, InputError
 from device.installation import how_to_install
+from device.library_output import library_lines
 
 __all__ = ["Interpreter", "constants", "runtime_name"]
 
@@ -43,6 +44,10 @@ def runtime_name() -> str:
     return f"{name} {version(name)}"
 
 
+_CHATTER = ("INFO: ",)
+"""How the runtime's lines begin that tell a user nothing."""
+
+
 class Interpreter:
     """One model file, ready to run; safe to share between threads.
 
@@ -53,10 +58,11 @@ class Interpreter:
         _, runtime = _runtime()
         self.path, self.threads = path, threads
         try:
-            self._runner = runtime(model_path=str(path), num_threads=threads)
-            if shape is not None:
-                self._runner.resize_tensor_input(self._runner.get_input_details()[0]["index"], shape)
-            self._runner.allocate_tensors()
+            with library_lines(_CHATTER, []):
+                self._runner = runtime(model_path=str(path), num_threads=threads)
+                if shape is not None:
+                    self._runner.resize_tensor_input(self._runner.get_input_details()[0]["index"], shape)
+                self._runner.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise CheckError("the runtime refuses this model", where=path, got=str(error).splitlines()[0]) from error
         counts = len(self._runner.get_input_details()), len(self._runner.get_output_details())

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device.library_output import library_lines
+
 __all__ = ["decoded"]
 
-_LOCK = threading.Lock()
 _HARMLESS = ("extraneous bytes before marker", "iCCP", "sRGB", "gAMA", "cHRM")
 """Warnings about what is beside the pixels."""
 _OURS = (
@@ -30,7 +25,7 @@ def decoded(data: bytes) -> NDArray[Any]:
 
     said: list[str] = []
     try:
-        with _caught(said):
+        with library_lines(_OURS, said):
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ValueError(error.err or "the decoder gave up") from error
@@ -38,35 +33,3 @@ def decoded(data: bytes) -> NDArray[Any]:
     if image is None or complaints:
         raise ValueError(complaints[0] if complaints else "no image could be decoded")
     return np.asarray(image)
-
-
-@contextmanager
-def _caught(said: list[str]) -> Generator[None]:
-    """Lines that the library's C code writes to standard error, gathered."""
-    with _LOCK, tempfile.TemporaryFile() as caught:
-        try:
-            own = os.dup(2)
-        except OSError:  # nobody listens there
-            yield
-            return
-        try:
-            os.dup2(caught.fileno(), 2)
-            yield
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
-            caught.seek(0)
-            others = _sorted(caught.read().decode("utf-8", "replace").splitlines(), said)
-            # Without another thread nobody else writes there: these are warnings of the library about what is no pixel.
-            if others and threading.active_count() > 1:
-                print("\n".join(others), file=sys.stderr)
-
-
-def _sorted(lines: list[str], said: list[str]) -> list[str]:
-    """The library's lines, and those that carry on from one, go to `said`; the others come back."""
-    others: list[str] = []
-    carries_on = False
-    for line in lines:
-        carries_on = line.startswith(_OURS) or (carries_on and line[:1] in ("", ">", " ", "'"))
-        (said if carries_on else others).append(line)
-    return others

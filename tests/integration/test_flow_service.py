@@ -63,7 +63,7 @@ def test_every_bead_is_counted_once_in_the_volume_that_was_looked_at(tmp_path: P
     assert [i["mode"] for i in intervals] == ["flow"] * 2
     for interval in intervals:
         jsonschema.validate(interval, json_schema("interval"))
-        assert interval["frames"] == {"captured": 5, "analysed": 5, "dropped": 0}
+        assert interval["frames"] == {"captured": 5, "analysed": 5, "dropped": 0, "unchecked": 0}
         assert interval["concentration"]["total"]["unit"] == "mL^-1"
     counted, volume_ml = sum(i["counts"]["total"]["n"] for i in intervals), sum(i["volume_ml"] for i in intervals)
     seen = {json.loads(line)["particle"] for line in truth.read_text().splitlines()}
