@@ -182,7 +182,8 @@ class Sender:
             self._set_aside(head, number, _ASIDE_FOR_GOOD_S, f"the broker hangs up on it: {named(reason)}")
         elif alone and (self._hang_ups_alone >= _HANG_UPS_ALONE or 0 < self._cut_at <= size):
             self._blame(head, number, size)
-        return alone or self._hang_ups > 1
+        # A row that went out and is another each time doesn't explain it: somebody else may connect by this name.
+        return self._hang_ups > 1
 
     def _met(self) -> int:
         """The row that the broker met last, where it has just acknowledged it: some acknowledge a row and then hang up on it."""
