@@ -62,7 +62,7 @@ class Outcome:
 def released(folder: Path, version: str, name: str = "bioaerosol") -> Path:
     """The shipped bundle of a name, released again under another version; its model file."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = next(ARTEFACTS.glob(f"{name}-*.tflite"))
+    source = next(ARTEFACTS.glob(f"{name}-[0-9]*.tflite"))
     target = folder / f"{name}-{version}.tflite"
     for suffix in (".tflite", ".npz"):
         shutil.copy(source.with_suffix(suffix), target.with_suffix(suffix))

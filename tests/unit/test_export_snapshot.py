@@ -172,7 +172,7 @@ FULL = [
 def test_a_full_disk_is_said_in_a_paragraph(tmp_path: Path, kind: str, limit: int) -> None:
     config = filled(tmp_path)
     code = (
-        "import resource, signal, sys\nfrom device.cli import main\nfrom device.storage import exports\n"
+        "import resource, signal, sys\nfrom device.cli import main\nfrom device import exports\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\noriginal = exports.writer\n"
         # From here on no file grows beyond the limit: the copy of the store is made by then.
         "def limited(name):\n    write = original(name)\n    def run(source, bundle):\n"

@@ -25,7 +25,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def model(folder: Path, name: str = "hidef") -> Path:
-    return next(folder.glob(f"{name}-*.tflite"))
+    return next(folder.glob(f"{name}-[0-9]*.tflite"))
 
 
 @pytest.mark.parametrize("name", ["hidef", "bioaerosol"])
