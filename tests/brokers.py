@@ -151,6 +151,14 @@ class Subscriber:
                     hears_marks = False
         return found
 
+    def heard(self, quiet_s: float) -> list[tuple[str, dict[str, Any], bool]]:
+        """What came until nothing did for a while, of a broker that may be away."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self.messages.get(timeout=quiet_s))
+        return found
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()

@@ -159,7 +159,7 @@ class Campaign:
     def _listen(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._messages += self._listener.drain(min(left, 0.1))
+            self._messages += self._listener.heard(min(left, 0.1))
 
     def _wait_for_more(self, service: Service) -> float:
         """Seconds until an interval arrives that began after this call; a service that ended is started again and counted."""
