@@ -105,10 +105,11 @@ class Subscriber:
         self.messages: queue.Queue[tuple[str, dict[str, Any], bool]] = queue.Queue()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = lambda _c, _u, m: self._heard(m)
-        self._client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+        self._mark, self._marks = f"holonode/v1/{client_id}/mark", 0
+        topics = {topic} if paho.topic_matches_sub(topic, self._mark) else {topic, self._mark}
+        self._client.on_connect = lambda c, *_: c.subscribe([(each, 1) for each in topics])
         self._subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._topic, self._mark, self._marks = topic, f"holonode/v1/{client_id}/mark", 0
         lasting = Properties(PacketTypes.CONNECT)
         lasting.SessionExpiryInterval = 3600
         self._client.reconnect_delay_set(1, 1)
@@ -138,17 +139,16 @@ class Subscriber:
         """Everything that the broker had before this call, however slow the machine is, and until nothing came for a while."""
         found = []
         self._marks += 1
-        hears_marks = paho.topic_matches_sub(self._topic, self._mark)
-        if hears_marks and self._subscribed.wait(_MARK_S):
+        marked = self._subscribed.wait(_MARK_S)
+        if marked:
             self._client.publish(self._mark, json.dumps({"mark": self._marks}), qos=1)
         with contextlib.suppress(queue.Empty):
             while True:
-                wait_s = _MARK_S if hears_marks else quiet_s
-                message = self.messages.get(timeout=wait_s)
+                message = self.messages.get(timeout=_MARK_S if marked else quiet_s)
                 if message[0] != self._mark:
                     found.append(message)
                 elif message[1]["mark"] == self._marks:
-                    hears_marks = False
+                    marked = False
         return found
 
     def heard(self, quiet_s: float) -> list[tuple[str, dict[str, Any], bool]]:

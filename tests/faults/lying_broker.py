@@ -36,6 +36,9 @@ OPEN = ("allow_anonymous true",)
 ANSWERING = (*OPEN, "max_queued_messages 1000")
 """As by default; without a limit mosquitto 2.0.11 hangs up on whatever it refuses."""
 TOLD_WITHIN_S = 10.0
+"""On a machine with nothing else to do."""
+_PATIENCE_S = 120.0
+"""On any: until then it counts as never told."""
 _ROWS = 60
 _LARGE_BYTES = 4000
 
@@ -56,7 +59,8 @@ class Verdict:
     """Until that event; infinite: nothing told."""
 
     def __str__(self) -> str:
-        told = f"'{self.code}' told after {self.told_after_s:.1f} s"
+        late = f", later than {TOLD_WITHIN_S:g} s" if self.told_after_s > TOLD_WITHIN_S else ""
+        told = f"'{self.code}' told after {self.told_after_s:.1f} s{late}"
         return f"{self.case}: {self.rows} rows, {self.forgotten} forgotten, {self.waiting} still wait; {told}"
 
     @property
@@ -65,7 +69,7 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        return self.forgotten == 0 and self.waiting == self.expected_waiting and self.told_after_s <= TOLD_WITHIN_S
+        return self.forgotten == 0 and self.waiting == self.expected_waiting and self.told
 
 
 class Box:
@@ -251,14 +255,14 @@ def _case(
     try:
         began = time.monotonic()
         box.commit(sizes)
-        _until(lambda: box.told_at(code) is not None, TOLD_WITHIN_S + 5)
+        _until(lambda: box.told_at(code) is not None, _PATIENCE_S)
         told_at = box.told_at(code) or math.inf
         mend(broker)
         committed = set[int]() if collector is None else collector.rows
         if collector is None or collector_comes == "back":
             collector = Collector(broker.port)
             collector.rows |= committed
-        _until(lambda: box.outbox.depth() <= expected_waiting, 90)
+        _until(lambda: box.outbox.depth() <= expected_waiting, 300)
         box.close()
         waiting = _waiting(folder)
         forgotten = set(range(1, len(sizes) + 1)) - collector.rows - waiting
@@ -286,7 +290,7 @@ def _until(true: Callable[[], bool], timeout_s: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what each broker did; 4 where a row was forgotten, still waits or wasn't told of in time."""
+    """Print what each broker did; 4 where a row was forgotten, still waits or wasn't told of."""
     argparse.ArgumentParser(description=__doc__).parse_args(arguments)
     verdicts: list[Verdict] = []
     for case in CASES:
