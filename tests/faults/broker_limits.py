@@ -178,7 +178,7 @@ def mosquitto(announced: Announced, folder: Path) -> Verdict:
     found: list[int] = []
 
     def heard() -> list[int]:
-        found.extend(said["seq"] for topic, said, _ in listener.drain(0.05) if topic.endswith("/events"))
+        found.extend(said["seq"] for topic, said, _ in listener.heard(0.05) if topic.endswith("/events"))
         return found
 
     box = Box(folder, broker.url)
