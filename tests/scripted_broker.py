@@ -36,6 +36,8 @@ class Announced:
     names_reasons: bool = True
     """It says why it ends a connection (MQTT 5)."""
     puback_after_s: float = 0.002
+    hangs_up_on: str = ""
+    """The end of a topic: such a publish is acknowledged, and the connection ended a moment after."""
 
     def properties(self) -> Properties:
         """Of the CONNACK."""
@@ -233,6 +235,10 @@ class _Line:
             self._broker.heard.append(Heard(topic, body[after:], qos, retain, size))
             if qos:
                 self._acknowledge(mid)
+            if limits.hangs_up_on and topic.endswith(limits.hangs_up_on):
+                # It reads on no more meanwhile.
+                time.sleep(limits.puback_after_s + 0.7)
+                self.end(None)
 
     def _acknowledge(self, mid: int) -> None:
         self._unacknowledged.add(mid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from typing import Literal
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from device.config import MqttConfig
@@ -30,7 +29,7 @@ def client_id_of(device_id: str) -> str:
 
 def new_client(
     config: MqttConfig, device_id: str, version: MQTTProtocolVersion, password: str | None, context: ssl.SSLContext | None
-) -> paho.Client:
+) -> GuardedClient:
     """A client by the device's name, for one connection; `context` None: no TLS. It hears nothing yet."""
     client = GuardedClient(
         CallbackAPIVersion.VERSION2, client_id=client_id_of(device_id), protocol=version, reconnect_on_failure=False,

@@ -33,6 +33,7 @@ from device.messaging.address import Address, password_of
 from device.messaging.backoff import Backoff
 from device.messaging.certificates import Certificates, certificates_of
 from device.messaging.client import UNSUPPORTED_PROTOCOL, new_client
+from device.messaging.guarded import GuardedClient
 from device.messaging.limits import Limits
 from device.messaging.payloads import Status, to_payload
 from device.messaging.reasons import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, named, remedy_of
@@ -166,7 +167,8 @@ class Connection:
         self._will, self._will_at_s = 0, 0.0
         self._learned = Limits()
         self._version = MQTTProtocolVersion.MQTTv311 if config.protocol == "3.1.1" else MQTTProtocolVersion.MQTTv5
-        self._client: paho.Client | None = None
+        self._client: GuardedClient | None = None
+        self._asked = 0
         self._over = threading.Event()
         self._over.set()
         self._leaving = self._closed = self._answered = False
@@ -213,6 +215,16 @@ class Connection:
         kept = retain and limits.retains
         return client.publish(topic, payload, min(qos, limits.qos), kept, properties if limits.modern else None).mid
 
+    def ask(self) -> None:
+        """Have the broker answer: once it has, it hung up on nothing that went out before."""
+        if self._client is not None:
+            self._asked = self._client.ping()
+
+    @property
+    def asking(self) -> bool:
+        """Whether that answer is still to come."""
+        return self._client is not None and self._client.pongs < self._asked
+
     def sound(self) -> None:
         """The connection did what it is for: its loss would be the first."""
         self._backoff.reset()
@@ -245,6 +257,7 @@ class Connection:
         self._over.clear()
         self._called_at_s = time.monotonic()
         self.calls += 1
+        self._asked = 0
         self._client = client = self._new_client()
         limits = None
         if self._version == MQTTProtocolVersion.MQTTv5:
@@ -314,7 +327,7 @@ class Connection:
 
     # -- for paho's thread ------------------------------------------------------------------------------------------------
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> GuardedClient:
         context = self._certificates.context if self._certificates is not None else None
         client = new_client(self._config, self._topics.device_id, self._version, self._password, context)
         client.max_inflight_messages_set(0)  # the link sees to it, by what the broker announces
@@ -328,6 +341,7 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_subscribe = self._subscribed
         client.on_message = self._received
+        client.on_pong = self._wake
         if self._hand is not None:
             hear_requests(client, self._topics, self._hand)
         return client

@@ -1,10 +1,13 @@
-"""paho's client, but that what stands in a message's MQTT 5 properties can neither end nor stall it.
+"""paho's client, but that what stands in a message's MQTT 5 properties can neither end nor stall it, and that it can be asked to
+ping.
 
-They are anybody's who may publish: over some of them paho raises (U+FEFF in a text), over many it takes minutes.
+Properties are anybody's who may publish: over some of them paho raises (U+FEFF in a text), over many it takes minutes.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -23,6 +26,27 @@ class GuardedClient(paho.Client):
         self._most_property_bytes = most_property_bytes
         self.unread_properties = 0
         """Messages whose properties were passed over."""
+        self.on_pong: Callable[[], None] = lambda: None
+        self.pongs = 0
+        """Pings that the broker answered: whatever went out before them it has dealt with."""
+        self._pings = 0
+        self._pinging = threading.RLock()
+
+    def ping(self) -> int:
+        """Ask for an answer, keep-alive or not; which one of `pongs` it will be."""
+        with self._pinging:
+            self._send_pingreq()
+            return self._pings
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        with self._pinging:
+            self._pings += 1
+            return super()._send_pingreq()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        self.pongs += 1
+        self.on_pong()
+        return super()._handle_pingresp()
 
     def _handle_publish(self) -> MQTTErrorCode:
         packet, qos = memoryview(self._in_packet["packet"]), (self._in_packet["command"] & 0x06) >> 1

@@ -77,7 +77,8 @@ class MqttLink:
         self._up_at = math.inf
         self._lost: Ending | None = None
         self._one_by_one = 0  # messages still to go out so
-        self._records_turn = False
+        self._went: Sender | Statements | None = None  # whose message went out so, and isn't proven
+        self._asked = self._records_turn = False
         self._delivered = 0
         self._boot_id = outbox.boot_id
         self._topics = Topics(outbox.device_id)
@@ -254,15 +255,28 @@ class MqttLink:
             self._connection.sound()
 
     def _one(self) -> None:
-        """The next one, a record or a statement by turns, once nothing is in flight: what is cut at is to blame."""
-        if self._sender.in_flight or self._statements.waits_for_answer:
+        """The next one, a record or a statement by turns, once the one before is proven: what is cut at is to blame.
+
+        An acknowledgement proves nothing: the broker may hang up on what it has just acknowledged. An answer after it does.
+        """
+        if self._sender.in_flight or self._statements.waits_for_answer or self._connection.asking:
             self._sender.work(connected=True, most=0)
             return
+        if self._went is not None and not self._asked:
+            self._asked = True
+            self._connection.ask()
+            return
+        self._statements.sound()
+        self._went, self._asked = None, False
         self._records_turn = not self._records_turn
-        if self._records_turn or not self._statements.work(one=True):
-            self._sender.work(connected=True, most=1)
-            if not self._sender.in_flight:
-                self._statements.work(one=True)
+        if not self._records_turn and self._statements.work(one=True):
+            self._went = self._statements
+            return
+        self._sender.work(connected=True, most=1)
+        if self._sender.in_flight:
+            self._went = self._sender
+        elif self._statements.work(one=True):
+            self._went = self._statements
 
     def _hear(self) -> None:
         """What came in since the last time; only the link's thread calls this, or nobody after it has ended."""
@@ -298,6 +312,9 @@ class MqttLink:
         for answer in answers:
             self._statements.answered(answer.mid)
         self._one_by_one = max(self._one_by_one - len(answers), 0)
+        if not self._one_by_one:
+            self._statements.sound()
+            self._went, self._asked = None, False
         self._sender.answered(answers)
 
     def _received(self, message: Message) -> None:
@@ -316,18 +333,22 @@ class MqttLink:
         heads = [mid for mid in (self._sender.head(), self._statements.head()) if mid is not None]
         blamed = None if note.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
         alone = self._sender.in_flight + self._statements.in_flight <= 1
+        went = None if heads or note.asked else self._went
+        self._went, self._asked = None, False
         reason = note.reason if note.by_broker else None
         # `status` follows whatever else went out first: a row that was acknowledged and hung up on comes before it.
-        of_row = self._sender.lost(None if self._statements.is_status(blamed) else blamed, reason, alone=alone)
-        met = [of_row, self._statements.lost(None if of_row else blamed, reason, alone=alone)]
-        if blamed is not None or of_row:
+        of_row = self._sender.lost(
+            None if self._statements.is_status(blamed) else blamed, reason, alone=alone, met=went is self._sender
+        )
+        of_statement = self._statements.lost(None if of_row else blamed, reason, alone=alone, met=went is self._statements)
+        if blamed is not None or of_row or of_statement:
             self._one_by_one = _ONE_BY_ONE
         if note.asked:
             return
         self._losses += 1
         self._lost = Ending(note.reason, note.by_broker, note.stood_s, iso_time(datetime.now(UTC)))
         self._tell_ending(self._lost)
-        delay_s = self._contention.put_out(note.reason, note.stood_s, blameless=not any(met))
+        delay_s = self._contention.put_out(note.reason, note.stood_s, blameless=not (of_row or of_statement))
         if delay_s is not None:
             self._connection.call_after(delay_s)
             self._tell_contention()

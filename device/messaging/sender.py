@@ -105,6 +105,7 @@ class Sender:
         self._window = settings.window
         self._head, self._hang_ups, self._hang_ups_alone = 0, 0, 0
         self._answered = (0, -math.inf)  # the last row that the broker answered, and when
+        self._answered_size = (0, 0)  # its own seq, bytes of the packet
         self._sizes: dict[int, tuple[int, int]] = {}  # row in flight -> its own seq, bytes of the packet
         self._cut_at, self._cut_until, self._cuts = 0, 0.0, 0  # bytes that the broker hangs up on, until when held to, times
         self._too_large: dict[int, tuple[int, int]] = {}  # row -> its own seq, bytes of the packet
@@ -156,13 +157,14 @@ class Sender:
         """The message id of the first that the broker may have met and not taken."""
         return first_of(self._in_flight)
 
-    def lost(self, blamed: int | None, reason: int | None = None, *, alone: bool = False) -> bool:
+    def lost(self, blamed: int | None, reason: int | None = None, *, alone: bool = False, met: bool = False) -> bool:
         """A connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged.
 
-        Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does). `alone`: nothing else was in flight.
+        Some brokers answer a row they don't take by hanging up (mosquitto 2.0.11 does), some acknowledge it first. `alone`: nothing
+        else was in flight; `met`: nothing at all was, and the row that was acknowledged last is to blame.
         """
-        head = self._met() if blamed is None else self._in_flight.get(blamed, 0)
-        number, size = self._sizes.get(head, (head, 0))
+        head = self._answered[0] if met else self._just_met() if blamed is None else self._in_flight.get(blamed, 0)
+        number, size = self._sizes.get(head, self._answered_size if head == self._answered[0] else (head, 0))
         self._forget_flight()
         if not head or abs(head - self._head) > 1:
             self._hang_ups = self._hang_ups_alone = 0
@@ -171,7 +173,7 @@ class Sender:
             return False
         self._hang_ups += 1
         self._hang_ups_alone += alone
-        if self._hang_ups == _HANG_UPS:
+        if self._hang_ups == _HANG_UPS or (self._hang_ups < _HANG_UPS and self._hang_ups_alone == _HANG_UPS_ALONE):
             self.told.hang_ups += 1
             self.told.refused += 1
             self._tell(
@@ -185,8 +187,8 @@ class Sender:
         # A row that went out and is another each time doesn't explain it: somebody else may connect by this name.
         return self._hang_ups > 1
 
-    def _met(self) -> int:
-        """The row that the broker met last, where it has just acknowledged it: some acknowledge a row and then hang up on it."""
+    def _just_met(self) -> int:
+        """The row that the broker met last, where that was a moment ago."""
         seq, at = self._answered
         return seq if self._monotonic() - at < _JUST_S else 0
 
@@ -215,7 +217,7 @@ class Sender:
                 continue
             number, size = self._sizes.pop(seq, (seq, 0))
             self._progress_at = self._monotonic()
-            self._answered = (seq, self._progress_at)
+            self._answered, self._answered_size = (seq, self._progress_at), (number, size)
             if self._limits.qos == 0:
                 self.told.unacknowledged += 1
                 continue

@@ -94,6 +94,7 @@ class Statements:
         self._in_flight: dict[int, tuple[str, int]] = {}  # message id -> topic, size
         self._unproven: dict[int, tuple[str, int, float]] = {}  # the same of QoS 0, and when
         self._cuts: tuple[str, int] = ("", 0)
+        self._met: tuple[str, int] | None = None  # topic, size of what the broker acknowledged last
         self._caps: dict[str, tuple[int, float]] = {}  # topic -> most bytes, until when
 
     # -- from any thread --------------------------------------------------------------------------------------------------
@@ -200,10 +201,16 @@ class Statements:
     def answered(self, mid: int) -> None:
         """The broker has it; and whatever it took before."""
         found = self._in_flight.pop(mid, None)
-        if found is not None and found[0] == self._cuts[0]:
-            self._cuts = ("", 0)
         if found is not None:
+            self._met = found
             self.proven(mid)
+
+    def sound(self) -> None:
+        """Nothing that was acknowledged so far is what the broker cuts at."""
+        if self._met is not None and self._met[0] == self._cuts[0]:
+            self._cuts = ("", 0)
+        self._met = None
+        self._unproven.clear()
 
     def proven(self, mid: int) -> None:
         """Something that was sent later is acknowledged."""
@@ -231,16 +238,17 @@ class Statements:
         """Whether this message is `status`."""
         return mid is not None and self._in_flight.get(mid, ("", 0))[0] == self._status
 
-    def lost(self, blamed: int | None, reason: int | None, *, alone: bool = False) -> bool:
+    def lost(self, blamed: int | None, reason: int | None, *, alone: bool = False, met: bool = False) -> bool:
         """The connection is gone; whether that is put down to `blamed`, the first that wasn't acknowledged.
 
-        `alone`: nothing else was in flight.
+        `alone`: nothing else was in flight; `met`: nothing at all was, and the last that was acknowledged is to blame.
         """
         with self._lock:
             self._limits = None
             self.dropped += len(self._once)
             self._once.clear()
-        found = None if blamed is None else self._in_flight.get(blamed) or self._unproven.get(blamed)
+        found = self._met if met else None if blamed is None else self._in_flight.get(blamed) or self._unproven.get(blamed)
+        self._met = None
         self._in_flight.clear()
         self._unproven.clear()
         if found is None or not alone:

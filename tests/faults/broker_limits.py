@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from device.config import Config, HomeAssistantConfig, MqttConfig, public
+from device.config import Config, DeliveryConfig, HomeAssistantConfig, MqttConfig, public
 from device.health.delivery import link_checks
 from device.instrument import load_instrument
 from device.messaging.homeassistant import discovery
@@ -79,7 +79,7 @@ class Verdict:
 class Box:
     """The delivering parts of a service."""
 
-    def __init__(self, folder: Path, url: str, **mqtt: Any) -> None:
+    def __init__(self, folder: Path, url: str, *, confirm: Literal["broker", "collector"] = "broker", **mqtt: Any) -> None:
         self.outbox = Outbox(folder / "store", BOX)
         self.troubles: list[tuple[str, str]] = []
         found = discovery(
@@ -87,7 +87,8 @@ class Box:
         )
         self.link = MqttLink(
             MqttConfig(url=url, **mqtt), parse_url(url), self.outbox, info(), discovery=found,
-            on_trouble=lambda *said: self.troubles.append(said), on_request=lambda _message: None,
+            delivery=DeliveryConfig(confirm=confirm), on_trouble=lambda code, message: self.troubles.append((code, message)),
+            on_request=lambda _message: None,
         )  # fmt: skip
 
     def commit(self, sizes: Sequence[int]) -> list[Event]:

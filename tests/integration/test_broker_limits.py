@@ -126,6 +126,23 @@ def test_a_broker_that_cuts_every_connection_at_once_is_called_ever_later(tmp_pa
         broker.close()
 
 
+@pytest.mark.parametrize("protocol", ["auto", "3.1.1"])
+def test_a_broker_that_hangs_up_on_records_it_has_acknowledged_is_told_of_as_such(protocol: str, tmp_path: Path) -> None:
+    broker = ScriptedBroker(Announced(hangs_up_on="/events"))
+    box = Box(tmp_path, broker.url, protocol=protocol, confirm="collector")
+    box.link.start()
+    try:
+        box.commit([10] * 20)
+        eventually(lambda: broker.connections >= 4)
+        assert "publish_refused" in [code for code, _ in box.troubles]
+        # Neither another message nor another client is to blame.
+        assert not {"message_shortened", "identity_contended"} & {code for code, _ in box.troubles}
+        assert box.outbox.depth() == 20
+    finally:
+        box.close()
+        broker.close()
+
+
 def test_a_connection_that_stands_and_delivers_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("device.health.delivery._STALLED_S", 1.0)
     monkeypatch.setattr("device.health.delivery._FAILED_S", 2.5)
