@@ -47,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rotate", action="store_true", help="of --method multiheight: frames may be turned against each other"
     )
-    parser.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
+    extent.add_argument(
+        "--sparse",
+        action="store_true",
+        help="of --method multiheight: compact things on a plain background (default: found out)",
+    )
     parser.add_argument(
         "--flatten", type=int, choices=(1, 2, 3, 4), metavar="N",
         help="of --method offaxis: order of the aberrations taken off (1: tilt alone, 2: curvature too; default: curvature "
@@ -136,7 +142,8 @@ def _multiheight(args: argparse.Namespace) -> None:
             got=len(distances_um), remedy="Give each frame's object to sensor distance in the order of the files.",
         )  # fmt: skip
     geometries = [geometry_from(args, distance_um=d).at(d) for d in distances_um]
-    found = retrieve_multi_height([f.intensity for f in frames], geometries, rotate=args.rotate, sparse=not args.dense)
+    sparse = True if args.sparse else False if args.dense else None
+    found = retrieve_multi_height([f.intensity for f in frames], geometries, rotate=args.rotate, sparse=sparse)
     first = geometries[0].at(found.placements[0].distance_um)
     agrees = agreement(found.field, frames[0].intensity, first, noise=frames[0].noise)
     out = result_path(args.out, None)
@@ -145,7 +152,14 @@ def _multiheight(args: argparse.Namespace) -> None:
     files = [str(out)] + ([str(write_picture(out, found.field, first, args.method))] if args.png else [])
     if args.json:
         placements = [dataclasses.asdict(p) for p in found.placements]
-        print(dumps({"files": files, "method": args.method, "placements": placements}), flush=True)
+        answer = {
+            "files": files,
+            "method": args.method,
+            "sparse": found.sparse,
+            "unexplained": found.unexplained,
+            "placements": placements,
+        }
+        print(dumps(answer), flush=True)
         return
     for number, place in enumerate(found.placements, start=1):
         down, right = place.shift_px
@@ -154,7 +168,11 @@ def _multiheight(args: argparse.Namespace) -> None:
             f"frame {number}: {place.distance_um:.6g} um, shifted {down:+.2f} rows {right:+.2f} columns{turned}; "
             f"unexplained {place.residual:.0%} of the fringes"
         )
-    print(f"one field from {len(frames)} frames: {', '.join(files)}", flush=True)
+    taken = "sparse" if found.sparse else "dense"
+    if found.unexplained is not None:
+        as_sparse, as_dense = found.unexplained
+        taken += f" (one frame leaves {as_sparse:.0%} of another unexplained when retrieved as sparse, {as_dense:.0%} as dense)"
+    print(f"one field from {len(frames)} frames, taken for {taken}: {', '.join(files)}", flush=True)
 
 
 def _offaxis(args: argparse.Namespace) -> None:

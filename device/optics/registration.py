@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from device.optics.gauss_newton import FieldProblem, Linearised
 
-__all__ = ["coarse_placement", "refine_views", "turn"]
+__all__ = ["coarse_placement", "moved", "refine_views", "turn"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -39,6 +39,14 @@ def turn(frame: Real, rotation_rad: float) -> Real:
     matrix = cv2.getRotationMatrix2D(centre, float(np.rad2deg(rotation_rad)), 1.0)
     turned = cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(turned, np.float32)
+
+
+def moved(frame: Real, down_px: float, right_px: float) -> Real:
+    """The frame shifted along rows and columns; float32, edges mirrored."""
+    height, width = frame.shape
+    matrix = np.array([[1, 0, right_px], [0, 1, down_px]], np.float32)
+    shifted = cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(shifted, np.float32)
 
 
 def coarse_placement(predicted: Real, measured: Real, *, rotate: bool) -> tuple[float, float, float]:

@@ -197,7 +197,7 @@ def textbook_heights(frames: Sequence[Real], sweeps: int) -> Complex:
 def our_heights(frames: Sequence[Real]) -> Complex:
     """The registered eight-height retrieval of this project, at its defaults; field at the nominal plane."""
     geometries = [GEOMETRY.at(GEOMETRY.distance_um + more_um) for more_um in HEIGHTS_UM]
-    found = retrieve_multi_height(frames, geometries)
+    found = retrieve_multi_height(frames, geometries, sparse=True)
     return carried(found.field, found.placements[0].distance_um - GEOMETRY.distance_um)
 
 

@@ -81,6 +81,21 @@ def test_unknown_shifts_are_found_and_the_field_with_them() -> None:
     assert _correlation(found.field, _truth(wave)) > 0.95
 
 
+def test_whether_the_object_fills_the_field_is_found_out() -> None:
+    # Smooth noise: the transmission of tissue, everywhere.
+    noise = np.random.default_rng(5).normal(size=(2, 3 * SIDE_PX * FINE, 3 * SIDE_PX * FINE))
+    texture = np.array([cv2.GaussianBlur(part, (0, 0), 4.0) for part in noise])
+    texture /= texture.std(axis=(1, 2), keepdims=True)
+    dense = np.exp(-0.3 * np.abs(texture[0]) + 0.6j * texture[1])
+    for wave, sparse in ((_object(3), True), (dense, False)):
+        frames = [_frame(wave, z, seed=k) for k, z in enumerate(HEIGHTS_UM[:2])]
+        found = retrieve_multi_height(frames, _geometries(HEIGHTS_UM[:2]))
+        told = retrieve_multi_height(frames, _geometries(HEIGHTS_UM[:2]), sparse=sparse)
+        assert found.sparse is sparse
+        assert found.unexplained is not None
+        assert np.array_equal(found.field, told.field)
+
+
 def test_distances_stated_one_per_cent_wrong_are_put_right() -> None:
     wave = _object(2)
     frames = [_frame(wave, z, seed=k) for k, z in enumerate(HEIGHTS_UM)]
