@@ -57,9 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flatten", type=int, choices=(1, 2, 3, 4), metavar="N",
         help="of --method offaxis: order of the aberrations taken off (1: tilt alone, 2: curvature too; default: curvature "
-        "where it exceeds a fringe)",
+        "where it exceeds a fringe or bends most of the field)",
     )  # fmt: skip
-    parser.add_argument("--conjugate", action="store_true", help="of --method offaxis: the other order, phase of opposite sign")
+    parser.add_argument(
+        "--conjugate",
+        action="store_true",
+        help="of --method offaxis: the other order, phase of opposite sign (default: what stands out delays)",
+    )
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
         help="search range of --distance-um auto (default: from half to twice the instrument's distance)",
@@ -202,16 +206,22 @@ def _offaxis(args: argparse.Namespace) -> None:
         if args.json:
             answer = {
                 "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
-                "carrier_columns": carrier.columns, "phase_span_rad": span_rad, **dataclasses.asdict(quality),
+                "carrier_columns": carrier.columns, "phase_span_rad": span_rad, "delaying": found.delaying, **dataclasses.asdict(quality),
             }  # fmt: skip
             print(dumps(answer), flush=True)
             continue
         print(
             f"{frame.name}: carrier at {carrier.rows:+.4f} rows, {carrier.columns:+.4f} columns (cycles per pixel), "
             f"{quality.prominence:.0f} times its surroundings, fringe visibility {quality.visibility:.2f}; phase spans "
-            f"{span_rad:.2f} rad, noise {quality.phase_noise_rad:.3f} rad; {', '.join(files)}",
+            f"{span_rad:.2f} rad, noise {quality.phase_noise_rad:.3f} rad; {_sign(found.delaying)}; {', '.join(files)}",
             flush=True,
         )
+
+
+def _sign(delaying: float) -> str:
+    if delaying >= 0.6:
+        return f"sign such that {delaying:.0%} of what stands out delays the light"
+    return "sign not told by what is seen (--conjugate for the other)"
 
 
 def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, float | None]:

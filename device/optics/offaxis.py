@@ -29,6 +29,9 @@ _TAPER = 0.15  # of the filter's radius
 _DISC_EDGE = 1.75  # a square order's corner over its root mean square radius, 3 ** 0.5, and a little
 _COMPACT = 0.01  # cycles per pixel: an order whose root mean square radius is less is centred on its peak
 _FRINGE_RAD = 2 * np.pi
+_FLATTER = 0.65
+"""Spread of the background's phase with curvature off, relative to that with tilt off alone, from which on it is the optics'."""
+_MOST_SORTED = 200_000
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def flatten(field: NDArray[np.complexfloating], *, order: int | None = None, rou
     and are weighted down (iteratively, Cauchy weights).
 
     Parameters: `order` of the polynomial, 1 for tilt alone, 2 for curvature too; None takes curvature off where it puts
-    more than a fringe into the field (optics that aren't telecentric), and leaves less than that to the object, from
-    which it can't be told. Raises InputError where the field isn't two-dimensional.
+    more than a fringe into the field (optics that aren't telecentric), or where the greater part of the field is flatter
+    without it: an object on the smaller part can't do that. Raises InputError where the field isn't two-dimensional.
     """
     if field.ndim != 2 or (order is not None and order < 1):
         raise InputError(
@@ -112,7 +115,23 @@ def flatten(field: NDArray[np.complexfloating], *, order: int | None = None, rou
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
     if order is None:
         quadratic = _slope_fit(field, _terms(2)[2:], _terms(2), y, x, rounds)
-        order = 2 if np.ptp(quadratic) > _FRINGE_RAD else 1
+        if np.ptp(quadratic) > _FRINGE_RAD:
+            order = 2
+        else:
+            tilted, curved = (_flattened(field, n, y, x, rounds) for n in (1, 2))
+            flatter = background_spread_rad(np.angle(curved)) < _FLATTER * background_spread_rad(np.angle(tilted))
+            return curved if flatter else tilted
+    return _flattened(field, order, y, x, rounds)
+
+
+def background_spread_rad(phase_rad: NDArray[np.floating]) -> float:
+    """Width of the narrowest interval that holds half of the pixels: of the background, where no more than half is object."""
+    values = np.sort(phase_rad, axis=None)[:: max(phase_rad.size // _MOST_SORTED, 1)]
+    half = values.size // 2
+    return float((values[half:] - values[: values.size - half]).min())
+
+
+def _flattened(field: NDArray[np.complexfloating], order: int, y: Real, x: Real, rounds: int) -> Complex:
     terms = _terms(order)
     surface = _slope_fit(field, terms, terms, y, x, rounds)
     flat = np.asarray(field * np.exp(-1j * surface), np.complex64)

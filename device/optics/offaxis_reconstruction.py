@@ -6,7 +6,7 @@ takes every aberration of the optics with it) and an optional step of propagatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ class OffAxisReconstruction:
     """complex64 [height, width], tilt and aberrations off, median amplitude 1, background phase 0."""
     phase_rad: NDArray[np.float32]
     """float32 [height, width], unwrapped."""
+    delaying: float
+    """Of what stands out of the background's phase, the share that delays, 0.5 to 1 by the choice of the order; NaN: not asked,
+    for the frame is out of focus. Under 0.6 the sign is a guess."""
     carrier: offaxis.Carrier
     quality: OffAxisQuality
 
@@ -72,22 +75,32 @@ def reconstruct_offaxis(
     """Field and unwrapped phase of an off-axis hologram.
 
     Parameters: `frame` and `background` (a hologram without the object) real [height, width], of any number type;
-    `conjugate` takes the other order, phase of opposite sign; `order` of the aberrations taken off, None decides between
-    tilt and curvature (`offaxis.flatten`); `focus` carries the field into focus.
+    `conjugate` takes the other order, phase of opposite sign: both orders hold the same, and the one is taken in which most of
+    what stands out delays the light, as what is denser than its surroundings does (with `focus`, the one whose carrier points
+    down); `order` of the aberrations taken off, None decides between tilt and curvature (`offaxis.flatten`); `focus` carries
+    the field into focus.
     Raises InputError where there is no carrier or the background doesn't fit, CheckError without scikit-image.
     """
     pixels = np.asarray(frame, np.float64)
-    carrier = offaxis.find_carrier(pixels, conjugate=conjugate)
+    out_of_focus = focus is not None and focus.distance_um != 0
+    carrier = offaxis.find_carrier(pixels, conjugate=conjugate and out_of_focus)
     field = raw = offaxis.demodulate(pixels, carrier)
     if background is not None:
         field = _divided(raw, np.asarray(background, np.float64), carrier)
     field = offaxis.flatten(field, order=order)
-    if focus is not None and focus.distance_um != 0:
+    if focus is not None and out_of_focus:
         field = propagate(field, pitch_um=focus.pitch_um, wavelength_um=focus.wavelength_um, distance_um=focus.distance_um)
         field = offaxis.flatten(field, order=1)
     field /= np.complex64(max(float(np.median(np.abs(field))), 1e-30))
     wrapped = np.angle(field)
     phase_rad = unwrap(wrapped)
+    delaying = float("nan")
+    if not out_of_focus:
+        delaying = _delaying(phase_rad)
+        if (delaying < 0.5) != conjugate:
+            field, wrapped, phase_rad = np.conj(field), -wrapped, -phase_rad
+            carrier = replace(carrier, rows=-carrier.rows, columns=-carrier.columns)
+        delaying = max(delaying, 1 - delaying)
     quality = OffAxisQuality(
         prominence=carrier.prominence,
         visibility=float(min(2 * np.median(np.abs(raw)) / max(abs(float(pixels.mean())), 1e-30), 1.0)),
@@ -95,7 +108,15 @@ def reconstruct_offaxis(
         phase_noise_rad=_pixel_noise(phase_rad),
         clipped=float(np.mean(pixels == pixels.max())),
     )
-    return OffAxisReconstruction(np.asarray(field, np.complex64), phase_rad, carrier, quality)
+    return OffAxisReconstruction(np.asarray(field, np.complex64), phase_rad, delaying, carrier, quality)
+
+
+def _delaying(phase_rad: NDArray[np.floating]) -> float:
+    """Share of the phase that stands out above the background, of what stands out on either side; 0.5 where nothing does."""
+    away = phase_rad - np.median(phase_rad)
+    most = 1.5 * offaxis.background_spread_rad(phase_rad)
+    above, below = (float(np.square(np.maximum(side * away - most, 0)).sum()) for side in (1, -1))
+    return above / (above + below) if above + below > 0 else 0.5
 
 
 def _divided(field: Complex, background: NDArray[np.float64], carrier: offaxis.Carrier) -> Complex:

@@ -1,7 +1,7 @@
-"""Recorded off-axis holograms: the phase against the published one, after piston, tilt and sign.
+"""Recorded off-axis holograms: the phase against the published one, after piston, tilt and curvature, its sign counted.
 
-The published picture has eight bits. Printed for the whole frame, without a border, where filters ring, and by quarters.
-Nothing is set for a recording: where curvature is less than a fringe (here 1.7 rad) it stays, as in the published phase.
+The published picture has eight bits, and 1.7 rad of the optics' curvature in it, which ours takes off: both are compared without.
+Printed for the whole frame, without a border, where filters ring, and by quarters; and with the curvature left in both.
 
     python -m tests.benchmarks.real_offaxis [FOLDER]
 """
@@ -17,28 +17,32 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.optics.lensless_offaxis import fresnel_image, sharpest_distance_um
+from device.optics.offaxis import background_spread_rad
 from device.optics.offaxis_reconstruction import reconstruct_offaxis
 from tests.conftest import real_data_folder
 
 
-def correlation(phase: NDArray[np.floating], published: NDArray[np.floating], border_px: int = 0) -> float:
-    """Absolute value of Pearson's, a plane taken off both."""
+def correlation(phase: NDArray[np.floating], published: NDArray[np.floating], border_px: int = 0, *, order: int = 2) -> float:
+    """Pearson's, a plane (`order` 1) or a paraboloid (2) taken off both."""
     height, width = phase.shape
     y, x = np.mgrid[:height, :width]
     window = (slice(border_px, height - border_px), slice(border_px, width - border_px))
-    design = np.stack([np.ones_like(y)[window].ravel(), y[window].ravel(), x[window].ravel()], axis=1).astype(float)
+    y, x = (a[window].ravel() / a.max() for a in (y, x))
+    terms = [y**p * x**q for p in range(order + 1) for q in range(order + 1 - p)]
+    design = np.stack(terms, axis=1).astype(float)
 
     def level(values: NDArray[np.floating]) -> NDArray[np.floating]:
         flat = values[window].ravel().astype(float)
         return flat - design @ np.linalg.lstsq(design, flat, rcond=None)[0]
 
-    return float(abs(np.corrcoef(level(phase), level(published))[0, 1]))
+    return float(np.corrcoef(level(phase), level(published))[0, 1])
 
 
-def usaf(data: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def usaf(data: Path, order: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Our phase, and the published one in its own grey values."""
     folder = data / "offaxis_dhm" / "usaf20x"
-    return reconstruct_offaxis(_picture(folder / "hologram.bmp")).phase_rad, _picture(folder / "published_phase.tif")
+    found = reconstruct_offaxis(_picture(folder / "hologram.bmp"), order=order)
+    return found.phase_rad, _picture(folder / "published_phase.tif")
 
 
 def far_dice(data: Path) -> tuple[float, float]:
@@ -75,7 +79,10 @@ def main() -> int:
     phase, published = usaf(data)
     height, width = (n // 2 for n in phase.shape)
     print(f"USAF target: correlation {correlation(phase, published):.4f} over the whole frame (bar 0.99), ", end="")
-    print(f"{correlation(phase, published, 40):.4f} without 40 px of border")
+    print(f"{correlation(phase, published, 40):.4f} without 40 px of border", end="")
+    print(f"; curvature left in both: {correlation(*usaf(data, order=1), order=1):.4f}")
+    print(f"  half of the field lies within {background_spread_rad(phase):.2f} rad", end="")
+    print(f" ({background_spread_rad(usaf(data, order=1)[0]):.2f} with the curvature)")
     quarters = [
         correlation(phase[top : top + height, left : left + width], published[top : top + height, left : left + width])
         for top in (0, height)

@@ -14,7 +14,8 @@ from tests.benchmarks.real_offaxis import correlation, far_dice, usaf
 
 
 def test_the_phase_of_the_resolution_target_is_the_published_one(real_data: Path) -> None:
-    assert correlation(*usaf(real_data)) > 0.99
+    assert correlation(*usaf(real_data)) > 0.98
+    assert correlation(*usaf(real_data, order=1), order=1) > 0.99
 
 
 def test_the_background_hologram_flattens_the_surroundings_of_a_cell(real_data: Path) -> None:
@@ -42,7 +43,8 @@ def test_the_command_writes_field_phase_and_picture(
     assert abs(answer["carrier_rows"]) == pytest.approx(234 / 960, abs=0.001)
     saved = np.load(out)
     _, published = usaf(real_data)
-    assert correlation(saved["phase_rad"], published) > 0.99
+    assert correlation(saved["phase_rad"], published) > 0.98
+    assert answer["delaying"] > 0.6
     assert out.with_suffix(".png").is_file()
 
 

@@ -51,11 +51,28 @@ def test_the_filter_stays_clear_of_zero_and_of_the_conjugate() -> None:
         assert carrier.radius <= np.hypot(*twice) / 2 + 1e-9
 
 
-def test_less_than_a_fringe_of_curvature_is_left_to_the_object() -> None:
-    phase = 0.8 * (Y_UNIT**2 + X_UNIT**2)
-    kept = np.angle(flatten(np.exp(1j * phase)))
-    assert np.ptp(kept[INNER]) > 0.5
-    assert np.ptp(np.angle(flatten(np.exp(1j * phase), order=2))[INNER]) < 0.01
+def test_curvature_of_the_whole_field_is_the_optics_and_that_of_a_part_the_objects() -> None:
+    bent = 0.8 * (Y_UNIT**2 + X_UNIT**2)
+    assert np.ptp(np.angle(flatten(np.exp(1j * bent)))[INNER]) < 0.01
+    # A lens-shaped cell over 40 % of the field.
+    cell = 2.0 * np.maximum(1 - (Y_UNIT**2 + X_UNIT**2) / 0.5, 0)
+    kept = np.angle(flatten(np.exp(1j * cell)))
+    assert _alike(kept, cell) > 0.99
+    assert np.ptp(kept[INNER]) > 1.7
+
+
+@pytest.mark.parametrize("at", [(0.21, 0.17), (-0.21, -0.17)])
+def test_what_stands_out_delays_whichever_side_the_carrier_is_on(at: tuple[float, float]) -> None:
+    frame = _recorded(0.7 * np.exp(1j * _cells()), *at)
+    found, other = reconstruct_offaxis(frame), reconstruct_offaxis(frame, conjugate=True)
+    assert _alike(found.phase_rad, _cells()) > 0.99
+    assert found.delaying > 0.9
+    assert np.allclose(other.phase_rad, -found.phase_rad)
+    assert np.allclose(other.field, np.conj(found.field))
+
+
+def test_a_field_with_nothing_in_it_tells_no_sign() -> None:
+    assert reconstruct_offaxis(_recorded(0.7 * np.ones_like(Y) + 0j, 0.21, 0.17)).delaying < 0.6
 
 
 def test_a_background_takes_the_optics_aberrations_with_it() -> None:
