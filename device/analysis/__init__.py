@@ -2,6 +2,7 @@
 
 background   raw frame -> Hologram, with or without a background
 median       pixel by pixel, of a few frames
+binning      more finely sampled than the network knows: at coarser pixels, and back
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device import __version__
+from device.analysis.binning import binned, spread, unbinned
 from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
@@ -117,16 +118,31 @@ class Pipeline:
     """What is said of every particle where there is no classifier."""
     ring_gain: RingGain | None = None
     """Of the second look that refinement starts from; None: it starts from the network's field."""
+    binning: int = 1
+    """Pixels averaged before anything is done: the sensor samples more finely than the models cover."""
 
     @property
     def id(self) -> str:
         """Content id of code version, settings and models: the first 16 hex digits of a SHA-256."""
         gain = asdict(self.ring_gain) if self.ring_gain else None
-        content = [__version__, asdict(self.settings), msgspec.to_builtins(self.models), gain]
+        content: list[object] = [__version__, asdict(self.settings), msgspec.to_builtins(self.models), gain]
+        if self.binning > 1:
+            content.append(self.binning)
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
-        """Locate, reconstruct, segment, refine, verify, measure, classify."""
+        """Locate, reconstruct, segment, refine, verify, measure, classify; places and fields in the hologram's own pixels."""
+        if self.binning == 1:
+            return self._analysed(hologram)
+        analysis = self._analysed(binned(hologram, self.binning))
+        result = analysis.reconstruction
+        if result is not None:
+            start, field = (spread(coarse, hologram.intensity.shape, self.binning) for coarse in (result.start, result.field))
+            result = Reconstruction(start, field, result.tiles)
+        particles = tuple(unbinned(particle, hologram.geometry, self.binning) for particle in analysis.particles)
+        return replace(analysis, particles=particles, reconstruction=result)
+
+    def _analysed(self, hologram: Hologram) -> FrameAnalysis:
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
             return FrameAnalysis((), (), None, time.monotonic() - started)
@@ -145,6 +161,9 @@ class Pipeline:
 
     def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
         """The object field of the whole frame, complex64 [height, width], refined where the settings say so."""
+        if self.binning > 1:
+            whole = replace(self, binning=1).whole_field(binned(hologram, self.binning))
+            return spread(whole, hologram.intensity.shape, self.binning)
         return self._found(reconstruct(hologram, self.network, whole=True), hologram).result.field
 
     def _found(self, result: Reconstruction, hologram: Hologram) -> _Found:
