@@ -49,6 +49,7 @@ class Quantity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A measured figure."""
 
     value: float
+    """In `unit`."""
     uncertainty: Annotated[float, Meta(ge=0)]
     """One standard deviation, systematic shares included."""
     unit: str
@@ -59,19 +60,25 @@ class CalibrationRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One procedure's outcome."""
 
     schema: Literal["holonode.calibration/1"] = "holonode.calibration/1"
+    """Name and version of this schema."""
     instrument_id: str
     """Content id of the instrument file it was made with."""
     made_at: datetime
     """Aware."""
     procedure: Procedure
+    """What was done."""
     operator: str = ""
+    """Who did it; empty: not said."""
     values: dict[str, Quantity]
+    """What was measured, by name."""
     residuals: dict[str, float] = {}
     """What the procedure could not explain, by name with unit."""
     verdict: Literal["pass", "fail"]
+    """Only what passed is used."""
     reasons: list[str] = []
     """Why it failed."""
     valid_until: datetime
+    """Aware; it is not used after this."""
     sources: list[str] = []
     """SHA-256 of every frame it was made from."""
     id: str = ""

@@ -33,7 +33,7 @@ FROM (SELECT device_id, count(*) AS number, sum(times)::bigint AS times, max(las
 FULL JOIN rejections a USING (device_id) ORDER BY 2 DESC, 1"""
 
 _UNKNOWN = (
-    """SELECT device_id, unknown_schema, count(*) FROM records WHERE unknown_schema IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"""
+    """SELECT device_id, unknown_schema, count(*) FROM records WHERE NOT is_known(unknown_schema) GROUP BY 1, 2 ORDER BY 1, 2"""
 )
 
 

@@ -117,7 +117,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What a request came to."""
 
     status: Literal["ok", "error"]
+    """Whether it was done."""
     data: dict[str, Any] | None = {}
+    """What it came to, by command; empty at an error that left nothing."""
     error: str = ""
     """One paragraph: what was wrong, what was expected, what to do."""
     transaction: str | int | None = None
@@ -131,7 +133,9 @@ class Counts:
     """What `stats` tells of requests since the start."""
 
     received: int = 0
+    """All that came."""
     done: int = 0
+    """Carried out."""
     failed: int = 0
     """Begun, and came to an error."""
     refused: int = 0
@@ -141,6 +145,7 @@ class Counts:
     stale: int = 0
     """Ignored: issued or expired too long ago."""
     busy: int = 0
+    """Refused because too many waited."""
     repeated: int = 0
     """Sent again: answered again, not done again."""
     unlogged: int = 0
