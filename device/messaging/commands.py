@@ -28,6 +28,7 @@ MOST_BYTES = 16_384
 _LONGEST_TOPIC = 512
 
 Transaction = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_Time = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
 Ignored = Literal["retained", "stale"]
 _END = r"$(?!\n)"
 """Of a pattern: in Python, unlike in a JSON Schema, `$` would let a last newline through."""
@@ -39,7 +40,7 @@ _Text = Annotated[str, Meta(max_length=200)]
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every request may say."""
 
-    issued_at: datetime | None = None
+    issued_at: _Time | None = None
     """When, with a zone; one that is too old is ignored. Left out: when it came in, for no broker keeps a request for this box."""
     transaction: Transaction | None = None
     """Echoed in the answer; a repeated one is answered from the kept answer and not done twice."""
