@@ -62,7 +62,7 @@ class Set(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Change settings from the next sample on; kept over a restart."""
 
     settings: Annotated[dict[_Key, Value], Meta(min_length=1, max_length=64)]
-    """Value by dotted key, e.g. {"sampling.pause_s": 60}; null takes one back to the configuration file's."""
+    """Value by dotted key (those that can be changed from afar, with their bounds: `x-settable`), e.g. {"sampling.pause_s": 60}; null takes one back to the configuration file's."""
 
 
 class Media(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

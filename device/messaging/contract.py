@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from device import __version__
-from device.messaging.commands import REQUESTS, Answer
+from device.messaging.commands import REQUESTS, Answer, Set
 from device.messaging.details import ANSWERS, PARTS
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Ack, Health, Info, Stats, Status
@@ -20,6 +20,7 @@ from device.messaging.topics import ROOT
 from device.records import Detection, Event, Interval
 from device.records_1 import schemas as earlier_schemas
 from device.schemas import describe
+from device.settings import SETTABLE
 
 __all__ = ["TOPICS", "Topic", "asyncapi"]
 
@@ -105,6 +106,7 @@ def _schemas() -> dict[str, Any]:
         properties = schemas[kind.__name__]["properties"]
         kept = {key: value for key, value in properties[field].items() if key in ("description", "default")}
         properties[field] = {**schema, **kept}
+    schemas[Set.__name__]["properties"]["settings"]["x-settable"] = {key: list(bounds) for key, bounds in SETTABLE.items()}
     answer = schemas.pop(Answer.__name__)
     nothing = {"type": "object", "maxProperties": 0, "additionalProperties": False}
     for name, schema in [*zip(ANSWERS, found[len(kinds) + len(parts) :], strict=True), (_REFUSED, nothing)]:

@@ -64,6 +64,8 @@ def test_every_field_of_every_schema_and_of_the_contract_is_described() -> None:
 
 
 def test_every_time_has_a_format_and_every_flag_and_code_a_list() -> None:
+    settable = asyncapi()["components"]["schemas"]["Set"]["properties"]["settings"]["x-settable"]
+    assert settable["sampling.pause_s"] == [0, 86_400]
     seen = set()
     for where, name, field, _ in fields():
         if TIMES.fullmatch(name):

@@ -24,9 +24,9 @@ from device.frames import Clock, Hologram
 from device.optics.geometry import Geometry
 from device.optics.propagation import propagate
 from device.records import Consistency, Detection, FrameCounts, from_json, to_json
-from device.records import json_schema as schema_of
 from device.rig.models import build_pipeline, model_store
 from device.sampling.findings import Findings, LookedAt
+from device.schemas import json_schema
 from device.service.recorder import Recorder
 from device.service.timekeeper import Beginning
 from device.storage.outbox import Outbox
@@ -93,7 +93,7 @@ def test_a_record_without_a_score_is_valid_by_the_published_schema() -> None:
     (record, *_) = records_of(build_pipeline(model_store(Config()), settings, NEAR)[0])
     again = json.loads(to_json(record))
     assert again["score"] is None
-    jsonschema.validate(again, schema_of(Detection))
+    jsonschema.validate(again, json_schema("detection"))
     assert from_json(to_json(record), Detection) == record
     with pytest.raises(InputError):
         from_json(to_json(record).replace(b'"score":null', b'"score":1.5'), Detection)
