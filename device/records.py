@@ -145,7 +145,7 @@ class _Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device_id: Name
     """The box."""
     spool_id: Name
-    """Its store; with the box and `seq` it names the record for ever."""
+    """Its store, or 'replay' of recorded frames; with the box and `seq` it names the record for ever."""
     seq: Seq
     """Number of the record in the store, from 1."""
     simulated: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)] = ()
@@ -187,9 +187,10 @@ class Consistency(Struct, frozen=True, kw_only=True):
     """Whether the reconstruction, propagated forward, explains the measured hologram."""
 
     chi2: _Number | None = None
-    """Misfit of the hologram that the reconstruction would make, in units of the noise; 1: explained. None: not evaluated."""
+    """What is left unexplained, in units of what a right reconstruction may leave: the worst of fringes, movement and depth; about 1
+    in a right one. None: not evaluated."""
     p: _Number | None = None
-    """Probability of a misfit at least as large where the reconstruction is right, 0 to 1."""
+    """Probability of as much in a right reconstruction, 0 to 1. None: not evaluated."""
     flag: Qartod = QARTOD_NOT_EVALUATED
     """QARTOD flag of the misfit: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing."""
     reason: _Text | None = None
@@ -225,7 +226,7 @@ class Detection(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clock: ClockRecord
     """Quality of `captured_at`."""
     frame: _Whole
-    """Number of its frame since the camera was opened; in a replay, of the recording."""
+    """Number of its frame in its source, from 0: since the service opened the camera, or in the recording."""
     x_um: _Number
     """From the centre of pixel (0, 0) of the full frame along columns, at the object plane."""
     y_um: _Number
@@ -373,7 +374,7 @@ class Interval(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     volume_uncertainty: _Number | None = None
     """One standard deviation of the volume, in its unit."""
     dead_time_s: _Number = 0.0
-    """Time that nothing could be seen in."""
+    """Part of the interval in which nothing was sampled, or nothing could be seen."""
     frames: FrameCounts
     """What became of its frames."""
     counts: Annotated[dict[_Label, Count], Meta(max_length=_MOST_LABELS)]

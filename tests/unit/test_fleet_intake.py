@@ -16,6 +16,7 @@ from device.frames import Clock
 from device.records import to_json
 from device.schemas import json_schema
 from device.storage.backdate import shifted
+from tests.earlier import as_earlier
 from tests.faults.bends import record
 from tests.unit.test_outbox import events
 
@@ -158,6 +159,15 @@ def test_a_newer_schema_is_kept_apart_with_the_time_it_came_where_it_says_none()
         ["holonode.event/1"],
     ):
         assert isinstance(read(TOPIC, event(schema=wrong)), Rejection)
+
+
+@pytest.mark.parametrize("kind", ["detections", "intervals", "events"])
+def test_records_of_both_versions_are_known_and_kept_as_they_came(kind: str) -> None:
+    body = msgspec.json.encode(record(kind, "box", 3))
+    for payload in (body, as_earlier(body)):
+        arrival = read(f"holonode/v1/box/{kind}", payload)
+        assert isinstance(arrival, Arrival)
+        assert (arrival.unknown_schema, arrival.body.encode()) == ("", payload)
 
 
 def test_the_digest_is_of_the_content_and_not_of_when_it_was() -> None:
