@@ -50,7 +50,7 @@ class Column:
         """Itself; a map as one column a key, named `name_key`."""
         if self.kind != "map":
             return [self]
-        return [Column(f"{self.name}_{key}", "real", self._at(key), f"{self.text}: {key}") for key in self.keys]
+        return [Column(f"{self.name}_{key}", "real", self._at(key), f"{key}: {self.text}") for key in self.keys]
 
     def _at(self, key: str) -> Callable[[Any], Any]:
         return lambda row: self.get(row).get(key)
