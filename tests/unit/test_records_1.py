@@ -11,6 +11,8 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device.cli import main
 from device.errors import InputError
@@ -102,3 +104,12 @@ def test_crops_of_version_1_have_their_classifier(stored: tuple[Path, list[bytes
     folder = ReviewFolder(stored[0].parent / "store" / FOLDER)
     crops = [folder.read(entry) for entry in folder.entries()]
     assert {crop.about.models["classifier"].version for crop in crops if crop} == {"1.2.0"}
+
+
+USES = st.builds(ModelUse, st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
+
+
+@given(models=st.dictionaries(st.sampled_from(["reconstruction", "classifier"]), USES))
+def test_whatever_models_version_1_could_tell_are_those_of_the_record(models: dict[str, ModelUse]) -> None:
+    record = msgspec.structs.replace(from_json(DETECTION, Detection), models=models)
+    assert from_json(as_earlier(to_json(record)), Detection) == record
