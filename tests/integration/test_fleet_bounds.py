@@ -60,6 +60,7 @@ _POISON: tuple[tuple[str, dict[str, Any]], ...] = (
     ("intervals", {"concentration": [1]}), ("intervals", {"concentration": {"a": {"value": "b"}, "b": 7}}), ("intervals", {"ended_at": "infinity"}),
     ("intervals", {"ended_at": "2026-02-30T00:00:00Z"}), ("intervals", {"ended_at": "9999-12-31T23:59:59Z"}), ("intervals", {"ended_at": 5}),
     ("intervals", {"volume_m3": True}), ("events", {"message": {"a": 1}}), ("events", {"value": "infinity"}),
+    ("detections", {"model": [1]}), ("detections", {"model": {"classifier": 7, "x": [1], "y": {"name": {}}}}),
 )  # fmt: skip
 
 
