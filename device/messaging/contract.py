@@ -177,7 +177,8 @@ def _messages(topic: Topic) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{payload.__name__}"} if isinstance(payload, type) else dict(payload)
     found = {"message": _message(topic, schema)}
     if earlier := _EARLIER.get(topic.leaf):
-        found["earlier"] = _message(topic, {"$ref": f"#/components/schemas/{earlier.capitalize()}.1"})
+        message = _message(topic, {"$ref": f"#/components/schemas/{earlier.capitalize()}.1"})
+        found["earlier"] = {**message, "summary": "Of version 1: it waited through an update and goes out as it was made."}
     return found
 
 
