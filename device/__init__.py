@@ -6,7 +6,8 @@ console      stdout and stderr of a service, which goes on without them
 stopping     SIGINT and SIGTERM as a request        processes  known by more than their number
 text         texts from outside, cleaned for terminal, table and page          arguments  bounded numbers on a command line
 frames       Exposure, LampState, RawFrame, Hologram
-records      Particle, Detection, Interval, Event: what leaves the box
+records      Particle, Detection, Interval, Event: what leaves the box          records_1  the same as they were in version 1
+events       every event by code: how grave, what it means, what to do          meaning    what every field means, and its unit
 instrument   what this instrument is: sensor, lamp, geometry, fluidics
 config       the TOML configuration; settings: what of it may be changed from afar
 clock        wall time and its quality

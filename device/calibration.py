@@ -42,6 +42,7 @@ _CONTRADICTION_SIGMAS = 6.0
 ABERRATION_VALUES = (*(f"{name}_rad" for name in ABERRATIONS), "pupil_radius_per_um")
 """Values of a record that together say how the instrument is aberrated."""
 
+_Time = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
 Procedure = Literal["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "dose", "transfer"]
 
 
@@ -49,6 +50,7 @@ class Quantity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A measured figure."""
 
     value: float
+    """In `unit`."""
     uncertainty: Annotated[float, Meta(ge=0)]
     """One standard deviation, systematic shares included."""
     unit: str
@@ -59,19 +61,25 @@ class CalibrationRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One procedure's outcome."""
 
     schema: Literal["holonode.calibration/1"] = "holonode.calibration/1"
+    """Name and version of this schema."""
     instrument_id: str
     """Content id of the instrument file it was made with."""
-    made_at: datetime
+    made_at: _Time
     """Aware."""
     procedure: Procedure
+    """What was done."""
     operator: str = ""
+    """Who did it; empty: not said."""
     values: dict[str, Quantity]
+    """What was measured, by name."""
     residuals: dict[str, float] = {}
     """What the procedure could not explain, by name with unit."""
     verdict: Literal["pass", "fail"]
+    """Only what passed is used."""
     reasons: list[str] = []
     """Why it failed."""
-    valid_until: datetime
+    valid_until: _Time
+    """Aware; it is not used after this."""
     sources: list[str] = []
     """SHA-256 of every frame it was made from."""
     id: str = ""

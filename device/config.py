@@ -30,7 +30,10 @@ def _with_kinds(
     chosen = Annotated[Literal[tuple(kinds)], Meta(description=said)]
     tables = [(kind, settings, settings()) for kind, (_, settings) in kinds.items() if settings is not None]
     fields = [(choice, chosen, default), *tables]
-    return defstruct(name, fields, bases=(base,), frozen=True, kw_only=True, forbid_unknown_fields=True, module=__name__)
+    said = {"__doc__": base.__doc__}
+    return defstruct(
+        name, fields, bases=(base,), namespace=said, frozen=True, kw_only=True, forbid_unknown_fields=True, module=__name__
+    )
 
 
 Positive = Annotated[float, Meta(gt=0)]

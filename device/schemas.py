@@ -1,23 +1,25 @@
-"""JSON Schemas of everything that is published, with the fields' docstrings as descriptions."""
+"""JSON Schemas of everything that is published: types and bounds of the Structs, meanings and units of `device.meaning`."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 
+from device.calibration import CalibrationRecord
 from device.config import Config
 from device.errors import InputError
+from device.events import EVENTS, EventMeaning
 from device.inference.manifest import Manifest
 from device.instrument import Instrument
+from device.meaning import meanings, unit_of
 from device.records import Detection, Event, Interval
+from device.records_1 import schemas as earlier_schemas
+from device.sampling.kinds import sampling_kinds
 
-__all__ = ["describe", "json_schema"]
+__all__ = ["catalogue", "describe", "json_schema"]
 
 _KINDS: dict[str, type[Struct]] = {
     "config": Config,
@@ -26,17 +28,18 @@ _KINDS: dict[str, type[Struct]] = {
     "event": Event,
     "instrument": Instrument,
     "manifest": Manifest,
+    "calibration": CalibrationRecord,
 }
-
-_UNITS = {
-    "_um2": "um^2", "_um3": "um^3", "_um": "um", "_us": "us", "_ns": "ns", "_s": "s", "_ma": "mA", "_ml": "mL", "_l": "L",
-    "_m3": "m^3", "_px": "px", "_mb": "MB", "_rad": "rad", "_e": "electrons", "_counts": "counts", "_ml_min": "mL/min",
-    "_percent": "%", "_per_m3": "m^-3", "_per_ul": "uL^-1", "_ul": "uL",
-}  # fmt: skip
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The schema of a record, the configuration, an instrument file or a model manifest."""
+    """The schema of a record, the configuration, an instrument file, a calibration record or a model manifest.
+
+    A record of version 1 is `detection/1`, as it was printed then.
+    """
+    record, _, version = name.partition("/")
+    if version == "1" and record in (earlier := earlier_schemas()):
+        return earlier[record]
     if name not in _KINDS:
         raise InputError("no such schema", expected=" | ".join(_KINDS), got=name)
     schema = msgspec.json.schema(_KINDS[name])
@@ -45,47 +48,45 @@ def json_schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def describe(definitions: dict[str, Any], *kinds: type[Struct]) -> None:
-    """Put docstrings and units into the definitions of these Structs and of those they are made of."""
-    structs: dict[str, type[Struct]] = {}
-    for kind in kinds:
-        _structs(kind, structs)
-    for title, definition in definitions.items():
-        if title in structs:
-            _describe(definition, structs[title])
-
-
-def _structs(kind: type[Struct], found: dict[str, type[Struct]]) -> dict[str, type[Struct]]:
-    """Every Struct a Struct is made of, by name."""
-    if kind.__name__ not in found:
-        found[kind.__name__] = kind
-        for field in msgspec.structs.fields(kind):
-            for part in (field.type, *getattr(field.type, "__args__", ())):
-                if isinstance(part, type) and issubclass(part, Struct):
-                    _structs(part, found)
+def catalogue() -> dict[str, EventMeaning]:
+    """Every event by code, with those of the ways of sampling that there are."""
+    found = dict(EVENTS)
+    for kind in sampling_kinds().values():
+        found |= kind.events
     return found
 
 
-def _describe(definition: dict[str, Any], kind: type[Struct]) -> None:
-    """Put docstrings and units into the properties of one definition."""
-    for name, text in _field_docstrings(kind).items():
-        if name in definition.get("properties", {}):
-            definition["properties"][name].setdefault("description", text)
+def describe(definitions: dict[str, Any], *kinds: Any) -> None:
+    """Put meanings, units and the events' catalogue into the definitions of these types and of those they are made of."""
+    for kind in _classes(*inspect.multi_type_info(kinds)):
+        if definition := definitions.get(kind.__name__):
+            _describe(definition, kind)
+    if Event.__name__ in definitions:
+        events = {code: event.published() for code, event in catalogue().items()}
+        definitions[Event.__name__]["properties"]["code"]["x-events"] = events
+
+
+def _classes(*types: inspect.Type) -> Iterator[type]:
+    """Every class of values that these are made of."""
+    seen: set[type] = set()
+    waiting: list[object] = list(types)
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (inspect.StructType, inspect.DataclassType)):
+            if one.cls in seen:
+                continue
+            seen.add(one.cls)
+            yield one.cls
+        if isinstance(one, tuple):
+            waiting += one
+        elif isinstance(one, Struct):
+            waiting += [getattr(one, name) for name in one.__struct_fields__]
+
+
+def _describe(definition: dict[str, Any], kind: type) -> None:
+    said = meanings(kind)
     for name, entry in definition.get("properties", {}).items():
-        unit = next((_UNITS[s] for s in sorted(_UNITS, key=len, reverse=True) if name.endswith(s)), None)
-        if unit:
+        if name in said:
+            entry["description"] = said[name]
+        if unit := unit_of(name):
             entry["x-unit"] = unit
-
-
-def _field_docstrings(kind: type[Struct]) -> dict[str, str]:
-    """The string under each annotated field, read from the source, those it inherits included."""
-    texts: dict[str, str] = {}
-    for base in reversed([base for base in kind.__mro__ if issubclass(base, Struct) and base is not Struct]):
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        for field, text in pairwise(tree.body if isinstance(tree, ast.ClassDef) else []):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
-                    texts[name] = said
-                case _:
-                    continue
-    return texts

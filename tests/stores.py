@@ -11,12 +11,12 @@ from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
 from device.analysis.report import Origin, Volume, interval_record
 from device.frames import Clock
 from device.identifiers import record_ulid
-from device.records import ClockRecord, Consistency, Detection, Event, FrameCounts, Interval, Models, ModelUse, iso_time
+from device.records import ClockRecord, Consistency, Detection, Event, FrameCounts, Interval, ModelUse, iso_time
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER, ReviewQueue
 
 START = datetime(2026, 5, 4, 23, 59, 30, tzinfo=UTC)
-MODELS = Models(classifier=ModelUse("bioaerosol", "1.2.0", "c" * 64))
+MODELS = {"classifier": ModelUse("bioaerosol", "1.2.0", "c" * 64)}
 CLASSES = ("birch", "dust", "pennate-diatom")
 
 CONFIG = """
@@ -49,7 +49,7 @@ def detection(outbox: Outbox, seq: int, at: datetime, interval_id: str, label: s
         z_um=500.0 + seq, z_uncertainty_um=5.0, bbox_px=(1, 2, 9, 8), esd_um=20.5, esd_uncertainty_um=1.0,
         features={"area_um2": 330.0 + seq, "circularity": 0.9}, label=label, score=0.8,
         probabilities={"birch": 0.8, "dust": 0.15, "pennate-diatom": 0.05}, prediction_set=(label,),
-        consistency=Consistency(chi2=1.1, p=0.4, flag=1), model=MODELS, calibration_id="cal", config_hash="conf", pipeline_id="pipe", qc=1,
+        consistency=Consistency(chi2=1.1, p=0.4, flag=1), models=MODELS, calibration_id="cal", config_hash="conf", pipeline_id="pipe", qc=1,
     )  # fmt: skip
 
 

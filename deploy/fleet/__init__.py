@@ -10,6 +10,7 @@ clashes     keys that come again: duplicates, corrected stamps, two contents
 rejections  messages that are no records, within a quota
 notes       what a collector says of them, without a flood of lines
 schema      migrations/*.sql, applied in order
+comments    what their columns mean, in the database itself
 database    connections, and what their errors mean
 status      devices, last records, gaps, what was wrong
 """

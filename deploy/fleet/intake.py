@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from device.messaging.topics import ROOT
 from device.records import Detection, Event, Interval, Name, Seq
+from device.records_1 import upgraded
 
 __all__ = ["KINDS", "MOST_BYTES", "Arrival", "Key", "Kind", "Rejection", "read"]
 
@@ -28,6 +29,8 @@ _RECORDS: dict[str, tuple[type[Struct], str]] = {
 KINDS = tuple(_RECORDS)
 
 _TOPIC = re.compile(rf"{re.escape(ROOT)}/(?P<device>[^/]+)/(?P<kind>{'|'.join(KINDS)})")
+_VERSIONS = ("1", "2")
+"""Of records, that this version knows."""
 _SCHEMA = re.compile(r"holonode\.(?P<name>[a-z]+)/(?P<version>[1-9][0-9]{0,3})")
 
 MOST_BYTES = 256 * 1024
@@ -193,14 +196,15 @@ def _arrival(key: Key, kind: Kind, record: dict[str, Any], body: str) -> Arrival
     expected = kind[:-1]
     named = _SCHEMA.fullmatch(schema) if isinstance(schema, str) else None
     if named is None or named["name"] != expected:
-        raise ValueError(f"schema: expected holonode.{expected}/1, got {schema!r}")
+        raise ValueError(f"schema: expected holonode.{expected}/2, got {schema!r}")
     clock = record.get("clock")
     synchronised = isinstance(clock, dict) and clock.get("synchronised") is True
-    if named["version"] != "1":
+    if named["version"] not in _VERSIONS:
         at = _sound(record.get(stamp)) or datetime.now(UTC)
         return Arrival(key, kind, at, synchronised, body, _digest(kind, record), named[0])
     # What this version knows must be right; what it doesn't know passes.
-    msgspec.convert({name: record[name] for name in known.__struct_fields__ if name in record}, known)
+    today = upgraded(record)
+    msgspec.convert({name: today[name] for name in known.__struct_fields__ if name in today}, known)
     at = _sound(record[stamp])
     if at is None:
         raise ValueError(f"{stamp}: expected a time from {_EARLIEST:%Y} to before {_LATEST:%Y}, got {record[stamp]!r}")

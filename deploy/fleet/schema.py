@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import psycopg
 
+from deploy.fleet.comments import comment
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import CheckError, InputError
 
@@ -42,7 +43,7 @@ def steps() -> list[Step]:
 
 
 def migrate(connection: Connection, wanted: list[Step] | None = None) -> list[Step]:
-    """Apply what is missing and return it; any number of these may run at a time."""
+    """Apply what is missing and return it, and say in the database what its columns mean; any number of these may run at a time."""
     wanted = steps() if wanted is None else wanted
     connection.execute("SET statement_timeout = 0")
     connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -53,10 +54,19 @@ def migrate(connection: Connection, wanted: list[Step] | None = None) -> list[St
         missing = wanted[len(applied) :]
         for step in missing:
             _apply(connection, step)
+        _comment(connection)
         return missing
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _comment(connection: Connection) -> None:
+    try:
+        with connection.transaction():
+            comment(connection)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _not_the_owner(error) from error
 
 
 def check(connection: Connection) -> None:

@@ -32,9 +32,8 @@ _REFUSED = f"""SELECT device_id, coalesce(r.times, 0) + coalesce(a.not_kept, 0),
 FROM (SELECT device_id, count(*) AS number, sum(times)::bigint AS times, max(last_at) AS last_at FROM rejected GROUP BY 1) r
 FULL JOIN rejections a USING (device_id) ORDER BY 2 DESC, 1"""
 
-_UNKNOWN = (
-    """SELECT device_id, unknown_schema, count(*) FROM records WHERE unknown_schema IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"""
-)
+_UNKNOWN = """SELECT device_id, unknown_schema, count(*) FROM records WHERE unknown_schema IS NOT NULL AND NOT is_known(unknown_schema)
+    GROUP BY 1, 2 ORDER BY 1, 2"""
 
 
 class Gap(Struct, frozen=True):

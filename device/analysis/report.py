@@ -119,7 +119,7 @@ def detection_records(
                 prediction_set=name.prediction_set,
                 unnamed=name.unnamed,
                 consistency=consistency,
-                model=origin.models,
+                models=origin.models,
                 calibration_id=origin.calibration_id,
                 config_hash=origin.config_hash,
                 pipeline_id=origin.pipeline_id,

@@ -374,7 +374,7 @@ def _write_crops(out: Path, crops: Sequence[Crop], labels: dict[str, Label]) -> 
         "ids": [a.id for a in about],
         "reasons": [a.reason for a in about],
         "model_labels": [a.label for a in about],
-        "classifier_sha256": [a.model.classifier.sha256 if a.model.classifier else "" for a in about],
+        "classifier_sha256": [c.sha256 if (c := a.models.get("classifier")) else "" for a in about],
     }
     arrays |= {name: np.array(column, np.str_) for name, column in words.items()}
     partial = out.with_name(out.name + ".partial")
@@ -425,7 +425,7 @@ def field_accuracy(labelled: Iterable[tuple[CropRecord, Label]]) -> list[FieldAc
     """
     groups: dict[str, list[tuple[str, str]]] = {}
     for about, label in labelled:
-        model = about.model.classifier
+        model = about.models.get("classifier")
         if about.reason == "random" and model is not None and label.label != UNKNOWN:
             groups.setdefault(f"{model.name} {model.version} ({model.sha256[:12]})", []).append((about.label, label.label))
     return [_accuracy(name, pairs) for name, pairs in groups.items()]

@@ -6,7 +6,10 @@ import argparse
 
 __all__ = ["add_arguments", "execute"]
 
-_NAMES = ("config", "detection", "interval", "event", "instrument", "manifest", "asyncapi")
+_NAMES = (
+    "config", "detection", "interval", "event", "instrument", "manifest", "calibration", "asyncapi", "detection/1", "interval/1", "event/1",
+)  # fmt: skip
+"""/1: records of before, which stores may hold and boxes may still send."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

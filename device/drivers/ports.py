@@ -139,9 +139,13 @@ class EnvironmentReading:
     """What surrounds the instrument; None where there is no such sensor."""
 
     temperature_c: float | None = None
+    """Of the box."""
     humidity_percent: float | None = None
+    """Relative humidity."""
     pressure_hpa: float | None = None
+    """Of the air."""
     supply_v: float | None = None
+    """Of the power supply."""
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,9 +21,19 @@ from device.errors import InputError
 from device.exports.bundle import Bundle
 from device.exports.source import Source
 from device.exports.steady_file import SteadyFile
-from device.exports.tables import QARTOD_MEANINGS, Column, tables
+from device.exports.tables import Column, LabelCount, tables
 from device.installation import how_to_install
-from device.records import Interval, iso_time
+from device.meaning import meaning, unit_of
+from device.records import (
+    QARTOD_MEANINGS,
+    ClockRecord,
+    Concentration,
+    Count,
+    Efficiency,
+    FrameCounts,
+    Interval,
+    iso_time,
+)
 
 try:
     import h5netcdf
@@ -85,7 +95,7 @@ def write(source: Source, bundle: Bundle) -> None:
         variables = [*_station(source, "time"), *_interval_variables(source, labels)]
         sizes = {"time": survey.intervals, "nv": 2, "label": len(labels)}
         attributes = _attributes(source, "timeSeries", "Particles in air or liquid: counts and concentrations by class")
-        fixed = {"label_name": (("label",), list(labels), {"long_name": "class; total: all but artefacts"})}
+        fixed = {"label_name": (("label",), list(labels), {"long_name": meaning(LabelCount, "label")})}
         _write(bundle, "intervals.nc", sizes, variables, fixed, attributes, source.intervals())
     if survey.detections:
         variables = [*_station(source, "obs"), *_detection_variables(source)]
@@ -205,37 +215,47 @@ def _interval_variables(source: Source, labels: tuple[str, ...]) -> list[_Variab
     bounds = {**_TIME, "long_name": "beginning of the interval", "bounds": "time_bounds"}
     here = _coordinates(source, "label_name", "station")
     at_station = _coordinates(source, "station")
-    plain: list[tuple[str, Any, str, Callable[[Interval], Any], str]] = [
-        ("interval_id", str, "the interval", lambda i: i.id, ""),
-        ("mode", str, "way of sampling", lambda i: i.mode, ""),
-        ("simulated", str, "simulated parts of the instrument, by spaces; empty: none", lambda i: " ".join(i.simulated), ""),
-        ("calibration_id", str, "calibration record in use", lambda i: i.calibration_id, ""),
-        ("config_hash", str, "configuration in use", lambda i: i.config_hash, ""),
-        ("pipeline_id", str, "analysis in use", lambda i: i.pipeline_id, ""),
-        ("volume_m3", "f8", "air that was looked at", lambda i: i.volume_m3, "m3"),
-        ("volume_ml", "f8", "liquid that was looked at", lambda i: i.volume_ml, "mL"),
-        ("dead_time_s", "f8", "time that nothing could be seen in", lambda i: i.dead_time_s, "s"),
-        ("clock_uncertainty_s", "f8", "standard uncertainty of the time", lambda i: i.clock.uncertainty_s, "s"),
-        ("frames_captured", "i4", "frames taken", lambda i: i.frames.captured, "1"),
-        ("frames_analysed", "i4", "frames searched", lambda i: i.frames.analysed, "1"),
-        ("frames_dropped", "i4", "frames lost", lambda i: i.frames.dropped, "1"),
-        ("frames_unchecked", "i4", "frames with more particles than are checked", lambda i: i.frames.unchecked, "1"),
+    plain = [
+        _plain("interval_id", str, Interval, "id", lambda i: i.id),
+        _plain("mode", str, Interval, "mode", lambda i: i.mode),
+        _plain("simulated", str, Interval, "simulated", lambda i: " ".join(i.simulated)),
+        _plain("calibration_id", str, Interval, "calibration_id", lambda i: i.calibration_id),
+        _plain("config_hash", str, Interval, "config_hash", lambda i: i.config_hash),
+        _plain("pipeline_id", str, Interval, "pipeline_id", lambda i: i.pipeline_id),
+        _plain("volume_m3", "f8", Interval, "volume_m3", lambda i: i.volume_m3),
+        _plain("volume_ml", "f8", Interval, "volume_ml", lambda i: i.volume_ml),
+        _plain("dead_time_s", "f8", Interval, "dead_time_s", lambda i: i.dead_time_s),
+        _plain("clock_uncertainty_s", "f8", ClockRecord, "uncertainty_s", lambda i: i.clock.uncertainty_s),
+        *(
+            _plain(f"frames_{name}", "i4", FrameCounts, name, lambda i, name=name: getattr(i.frames, name))
+            for name in ("captured", "analysed", "dropped", "unchecked")
+        ),
     ]
     return [
         _Variable("time", ("time",), "f8", lambda i: _seconds(i.started_at), bounds),
         _Variable("time_bounds", ("time", "nv"), "f8", lambda i: [_seconds(i.started_at), _seconds(i.ended_at)]),
-        *(
-            _Variable(name, ("time",), dtype, get, {"long_name": text, **at_station} | ({"units": unit} if unit else {}))
-            for name, dtype, text, get, unit in plain
-        ),
+        *(replace(one, attributes={**one.attributes, **at_station}) for one in plain),
         _Variable(
             "volume_relative_uncertainty", ("time",), "f8", _relative, {
                 "long_name": "standard uncertainty of the volume, relative", "units": "1", **at_station,
             },
         ),
         *_label_variables(source, labels, here),
-        _Variable("qc", ("time",), "i1", lambda i: i.qc, {**_qc("quality of the interval"), **at_station}),
+        _Variable("qc", ("time",), "i1", lambda i: i.qc, {**_qc(meaning(Interval, "qc")), **at_station}),
     ]  # fmt: skip
+
+
+def _plain(name: str, dtype: Any, owner: type, field: str, get: Callable[[Interval], Any]) -> _Variable:
+    """A field of an interval or a part of it, which means here what it means there."""
+    about = {"long_name": meaning(owner, field)}
+    if dtype is not str:
+        about["units"] = _udunits(unit_of(field))
+    return _Variable(name, ("time",), dtype, get, about)
+
+
+def _udunits(unit: str) -> str:
+    """As UDUNITS writes it; a number without a unit, and pixels, are 1."""
+    return "1" if unit in ("", "px") else unit.replace("^", "")
 
 
 def _relative(interval: Interval) -> float | None:
@@ -256,21 +276,21 @@ def _label_variables(source: Source, labels: tuple[str, ...], here: dict[str, st
 
         return get
 
-    def variable(table: str, name: str, end: str, text: str, unit: str) -> _Variable:
-        about = {"long_name": text, "units": unit, **here}
+    def variable(table: str, owner: type, name: str, end: str, unit: str) -> _Variable:
+        about = {"long_name": meaning(owner, name), "units": unit, **here}
         if not end:
             about["ancillary_variables"] = f"{table}_low {table}_high qc" if table != "detection_efficiency" else "qc"
         return _Variable(table + end, ("label", "time"), "f8", per_label(table, name), about)
 
     per = _UDUNITS[unit]
     return [
-        variable("counts", "n", "", "particles seen; 0 where frames were analysed: looked and saw none", "1"),
-        variable("counts", "low", "_low", "lower end of the 95 % interval of the mean count", "1"),
-        variable("counts", "high", "_high", "upper end of the 95 % interval of the mean count", "1"),
-        variable("concentration", "value", "", "particles per volume", per),
-        variable("concentration", "low", "_low", "lower end of the 95 % interval of the concentration", per),
-        variable("concentration", "high", "_high", "upper end of the 95 % interval of the concentration", per),
-        variable("detection_efficiency", "value", "", "share of particles counted, as corrected for", "1"),
+        variable("counts", Count, "n", "", "1"),
+        variable("counts", Count, "low", "_low", "1"),
+        variable("counts", Count, "high", "_high", "1"),
+        variable("concentration", Concentration, "value", "", per),
+        variable("concentration", Concentration, "low", "_low", per),
+        variable("concentration", Concentration, "high", "_high", per),
+        variable("detection_efficiency", Efficiency, "value", "", "1"),
     ]
 
 
@@ -293,7 +313,7 @@ def _detection_variable(column: Column, here: dict[str, str]) -> _Variable:
     if column.kind == "flag":
         about |= {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "no yes"}
     elif column.kind in ("real", "integer"):
-        about["units"] = "1" if column.unit in ("", "px") else column.unit.replace("^", "")
+        about["units"] = _udunits(column.unit)
     name = column.name.replace("-", "_")
     return _Variable(name, ("obs",), _TYPES[column.kind], column.get, about)
 

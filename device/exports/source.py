@@ -107,6 +107,8 @@ class Survey:
     features: dict[str, None] = field(default_factory=dict)
     units: set[str] = field(default_factory=set)
     """Of concentrations."""
+    roles: dict[str, None] = field(default_factory=dict)
+    """Of models."""
     models: dict[str, str] = field(default_factory=dict)
     """The classifier of each pipeline."""
     config_hashes: Counter[str] = field(default_factory=Counter[str])
@@ -119,8 +121,9 @@ class Survey:
             self.classes.update(dict.fromkeys(one.probabilities))
             self.features.update(dict.fromkeys(one.features))
             self._see_origin(one)
-            if one.model.classifier is not None and one.pipeline_id not in self.models:
-                used = one.model.classifier
+            self.roles.update(dict.fromkeys(one.models))
+            used = one.models.get("classifier")
+            if used is not None and one.pipeline_id not in self.models:
                 self.models[one.pipeline_id] = f"{used.name} {used.version} (sha256 {used.sha256})"
         self.detections += len(group.detections)
         interval = group.interval

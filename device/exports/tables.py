@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from device.exports.source import Source, Survey
-from device.records import Event, Interval
+from device.meaning import meaning, unit_of
+from device.records import (
+    Aggregation,
+    ClockRecord,
+    Concentration,
+    Consistency,
+    Count,
+    Detection,
+    DoseEstimate,
+    Efficiency,
+    Event,
+    FrameCounts,
+    Interval,
+    ModelUse,
+)
 
-__all__ = ["QARTOD_MEANINGS", "Column", "LabelCount", "Table", "label_counts", "tables", "unit_of"]
+__all__ = ["Column", "LabelCount", "Table", "label_counts", "tables"]
 
 Kind = Literal["text", "time", "integer", "real", "flag", "map"]
 """time: as records write it; flag: true or false; map: numbers by name."""
-
-QARTOD_MEANINGS = {1: "pass", 2: "not_evaluated", 3: "suspect", 4: "fail", 9: "missing"}
-
-_SUFFIXES = {"_um3": "um^3", "_um2": "um^2", "_um": "um", "_rad": "rad", "_px": "px", "_s": "s", "_m3": "m^3", "_ml": "mL"}
-
-
-def unit_of(name: str) -> str:
-    """The unit that a name ends in; empty: none."""
-    return next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), "")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Column:
         """Itself; a map as one column a key, named `name_key`."""
         if self.kind != "map":
             return [self]
-        return [Column(f"{self.name}_{key}", "real", self._at(key), f"{self.text}: {key}") for key in self.keys]
+        return [Column(f"{self.name}_{key}", "real", self._at(key), f"{key}: {self.text}") for key in self.keys]
 
     def _at(self, key: str) -> Callable[[Any], Any]:
         return lambda row: self.get(row).get(key)
@@ -71,6 +76,7 @@ class LabelCount:
 
     interval: Interval
     label: str
+    """Class that is counted; total: all but artefacts."""
 
 
 def label_counts(intervals: Iterable[Interval]) -> Iterator[LabelCount]:
@@ -101,137 +107,138 @@ def _attribute(*path: str) -> Callable[[Any], Any]:
     return get
 
 
-def _plain(kind: Kind, name: str, text: str, *path: str) -> Column:
-    return Column(name, kind, _attribute(*(path or (name,))), text)
+def _plain(kind: Kind, owner: type, field: str, *before: str, name: str = "") -> Column:
+    """A field of a class of values, found from the row by way of `before`; it means there what it means in the record."""
+    return Column(name or field, kind, _attribute(*before, field), meaning(owner, field))
 
 
-def _header(*inside: str) -> list[Column]:
-    simulated = _attribute(*inside, "simulated")
+def _spaced(owner: type, field: str, *before: str) -> Column:
+    """A field of several words, by spaces."""
+    get = _attribute(*before, field)
+    return Column(field, "text", lambda row: " ".join(get(row)), f"{meaning(owner, field)} By spaces.")
+
+
+def _header(owner: type, *before: str) -> list[Column]:
     return [
-        _plain("text", "device_id", "The box", *inside, "device_id"),
-        _plain("text", "spool_id", "Its store; with device and seq it names a record for ever", *inside, "spool_id"),
-        _plain("integer", "seq", "Number of the record in the store", *inside, "seq"),
-        Column(
-            "simulated",
-            "text",
-            lambda row: " ".join(simulated(row)),
-            "Simulated parts of the instrument by spaces; empty: none",
-        ),
+        _plain("text", owner, "device_id", *before),
+        _plain("text", owner, "spool_id", *before),
+        _plain("integer", owner, "seq", *before),
+        _spaced(owner, "simulated", *before),
     ]
 
 
-def _quality(*inside: str) -> list[Column]:
+def _quality(owner: type, *before: str) -> list[Column]:
+    clock = (*before, "clock")
     return [
-        _plain("text", "clock_source", "What set the clock", *inside, "clock", "source"),
-        _plain("flag", "clock_synchronised", "Whether the clock was set by it", *inside, "clock", "synchronised"),
-        _plain("real", "clock_uncertainty_s", "Standard uncertainty of the times", *inside, "clock", "uncertainty_s"),
-        _plain("text", "calibration_id", "Calibration record in use", *inside, "calibration_id"),
-        _plain("text", "config_hash", "Configuration in use", *inside, "config_hash"),
-        _plain("text", "pipeline_id", "Analysis in use: models and settings", *inside, "pipeline_id"),
-        _plain("integer", "qc", "QARTOD flag: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing", *inside, "qc"),
+        _plain("text", ClockRecord, "source", *clock, name="clock_source"),
+        _plain("flag", ClockRecord, "synchronised", *clock, name="clock_synchronised"),
+        _plain("real", ClockRecord, "uncertainty_s", *clock, name="clock_uncertainty_s"),
+        _plain("text", owner, "calibration_id", *before),
+        _plain("text", owner, "config_hash", *before),
+        _plain("text", owner, "pipeline_id", *before),
+        _plain("integer", owner, "qc", *before),
     ]
+
+
+def _models(survey: Survey) -> list[Column]:
+    """The model of each role, by content."""
+
+    def digest(role: str) -> Callable[[Detection], str | None]:
+        return lambda row: row.models[role].sha256 if role in row.models else None
+
+    roles = dict.fromkeys(("reconstruction", "classifier", *survey.roles))
+    return [Column(f"{role}_sha256", "text", digest(role), f"{role}: {meaning(ModelUse, 'sha256')}") for role in roles]
 
 
 def _detection_columns(survey: Survey) -> list[Column]:
     box = ("left", "top", "width", "height")
+    fits = ("consistency",)
     return [
-        *_header(),
-        _plain("text", "id", "The detection"),
-        _plain("text", "interval_id", "The interval that it was seen in"),
-        _plain("time", "captured_at", "When its frame was taken, UTC"),
-        _plain("integer", "frame", "Number of its frame"),
-        _plain("real", "x_um", "Along columns from the centre of pixel (0, 0), at the object plane"),
-        _plain("real", "y_um", "Along rows from the centre of pixel (0, 0), at the object plane"),
-        _plain("real", "z_um", "From the sensor to the particle"),
-        _plain("real", "z_uncertainty_um", "Standard uncertainty of z_um"),
+        *_header(Detection),
+        _plain("text", Detection, "id"),
+        _plain("text", Detection, "interval_id"),
+        _plain("time", Detection, "captured_at"),
+        _plain("integer", Detection, "frame"),
+        _plain("real", Detection, "x_um"),
+        _plain("real", Detection, "y_um"),
+        _plain("real", Detection, "z_um"),
+        _plain("real", Detection, "z_uncertainty_um"),
         *(
-            Column(f"bbox_{side}_px", "integer", lambda row, k=k: row.bbox_px[k], f"Bounding box in the full frame: {side}")
+            Column(f"bbox_{side}_px", "integer", lambda row, k=k: row.bbox_px[k], f"{side}: {meaning(Detection, 'bbox_px')}")
             for k, side in enumerate(box)
         ),
-        _plain("real", "esd_um", "Equivalent spherical diameter"),
-        _plain("real", "esd_uncertainty_um", "Standard uncertainty of esd_um"),
-        _plain("text", "label", "The most probable class, or unknown"),
-        _plain("real", "score", "Calibrated probability of the label; none where no classifier spoke"),
-        _plain("text", "unnamed", "Why no classifier spoke"),
-        Column("prediction_set", "text", lambda row: " ".join(row.prediction_set), "Conformal set at 90 %, labels by spaces"),
-        Column("probability", "map", _attribute("probabilities"), "Probability of a class", tuple(survey.classes)),
-        Column("feature", "map", _attribute("features"), "Feature of shape or phase", tuple(survey.features)),
-        _plain("real", "consistency_chi2", "Misfit of the forward-propagated reconstruction", "consistency", "chi2"),
-        _plain("real", "consistency_p", "Its p-value", "consistency", "p"),
-        _plain("integer", "consistency_flag", "Its QARTOD flag", "consistency", "flag"),
-        _plain("text", "consistency_reason", "Why it was not evaluated", "consistency", "reason"),
-        _plain("text", "reconstruction_sha256", "Reconstruction model", "model", "reconstruction", "sha256"),
-        _plain("text", "classifier_sha256", "Classifier", "model", "classifier", "sha256"),
-        *_quality(),
+        _plain("real", Detection, "esd_um"),
+        _plain("real", Detection, "esd_uncertainty_um"),
+        _plain("text", Detection, "label"),
+        _plain("real", Detection, "score"),
+        _plain("text", Detection, "unnamed"),
+        _spaced(Detection, "prediction_set"),
+        Column("probability", "map", _attribute("probabilities"), meaning(Detection, "probabilities"), tuple(survey.classes)),
+        Column("feature", "map", _attribute("features"), meaning(Detection, "features"), tuple(survey.features)),
+        _plain("real", Consistency, "chi2", *fits, name="consistency_chi2"),
+        _plain("real", Consistency, "p", *fits, name="consistency_p"),
+        _plain("integer", Consistency, "flag", *fits, name="consistency_flag"),
+        _plain("text", Consistency, "reason", *fits, name="consistency_reason"),
+        *_models(survey),
+        *_quality(Detection),
     ]
 
 
-def _by_label(table: str, field: str) -> Callable[[LabelCount], Any]:
+def _by_label(kind: Kind, table: str, owner: type, field: str, name: str) -> Column:
+    """What an interval says of a label in one of its tables."""
+
     def get(row: LabelCount) -> Any:
         found = getattr(row.interval, table).get(row.label)
         return None if found is None else getattr(found, field)
 
-    return get
+    return Column(name, kind, get, meaning(owner, field))
 
 
 def _assay() -> list[Column]:
     """Of an assay's looks; empty for other ways of sampling."""
     clumps, dose = ("interval", "aggregation"), ("interval", "dose")
     return [
-        _plain("real", "assay_elapsed_s", "Since the assay's first look", *clumps, "elapsed_s"),
-        _plain("real", "mean_cluster_size", "Beads over clusters", *clumps, "mean_size"),
-        _plain("real", "mean_cluster_size_uncertainty", "Standard uncertainty", *clumps, "mean_size_uncertainty"),
-        _plain("real", "bonds_per_bead", "The assay's response so far", *clumps, "bonds_per_bead"),
-        _plain("real", "bonds_per_bead_uncertainty", "Standard uncertainty", *clumps, "bonds_per_bead_uncertainty"),
-        _plain(
-            "real", "dose", "Analyte that the beads bind, in dose_unit; empty where only a limit can be told", *dose, "value"
-        ),
-        _plain("real", "dose_low", "Lower end of its 95 % interval", *dose, "low"),
-        _plain("real", "dose_high", "Upper end; empty where there is none", *dose, "high"),
-        _plain("text", "dose_unit", "uL^-1", *dose, "unit"),
-        _plain("text", "dose_kind", "measured, below the limit of detection, or above the range", *dose, "kind"),
+        _plain("real", Aggregation, "elapsed_s", *clumps, name="assay_elapsed_s"),
+        _plain("real", Aggregation, "mean_size", *clumps, name="mean_cluster_size"),
+        _plain("real", Aggregation, "mean_size_uncertainty", *clumps, name="mean_cluster_size_uncertainty"),
+        _plain("real", Aggregation, "bonds_per_bead", *clumps),
+        _plain("real", Aggregation, "bonds_per_bead_uncertainty", *clumps),
+        _plain("real", DoseEstimate, "value", *dose, name="dose"),
+        _plain("real", DoseEstimate, "low", *dose, name="dose_low"),
+        _plain("real", DoseEstimate, "high", *dose, name="dose_high"),
+        _plain("text", DoseEstimate, "unit", *dose, name="dose_unit"),
+        _plain("text", DoseEstimate, "kind", *dose, name="dose_kind"),
     ]
 
 
 def _interval_columns() -> list[Column]:
-    volume = "that was looked at, {}"
+    frames = ("interval", "frames")
     return [
-        *_header("interval"),
-        _plain("text", "interval_id", "The interval", "interval", "id"),
-        _plain("time", "started_at", "Its beginning, UTC", "interval", "started_at"),
-        _plain("time", "ended_at", "Its end, UTC", "interval", "ended_at"),
-        _plain("text", "mode", "Way of sampling", "interval", "mode"),
-        _plain("real", "volume_m3", "Air " + volume.format("cubic metres"), "interval", "volume_m3"),
-        _plain("real", "volume_ml", "Liquid " + volume.format("millilitres"), "interval", "volume_ml"),
-        _plain(
-            "real", "volume_uncertainty", "Standard uncertainty of the volume, in its unit", "interval", "volume_uncertainty"
+        *_header(Interval, "interval"),
+        _plain("text", Interval, "id", "interval", name="interval_id"),
+        _plain("time", Interval, "started_at", "interval"),
+        _plain("time", Interval, "ended_at", "interval"),
+        _plain("text", Interval, "mode", "interval"),
+        _plain("real", Interval, "volume_m3", "interval"),
+        _plain("real", Interval, "volume_ml", "interval"),
+        _plain("real", Interval, "volume_uncertainty", "interval"),
+        _plain("real", Interval, "dead_time_s", "interval"),
+        *(
+            _plain("integer", FrameCounts, name, *frames, name=f"frames_{name}")
+            for name in ("captured", "analysed", "dropped", "unchecked")
         ),
-        _plain("real", "dead_time_s", "Time that nothing could be seen in", "interval", "dead_time_s"),
-        _plain("integer", "frames_captured", "Frames taken", "interval", "frames", "captured"),
-        _plain("integer", "frames_analysed", "Frames searched", "interval", "frames", "analysed"),
-        _plain("integer", "frames_dropped", "Frames lost", "interval", "frames", "dropped"),
-        _plain("integer", "frames_unchecked", "Frames with more particles than are checked", "interval", "frames", "unchecked"),
-        _plain("text", "label", "Class counted; total: all but artefacts"),
-        Column(
-            "count", "integer", _by_label("counts", "n"), "Particles seen; 0 where frames were analysed: looked and saw none"
-        ),
-        Column("count_low", "real", _by_label("counts", "low"), "Lower end of the 95 % interval of the mean count"),
-        Column("count_high", "real", _by_label("counts", "high"), "Upper end"),
-        Column("concentration", "real", _by_label("concentration", "value"), "Particles per volume, in concentration_unit"),
-        Column("concentration_low", "real", _by_label("concentration", "low"), "Lower end of its 95 % interval"),
-        Column("concentration_high", "real", _by_label("concentration", "high"), "Upper end"),
-        Column("concentration_unit", "text", _by_label("concentration", "unit"), "m^-3, L^-1 or mL^-1"),
-        Column(
-            "detection_efficiency",
-            "real",
-            _by_label("detection_efficiency", "value"),
-            "Share that is counted, as corrected for",
-        ),
-        Column(
-            "detection_efficiency_uncertainty", "real", _by_label("detection_efficiency", "uncertainty"), "Standard uncertainty"
-        ),
+        _plain("text", LabelCount, "label"),
+        _by_label("integer", "counts", Count, "n", "count"),
+        _by_label("real", "counts", Count, "low", "count_low"),
+        _by_label("real", "counts", Count, "high", "count_high"),
+        _by_label("real", "concentration", Concentration, "value", "concentration"),
+        _by_label("real", "concentration", Concentration, "low", "concentration_low"),
+        _by_label("real", "concentration", Concentration, "high", "concentration_high"),
+        _by_label("text", "concentration", Concentration, "unit", "concentration_unit"),
+        _by_label("real", "detection_efficiency", Efficiency, "value", "detection_efficiency"),
+        _by_label("real", "detection_efficiency", Efficiency, "uncertainty", "detection_efficiency_uncertainty"),
         *_assay(),
-        *_quality("interval"),
+        *_quality(Interval, "interval"),
     ]
 
 
@@ -243,13 +250,13 @@ def _event_columns() -> list[Column]:
         return row.value if isinstance(row.value, str) else None
 
     return [
-        *_header(),
-        _plain("text", "id", "The event"),
-        _plain("text", "code", "What happened, for programs"),
-        _plain("text", "severity", "info, warning or alarm"),
-        _plain("text", "message", "What happened, for people"),
-        Column("value", "real", number, "A figure with it, in unit"),
-        Column("value_text", "text", words, "A word with it"),
-        _plain("text", "unit", "Unit of value"),
-        _plain("time", "since", "When, UTC"),
+        *_header(Event),
+        _plain("text", Event, "id"),
+        _plain("text", Event, "code"),
+        _plain("text", Event, "severity"),
+        _plain("text", Event, "message"),
+        Column("value", "real", number, meaning(Event, "value")),
+        Column("value_text", "text", words, f"In words: {meaning(Event, 'value')}"),
+        _plain("text", Event, "unit"),
+        _plain("time", Event, "since"),
     ]

@@ -28,6 +28,7 @@ MOST_BYTES = 16_384
 _LONGEST_TOPIC = 512
 
 Transaction = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**53), le=2**53)]
+_Time = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
 Ignored = Literal["retained", "stale"]
 _END = r"$(?!\n)"
 """Of a pattern: in Python, unlike in a JSON Schema, `$` would let a last newline through."""
@@ -39,7 +40,7 @@ _Text = Annotated[str, Meta(max_length=200)]
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every request may say."""
 
-    issued_at: datetime | None = None
+    issued_at: _Time | None = None
     """When, with a zone; one that is too old is ignored. Left out: when it came in, for no broker keeps a request for this box."""
     transaction: Transaction | None = None
     """Echoed in the answer; a repeated one is answered from the kept answer and not done twice."""
@@ -61,7 +62,7 @@ class Set(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Change settings from the next sample on; kept over a restart."""
 
     settings: Annotated[dict[_Key, Value], Meta(min_length=1, max_length=64)]
-    """Value by dotted key, e.g. {"sampling.pause_s": 60}; null takes one back to the configuration file's."""
+    """Value by dotted key (those that can be changed from afar, with their bounds: `x-settable`), e.g. {"sampling.pause_s": 60}; null takes one back to the configuration file's."""
 
 
 class Media(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +118,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What a request came to."""
 
     status: Literal["ok", "error"]
+    """Whether it was done."""
     data: dict[str, Any] | None = {}
+    """What it came to, by command; empty at an error that left nothing."""
     error: str = ""
     """One paragraph: what was wrong, what was expected, what to do."""
     transaction: str | int | None = None
@@ -131,7 +134,9 @@ class Counts:
     """What `stats` tells of requests since the start."""
 
     received: int = 0
+    """All that came."""
     done: int = 0
+    """Carried out."""
     failed: int = 0
     """Begun, and came to an error."""
     refused: int = 0
@@ -141,6 +146,7 @@ class Counts:
     stale: int = 0
     """Ignored: issued or expired too long ago."""
     busy: int = 0
+    """Refused because too many waited."""
     repeated: int = 0
     """Sent again: answered again, not done again."""
     unlogged: int = 0

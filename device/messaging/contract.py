@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ import msgspec
 from msgspec import Struct
 
 from device import __version__
-from device.messaging.commands import REQUESTS, Answer
+from device.messaging.commands import REQUESTS, Answer, Set
 from device.messaging.details import ANSWERS, PARTS
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Ack, Health, Info, Stats, Status
 from device.messaging.topics import ROOT
 from device.records import Detection, Event, Interval
+from device.records_1 import schemas as earlier_schemas
 from device.schemas import describe
+from device.settings import SETTABLE
 
 __all__ = ["TOPICS", "Topic", "asyncapi"]
 
@@ -96,20 +99,35 @@ def _schemas() -> dict[str, Any]:
     """Every payload, with the types of its parts, and the answer to each command."""
     kinds = [topic.payload for topic in TOPICS if isinstance(topic.payload, type)]
     parts = [(kind, field, part) for kind, fields in PARTS.items() for field, part in fields.items()]
-    data = list(ANSWERS.items())
-    types = [*kinds, *(part for *_, part in parts), *(kind for _, kind in data)]
+    types = [*kinds, *(part for *_, part in parts), *ANSWERS.values()]
     found, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    describe(schemas, *kinds, *ANSWERS.values())
+    describe(schemas, *types)
     for (kind, field, _), schema in zip(parts, found[len(kinds) :], strict=False):
         properties = schemas[kind.__name__]["properties"]
         kept = {key: value for key, value in properties[field].items() if key in ("description", "default")}
         properties[field] = {**schema, **kept}
+    schemas[Set.__name__]["properties"]["settings"]["x-settable"] = {key: list(bounds) for key, bounds in SETTABLE.items()}
     answer = schemas.pop(Answer.__name__)
     nothing = {"type": "object", "maxProperties": 0, "additionalProperties": False}
     for name, schema in [*zip(ANSWERS, found[len(kinds) + len(parts) :], strict=True), (_REFUSED, nothing)]:
-        properties = {**answer["properties"], "data": {"anyOf": [schema, nothing, {"type": "null"}]}}
+        data = {"anyOf": [schema, nothing, {"type": "null"}], "description": answer["properties"]["data"]["description"]}
+        properties = {**answer["properties"], "data": data}
         schemas[_answer(name)] = {**answer, "title": _answer(name), "properties": properties}
-    return schemas
+    return schemas | _earlier_schemas()
+
+
+_EARLIER = {f"{record}s": record for record in earlier_schemas()}
+"""Records by topic, of version 1: they waited through an update, and go out as they were made."""
+
+
+def _earlier_schemas() -> dict[str, Any]:
+    """Those of version 1 with their parts, each under its name and version."""
+    found: dict[str, Any] = {}
+    for schema in earlier_schemas().values():
+        named = json.dumps(schema["$defs"])
+        named = re.sub(r'"#/\$defs/(\w+)"', r'"#/components/schemas/\1.1"', named)
+        found |= {f"{name}.1": {**part, "title": f"{name}.1"} for name, part in json.loads(named).items()}
+    return found
 
 
 _REFUSED = "refused"
@@ -157,7 +175,11 @@ def _messages(topic: Topic) -> dict[str, Any]:
         names = [*ANSWERS, _REFUSED]
         return {name: _message(topic, {"$ref": f"#/components/schemas/{_answer(name)}"}) for name in names}
     schema = {"$ref": f"#/components/schemas/{payload.__name__}"} if isinstance(payload, type) else dict(payload)
-    return {"message": _message(topic, schema)}
+    found = {"message": _message(topic, schema)}
+    if earlier := _EARLIER.get(topic.leaf):
+        message = _message(topic, {"$ref": f"#/components/schemas/{earlier.capitalize()}.1"})
+        found["earlier"] = {**message, "summary": "Of version 1: it waited through an update and goes out as it was made."}
+    return found
 
 
 def _message(topic: Topic, schema: dict[str, Any]) -> dict[str, Any]:

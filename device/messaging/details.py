@@ -19,7 +19,7 @@ from device.messaging.commands import Counts
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Check, Info, Stats
 from device.messaging.report import LinkFigures
-from device.records import Models, ModelUse
+from device.records import ModelUse, Role, Stamp
 from device.settings import Value
 from device.storage.outbox import Counters as OutboxCounters
 from device.storage.review import Counters as ReviewCounters
@@ -31,8 +31,11 @@ class Software(Struct, frozen=True, kw_only=True):
     """Versions."""
 
     holonode: str
+    """Of this program."""
     runtime: str
+    """What runs the networks, and its version."""
     numpy: str
+    """Of NumPy."""
 
 
 @dataclass
@@ -47,73 +50,116 @@ class CameraFigures(Struct, frozen=True, kw_only=True):
     """Of a real camera, since it was opened."""
 
     state: str
+    """closed, running, or lost and tried again."""
     frames: int
+    """That came."""
     exceptions: int
+    """Calls that raised."""
     silences: int
+    """Times that no frame came in time."""
     repeats: int
+    """Frames that were the one before again."""
     slow_closes: int
+    """Times that closing took too long."""
     restarts: int
+    """Times that it was closed and opened anew."""
     lost: int
+    """Times that it gave no frames even so."""
     recovered: int
+    """Times that it came back."""
     calls_abandoned: int
+    """Calls that were given up because they didn't return."""
     calls_stuck: int
+    """Of those, how many have not returned yet."""
 
 
 class OpticsFigures(Struct, frozen=True, kw_only=True):
     """Departure of each figure from its baseline; null before there is one."""
 
     level: float | None
+    """Of the background's level, as a share of it."""
     saturated: float | None
+    """Of the share of saturated pixels."""
     sharpness: float | None
+    """Of the particles' fringes, as a share of their sharpness."""
     dirt: float | None
+    """Of the share of the background that is dirty."""
     fringes: float | None
+    """Of the contrast of the background's fringes."""
     stuck: float | None
+    """Of the share of the window where particles stick."""
 
 
 class HomeAssistantDevice(Struct, frozen=True, kw_only=True):
     """As Home Assistant lists the box."""
 
     ids: tuple[str, ...]
+    """What it is known by (identifiers)."""
     name: str
+    """As shown."""
     mf: str
+    """Manufacturer."""
     mdl: str
+    """Model: the instrument's name."""
     sw: str
+    """Version of the program."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
     """This program."""
 
     name: str
+    """What it is called."""
     sw: str
+    """Its version."""
 
 
 class HomeAssistantEntity(Struct, frozen=True, kw_only=True):
     """One entity, by Home Assistant's names."""
 
     p: Literal["sensor", "binary_sensor", "button"]
+    """Platform: the kind of entity."""
     name: str
+    """As shown."""
     unique_id: str
+    """What it is known by for ever."""
     state_topic: str = ""
+    """Where its state is published."""
     value_template: str = ""
+    """Takes the state out of what is published there (Jinja)."""
     command_topic: str = ""
+    """Where a button's press goes."""
     payload_press: str = ""
+    """What a press sends."""
     payload_on: str = ""
+    """State that counts as on."""
     payload_off: str = ""
+    """State that counts as off."""
     availability_topic: str = ""
+    """Where it is told whether the box is there."""
     availability_template: str = ""
+    """Takes that out of what is published there (Jinja)."""
     device_class: str = ""
+    """What is measured, by Home Assistant's names."""
     state_class: str = ""
+    """How it may be summed up: measurement."""
     entity_category: str = ""
+    """diagnostic: not among the main figures."""
     unit_of_measurement: str = ""
+    """Unit of the state."""
     suggested_display_precision: int = 0
+    """Digits behind the point."""
     expire_after: int = 0
+    """Seconds after which a state that isn't renewed is unavailable."""
     icon: str = ""
+    """By Home Assistant's names."""
 
 
 class Sampling(Struct, frozen=True, kw_only=True):
     """Of `start` and `stop`."""
 
     sampling: Literal["started", "stopped"]
+    """Whether samples are taken from then on."""
     applies: str = ""
     """From when on."""
 
@@ -122,6 +168,7 @@ class Applies(Struct, frozen=True, kw_only=True):
     """Of `sample_now`."""
 
     applies: str
+    """From when on."""
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -130,7 +177,9 @@ class Changed(Struct, frozen=True, kw_only=True):
     settings: dict[str, Value]
     """All that is changed from afar, by dotted key."""
     config_hash: str
+    """Of the configuration that comes of it: 16 hex digits of its SHA-256."""
     applies: str
+    """From when on."""
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -139,36 +188,52 @@ class Sent(Struct, frozen=True, kw_only=True):
     topic: str
     """Below the device's root."""
     bytes: int
+    """How large it is."""
     content_type: str
+    """image/png or application/zip."""
 
 
 class Activated(Struct, frozen=True, kw_only=True):
     """Of `activate` and `rollback`."""
 
     active: ModelUse
+    """The model in use."""
     changed: bool
+    """False: it was in use already."""
     applies: str
+    """From when on."""
 
 
 class Preflighted(Struct, frozen=True, kw_only=True):
     """Of `arm`."""
 
     armed: bool
+    """Whether the box is armed now."""
     reason: str | None
+    """Why although checks failed, as `force` said; None: it said nothing."""
     status: Literal["ok", "warning", "failed"]
-    at: str
+    """Of the worst check."""
+    at: Stamp
+    """When it was looked at."""
     checks: tuple[Check, ...]
+    """All of them."""
     days: float
+    """That the box is to last by itself."""
     failed: tuple[str, ...]
+    """Names of the checks that failed."""
     next_wake: str | None
+    """The schedule's next sample, in its zone and in UTC, for people; None: samples follow each other."""
     shortened: tuple[str, ...] = ()
+    """What was left out because the broker takes no more."""
 
 
 class Bundled(Struct, frozen=True, kw_only=True):
     """Of `support_bundle`."""
 
     id: str
+    """What `media` fetches it by."""
     bytes: int
+    """How large it is."""
     file: str
     """In the store's folder."""
     fetch: str
@@ -177,7 +242,7 @@ class Bundled(Struct, frozen=True, kw_only=True):
 
 PARTS: dict[type[Struct], dict[str, Any]] = {
     Info: {
-        "software": Software | None, "instrument": Instrument | None, "models": Models | None, "config": Config | None,
+        "software": Software | None, "instrument": Instrument | None, "models": dict[Role, ModelUse] | None, "config": Config | None,
         "armed": Armed | None, "settings": dict[str, Value] | None,
     },
     Stats: {

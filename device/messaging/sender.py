@@ -65,12 +65,17 @@ class Told:
     """What the sender counted since the start."""
 
     delivered: int = 0
+    """Records that were confirmed."""
     refused: int = 0
+    """Publishes that the broker refused."""
     set_aside: int = 0
+    """Times that a record was put aside for a while."""
     unheard: int = 0
     """Publishes that no subscriber was there for."""
     hang_ups: int = 0
+    """Connections that ended again and again over the same record."""
     acks: int = 0
+    """Of a collector, that were taken."""
     acks_ignored: int = 0
     """Of another spool, malformed, retained, without its first number, or where the broker confirms."""
     unacknowledged: int = 0

@@ -14,7 +14,7 @@ from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
 from device.instrument import Instrument
 from device.optics.geometry import Geometry
-from device.records import Models, ModelUse
+from device.records import ModelUse
 
 __all__ = ["ARTEFACTS", "build_pipeline", "model_store"]
 
@@ -73,7 +73,7 @@ def build_pipeline(
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
     ring_gain = network.ring_gain if network else None
-    return Pipeline(chosen, network, classifier, Models(**uses), unclassified, ring_gain), labels
+    return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain), labels
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 import device.sampling as package
 from device.errors import InputError
+from device.events import EventMeaning
 
 if TYPE_CHECKING:
     from device.analysis.pipeline import Pipeline
@@ -108,6 +109,8 @@ class SamplingKind:
     """Its table `[sampling.<name>]`; every field has a default."""
     settable: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
     """Lowest and highest value of those settings that may be changed from afar."""
+    events: Mapping[str, EventMeaning] = field(default_factory=lambda: MappingProxyType({}))
+    """What it alone tells, by code."""
 
 
 @cache

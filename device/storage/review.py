@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from device.analysis.crops import ParticleCrop
 from device.errors import InputError
 from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, iso_time
+from device.records_1 import models_of
 
 __all__ = ["FOLDER", "REASONS", "Counters", "Crop", "CropRecord", "Entry", "Label", "Reason", "ReviewFolder", "ReviewQueue"]
 
@@ -59,7 +60,7 @@ _LABEL_PATTERN = re.compile(r"[a-z0-9-]{1,64}")
 class CropRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of a crop: its detection's own words."""
 
-    schema: Literal["holonode.review-crop/1"] = "holonode.review-crop/1"
+    schema: Literal["holonode.review-crop/2"] = "holonode.review-crop/2"
     id: str
     """The detection's."""
     captured_at: str
@@ -75,7 +76,7 @@ class CropRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     esd_um: float
     pitch_um: float
     """Of the crop's pixels, at the object plane."""
-    model: Models
+    models: Models
     pipeline_id: str
 
 
@@ -146,6 +147,7 @@ class Counters:
     """What became of crops worth a look, since the service started."""
 
     kept: int = 0
+    """Written."""
     dropped: int = 0
     """Unlabelled ones that made room for newer ones."""
     refused: int = 0
@@ -365,13 +367,21 @@ def _from_bytes(content: bytes, entry: Entry) -> Crop:
     """The crop of a file; ValueError and many others where it isn't one."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         image: NDArray[Any] = arrays["crop"]
-        about = msgspec.json.decode(arrays["about"].tobytes(), type=CropRecord)
+        about = _about(arrays["about"].tobytes())
     square = image.ndim == 3 and image.shape[0] == image.shape[1] and image.shape[2] >= 2
     if image.dtype != np.float32 or not square or not np.isfinite(image).all():
         raise ValueError(f"not a crop: {image.dtype} {image.shape}")
     if (about.id, about.reason) != (entry.id, entry.reason):
         raise ValueError(f"another crop's content: {about.reason}/{about.id}")
     return Crop(about, image)
+
+
+def _about(text: bytes) -> CropRecord:
+    """Of a crop of version 1 too, whose models stood as in a detection of its time."""
+    record: dict[str, Any] = msgspec.json.decode(text)
+    if record.get("schema") == "holonode.review-crop/1":
+        record |= {"schema": "holonode.review-crop/2", "models": models_of(record.pop("model"))}
+    return msgspec.convert(record, CropRecord)
 
 
 def _write(path: Path, content: bytes) -> None:

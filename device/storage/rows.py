@@ -46,6 +46,7 @@ class Counters:
     gaps: int = 0
     """Gaps told in an event."""
     refused_records: int = 0
+    """That a full or failing disk didn't take."""
     resent: int = 0
     """Rows published again because nobody confirmed them in time."""
     acks_refused: int = 0

@@ -24,7 +24,7 @@ from device.frames import Hologram
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
 from device.optics.geometry import Geometry
-from device.records import Models, Particle
+from device.records import Particle
 from models.training.frames import Frame
 
 __all__ = ["Crops", "box_pipeline", "box_settings", "seen_crops", "true_crops"]
@@ -76,7 +76,7 @@ def box_pipeline(store: ModelStore) -> Pipeline:
     """What a box runs before it names particles, with the settings that it runs without a configuration."""
     bundle, interpreter = store.open("hidef")
     network = HidefNetwork(interpreter, bundle.manifest)
-    return Pipeline(box_settings(), network, None, Models(reconstruction=bundle.use), network.ring_gain)
+    return Pipeline(box_settings(), network, None, {"reconstruction": bundle.use}, network.ring_gain)
 
 
 def box_settings() -> PipelineSettings:

@@ -14,6 +14,7 @@ import msgspec
 
 from device.identifiers import random_ulid
 from device.records import iso_time
+from tests.earlier import as_earlier
 
 __all__ = ["BENDS", "Message", "bent", "good", "record"]
 
@@ -48,7 +49,7 @@ _TIMES = (
     "1899-12-31T23:59:59Z", "2262-01-01T00:00:00Z", "2261-12-31T23:59:59.999999999Z", "2026-05-04T00:00:00Z\\n",
 )  # fmt: skip
 _SCHEMAS = (
-    "holonode.event/2", "holonode.detection/2", "holonode.interval/2", "holonode.detection/9999", "holonode.detection/10000", "holonode.event/0",
+    "holonode.event/3", "holonode.detection/3", "holonode.interval/3", "holonode.event/1", "holonode.detection/9999", "holonode.detection/10000", "holonode.event/0",
     "holonode.event/01", "holonode.event/", "holonode.event", "", "x" * 1000, "holonode.event/1 ", "other.event/1",
 )  # fmt: skip
 _DEEP = (31, 32, 33, 100, 500, 900, 990, 1000, 1100, 3000, 20_000)
@@ -66,7 +67,7 @@ class Message:
 def record(kind: str, device_id: str, seq: int, spool_id: str = "s") -> dict[str, Any]:
     """As a sampler writes it."""
     at = iso_time(_START + timedelta(seconds=seq))
-    head = {"device_id": device_id, "spool_id": spool_id, "seq": seq, "schema": f"holonode.{kind[:-1]}/1", "id": random_ulid()}
+    head = {"device_id": device_id, "spool_id": spool_id, "seq": seq, "schema": f"holonode.{kind[:-1]}/2", "id": random_ulid()}
     clock = {"source": "ntp", "synchronised": True, "uncertainty_s": 0.01}
     made_by = {"calibration_id": "cal", "config_hash": "c" * 16, "pipeline_id": "p" * 16, "qc": 1, "historical": False}
     if kind == "events":
@@ -83,7 +84,7 @@ def record(kind: str, device_id: str, seq: int, spool_id: str = "s") -> dict[str
         "interval_id": "i", "captured_at": at, "clock": clock, "frame": 3, "x_um": 10.5, "y_um": 20.25, "z_um": 500.0, "z_uncertainty_um": 5.0,
         "bbox_px": [1, 2, 9, 8], "esd_um": 20.5, "esd_uncertainty_um": 1.0, "features": {"area_um2": 330.0, "circularity": 0.9},
         "label": "birch", "score": 0.8, "probabilities": {"birch": 0.8, "dust": 0.2}, "prediction_set": ["birch"],
-        "consistency": {"chi2": 1.1, "p": 0.4, "flag": 1}, "model": {}, "media_id": None,
+        "consistency": {"chi2": 1.1, "p": 0.4, "flag": 1}, "models": {"classifier": {"name": "bioaerosol", "version": "1.2.0", "sha256": "c" * 64}}, "media_id": None,
     } | made_by  # fmt: skip
 
 
@@ -261,5 +262,8 @@ BENDS: tuple[Bend, ...] = (
 def bent(rng: random.Random, device_id: str, seq: int) -> Message:
     """Some box's, in some way."""
     kind, bend = rng.choice(_KINDS), rng.choice(BENDS)
-    topic, payload = bend(rng, record(kind, device_id, seq), f"holonode/v1/{device_id}/{kind}")
+    right = record(kind, device_id, seq)
+    if rng.random() < 0.5:
+        right = msgspec.json.decode(as_earlier(msgspec.json.encode(right)))
+    topic, payload = bend(rng, right, f"holonode/v1/{device_id}/{kind}")
     return Message(topic, payload, bend.__name__.strip("_"))

@@ -38,7 +38,7 @@ from tests.faults.bends import Message, bent, good
 from tests.postgres import Cluster, rows
 from tests.services import ROOT
 
-VIEWS = ("detections", "intervals", "concentrations", "counts", "events", "records", "conflicts", "rejected")
+VIEWS = ("detections", "intervals", "concentrations", "counts", "events", "models", "records", "conflicts", "rejected")
 _BATCH, _GOOD_OF_IT = 500, 100
 _GOOD_BOXES, _BENT_BOXES = 5, 20
 

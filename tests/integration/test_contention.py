@@ -77,7 +77,7 @@ def test_both_services_publish_it_as_an_event_and_in_health(tmp_path: Path) -> N
             records = [json.loads(body) for body in kept.ask(lambda store: store.last(500))]
             kept.close()
             assert "identity_contended" in [record.get("code") for record in records]
-            assert any(record["schema"] == "holonode.interval/1" for record in records)
+            assert any(record["schema"] == "holonode.interval/2" for record in records)
 
 
 class Clock:

@@ -20,10 +20,13 @@ from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from device.messaging.payloads import Ack, to_payload
+from device.storage.outbox import Outbox
 from tests.brokers import broker
+from tests.earlier import store_as_earlier
 from tests.node import node_modules
 from tests.requests import Caller
 from tests.services import ROOT, Service
+from tests.stores import add_event, add_interval
 
 INFORMATION = 2
 """Severity: 0 is an error, 1 a warning."""
@@ -134,6 +137,8 @@ def check(contract: dict[str, Any], topic: str, payload: bytes) -> str:
     messages = contract["channels"][name]["messages"]
     # An answer is of the command that its topic names, or refuses one.
     own = messages.get(topic.rpartition("/")[2]) or messages.get("message") or messages["refused"]
+    if "earlier" in messages and json.loads(payload)["schema"].endswith("/1"):
+        own = messages["earlier"]
     kind = own["contentType"]
     content = json.loads(payload) if kind == "application/json" else payload.decode() if kind == "text/plain" else None
     if content is None:
@@ -142,6 +147,45 @@ def check(contract: dict[str, Any], topic: str, payload: bytes) -> str:
         components = {"schemas": closed(contract["components"]["schemas"])}
         jsonschema.validate(content, {**own["payload"], "components": components})
     return name
+
+
+def missing(schema: Any, content: Any, schemas: dict[str, Any], where: str = "") -> Iterator[str]:
+    """What a schema names and a message of the box lacks; of several schemas that could be meant, by the one that fits."""
+    if reference := schema.get("$ref"):
+        schema = schemas[reference.rsplit("/", 1)[-1]]
+    for part in schema.get("anyOf", ()):
+        if part.get("type") != "null" and content is not None:
+            found = list(missing(part, content, schemas, where))
+            if len(schema["anyOf"]) == 2 or not found:
+                yield from found
+    if isinstance(content, dict):
+        for name, part in schema.get("properties", {}).items():
+            yield from missing(part, content[name], schemas, f"{where}/{name}") if name in content else [f"{where}/{name}"]
+        inner = schema.get("additionalProperties")
+        for value in content.values() if isinstance(inner, dict) else ():
+            yield from missing(inner, value, schemas, f"{where}/*")
+    if isinstance(content, list) and isinstance(schema.get("items"), dict):
+        for value in content:
+            yield from missing(schema["items"], value, schemas, f"{where}[]")
+
+
+def lacking(contract: dict[str, Any], topic: str, payload: bytes) -> list[str]:
+    """What a statement or a record lacks; requests, answers and what is Home Assistant's leave out what doesn't apply."""
+    name = channel_of(contract, topic)
+    if name not in ("status", "info", "health", "stats", "detections", "intervals", "events"):
+        return []
+    content = json.loads(payload)
+    message = "earlier" if str(content.get("schema")).endswith("/1") else "message"
+    schema = contract["channels"][name]["messages"][message]["payload"]
+    return list(missing(schema, content, contract["components"]["schemas"], name))
+
+
+def test_what_a_message_lacks_is_found(contract: dict[str, Any]) -> None:
+    about = {"chi2": 1.0, "p": None, "flag": 1}
+    schemas = contract["components"]["schemas"]
+    assert list(missing({"$ref": "#/components/schemas/Consistency"}, about, schemas)) == ["/reason"]
+    inside = {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#/components/schemas/Consistency"}}]}
+    assert list(missing(inside, [about], schemas)) == ["[]/reason"]
 
 
 def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
@@ -166,6 +210,15 @@ def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
     assert box.finish()[0] == 0
 
 
+def waiting_since_before_the_update(store: Path) -> list[bytes]:
+    """A store with a record of each kind of version 1 that waits; returns them."""
+    outbox = Outbox(store, "test-box")
+    add_interval(outbox, datetime(2026, 5, 4, tzinfo=UTC), ["birch"])
+    add_event(outbox, datetime(2026, 5, 4, tzinfo=UTC), "full")
+    outbox.close()
+    return store_as_earlier(store)
+
+
 def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_the_contract_and_every_channel_is_seen(
     contract: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -173,6 +226,7 @@ def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_th
     with broker(tmp_path / "broker") as running:
         recorder = Recorder(running.port)
         box = Service.configured(tmp_path, running.url, reconstruction="hidef", mqtt=more)
+        waited = waiting_since_before_the_update(tmp_path / "store")
         with box.started():
             talk(box, Caller(running.port), recorder, running.port)
         recorder.until("health")
@@ -183,6 +237,12 @@ def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_th
         late.close()
     seen = {check(contract, topic, payload) for topic, payload in recorder.messages}
     assert seen == set(contract["channels"])
+    assert [place for topic, payload in recorder.messages for place in lacking(contract, topic, payload)] == []
+    records = [
+        json.loads(payload) for topic, payload in recorder.messages if topic.endswith(("/detections", "/intervals", "/events"))
+    ]
+    earlier = {record["id"] for record in records if record["schema"].endswith("/1")}
+    assert earlier == {json.loads(body)["id"] for body in waited}
     kept = {channel_of(contract, topic) for topic, _ in late.messages}
     assert kept == {"status", "info", "health", "homeassistant_device_holonode_device_id_config"}
     assert all(contract["operations"][name]["bindings"]["mqtt"]["retain"] for name in kept)

@@ -60,6 +60,7 @@ _POISON: tuple[tuple[str, dict[str, Any]], ...] = (
     ("intervals", {"concentration": [1]}), ("intervals", {"concentration": {"a": {"value": "b"}, "b": 7}}), ("intervals", {"ended_at": "infinity"}),
     ("intervals", {"ended_at": "2026-02-30T00:00:00Z"}), ("intervals", {"ended_at": "9999-12-31T23:59:59Z"}), ("intervals", {"ended_at": 5}),
     ("intervals", {"volume_m3": True}), ("events", {"message": {"a": 1}}), ("events", {"value": "infinity"}),
+    ("detections", {"model": [1]}), ("detections", {"model": {"classifier": 7, "x": [1], "y": {"name": {}}}}),
 )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def poisoned(cluster: Cluster) -> str:
     with connect(address) as connection:
         migrate(connection, steps()[:3])
         for seq, (kind, changes) in enumerate(_POISON, 1):
-            for schema in ("1", "2"):
+            for schema in ("1", "3"):
                 body = record(kind, f"old-{schema}", seq) | changes
                 body["schema"] = body["schema"][:-1] + schema
                 connection.execute(
@@ -108,11 +109,11 @@ def test_views_and_queries_can_be_read_whatever_collectors_of_before_took(poison
     assert rows(poisoned, "SELECT n FROM counts WHERE n > 2e9") == [(3_000_000_000,)]
     # A schema that isn't known is in no view, and whole.
     for view in ("detections", "intervals", "events", "counts", "concentrations"):
-        assert rows(poisoned, f"SELECT count(*) FROM {view} WHERE device_id IN ('old-2', 'odd')") == [(0,)]
-    assert rows(poisoned, "SELECT count(*) FROM records WHERE device_id IN ('old-2', 'odd')") == [(len(_POISON) + 5,)]
+        assert rows(poisoned, f"SELECT count(*) FROM {view} WHERE device_id IN ('old-3', 'odd')") == [(0,)]
+    assert rows(poisoned, "SELECT count(*) FROM records WHERE device_id IN ('old-3', 'odd')") == [(len(_POISON) + 5,)]
     with connect(poisoned) as connection:
         unknown = look(connection).unknown_schemas
-    assert {one.schema[:20] for one in unknown} >= {"holonode.detection/2", "holonode.interval/2", "holonode.event/2"}
+    assert {one.schema[:20] for one in unknown} >= {"holonode.detection/3", "holonode.interval/3", "holonode.event/3"}
     assert sum(one.records for one in unknown) == len(_POISON) + 1
 
 
@@ -142,18 +143,18 @@ def test_a_newer_schema_is_kept_whole_confirmed_and_seen(
     database: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = store.commit(
-        [taken("events", 1), taken("events", 2, schema="holonode.event/2", message={"de": "neu"}, since=None)]
+        [taken("events", 1), taken("events", 2, schema="holonode.event/3", message={"de": "neu"}, since=None)]
     )
     assert (written.records, written.rejected, written.marks) == (2, 0, (Mark("box", "s", 2),))
     assert [note.cause for note in written.notes] == ["unknown schema"]
-    assert rows(database, "SELECT record -> 'message' FROM records WHERE unknown_schema = 'holonode.event/2'") == [
+    assert rows(database, "SELECT record -> 'message' FROM records WHERE unknown_schema = 'holonode.event/3'") == [
         ({"de": "neu"},)
     ]
     assert rows(database, "SELECT seq FROM events") == [(1,)]
     with connect(database) as connection:
-        assert look(connection).unknown_schemas == (UnknownSchema(device_id="box", schema="holonode.event/2", records=1),)
+        assert look(connection).unknown_schemas == (UnknownSchema(device_id="box", schema="holonode.event/3", records=1),)
     assert main(["status", "--database", database]) == 0
-    assert "1 records of holonode.event/2" in capsys.readouterr().out
+    assert "1 records of holonode.event/3" in capsys.readouterr().out
 
 
 def test_a_box_that_floods_with_what_is_no_record_has_a_quota_of_its_own(

@@ -21,8 +21,12 @@ from deploy.fleet.schema import Step, migrate, steps
 from deploy.fleet.status import Gap, look
 from deploy.fleet.store import Mark, Store
 from device.errors import CheckError, InputError, TransientError
+from device.meaning import meaning
+from device.records import Concentration, Detection
 from device.storage.outbox import Outbox
 from tests import stores
+from tests.earlier import as_earlier
+from tests.faults.bends import record
 from tests.postgres import Cluster, rows
 
 
@@ -252,3 +256,57 @@ def test_a_server_that_is_gone_is_waited_for(store: Store, cluster: Cluster) -> 
     finally:
         cluster.start()
     assert store.commit([event(2)]).marks == (Mark("box", "s", 2),)
+
+
+# -- two versions of records ----------------------------------------------------------------------------------------------
+
+
+def detection(seq: int, earlier: bool) -> Arrival:
+    body = record("detections", "box", seq) | {"models": {"classifier": {"name": "b", "version": "1.2.0", "sha256": "cc"}}}
+    encoded = msgspec.json.encode(body)
+    taken = read("holonode/v1/box/detections", as_earlier(encoded) if earlier else encoded)
+    assert isinstance(taken, Arrival)
+    return taken
+
+
+def test_detections_of_both_versions_stand_in_one_view_with_their_models(database: str, store: Store) -> None:
+    assert store.commit([detection(1, earlier=True), detection(2, earlier=False)]).records == 2
+    assert rows(database, "SELECT seq, models, esd_um, qc FROM detections ORDER BY seq") == [
+        (seq, {"classifier": {"name": "b", "version": "1.2.0", "sha256": "cc"}}, 20.5, 1) for seq in (1, 2)
+    ]
+    assert rows(database, "SELECT seq, role, name, version, sha256 FROM models ORDER BY seq") == [
+        (seq, "classifier", "b", "1.2.0", "cc") for seq in (1, 2)
+    ]
+    with connect(database) as connection:
+        assert look(connection).unknown_schemas == ()
+
+
+def test_what_a_collector_of_before_took_for_unknown_is_known_after_the_step(cluster: Cluster) -> None:
+    address = cluster.new_database()
+    with connect(address) as connection:
+        migrate(connection, steps()[:4])
+        for seq, schema in ((1, None), (2, "holonode.detection/2"), (3, "holonode.detection/3")):
+            body = detection(seq, earlier=seq == 1).body
+            connection.execute(
+                "INSERT INTO records (device_id, spool_id, seq, kind, at, record, unknown_schema)"
+                " VALUES ('box', 's', %s, 'detections', '2026-05-04Z', %s, %s)",
+                (seq, body, schema),
+            )
+        assert [step.number for step in migrate(connection)] == [5]
+        assert [one.schema for one in look(connection).unknown_schemas] == ["holonode.detection/3"]
+    assert rows(address, "SELECT seq, models #>> '{classifier,name}' FROM detections ORDER BY seq") == [(1, "b"), (2, "b")]
+
+
+def test_every_column_says_what_it_means_however_often_the_tables_are_brought_up_to_date(database: str) -> None:
+    columns = """SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'holonode'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 ORDER BY 1, 2"""
+    found = rows(database, columns)
+    assert [row for row in found if not row[2]] == []
+    said = {(table, column): text for table, column, text in found}
+    assert said["detections", "esd_um"] == f"{meaning(Detection, 'esd_um')} [um]"
+    assert said["concentrations", "low"] == meaning(Concentration, "low")
+    with connect(database) as connection:
+        connection.execute("COMMENT ON COLUMN detections.esd_um IS 'another'")
+        assert migrate(connection) == []
+    assert rows(database, columns) == found

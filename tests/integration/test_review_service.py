@@ -69,7 +69,7 @@ def test_the_classifiers_doubts_are_kept(tmp_path: Path) -> None:
     assert {a.id for a in about if a.reason == "uncertain"} == unsure - flagged
     labels = {d.id: d.label for d in detections}
     assert all(a.label == labels[a.id] for a in about)
-    assert all(a.model.classifier is not None and a.model.classifier.name == "bioaerosol" for a in about)
+    assert all(a.models["classifier"].name == "bioaerosol" for a in about)
 
 
 def test_a_review_folder_that_cant_be_written_costs_no_detection(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from deploy.fleet.intake import MOST_BYTES, Arrival, Key, Rejection, read
 from device.frames import Clock
-from device.records import Detection, Event, Interval, json_schema, to_json
+from device.records import to_json
+from device.schemas import json_schema
 from device.storage.backdate import shifted
+from tests.earlier import as_earlier
 from tests.faults.bends import record
 from tests.unit.test_outbox import events
 
@@ -35,7 +37,7 @@ def test_a_record_keeps_its_key_its_time_and_every_byte() -> None:
 
 
 def test_a_newer_schema_passes_with_whatever_it_holds() -> None:
-    assert isinstance(read(TOPIC, event(schema="holonode.event/2", severity="puce", message=...)), Arrival)
+    assert isinstance(read(TOPIC, event(schema="holonode.event/3", severity="puce", message=...)), Arrival)
 
 
 @pytest.mark.parametrize(
@@ -138,25 +140,34 @@ def test_values_that_no_box_has_are_refused(kind: str, path: tuple[Any, ...], va
     holder[path[-1]] = value
     assert isinstance(read(f"holonode/v1/box/{kind}", msgspec.json.encode(right)), Rejection)
     # As everybody can read in the published schema.
-    schema = json_schema({"detections": Detection, "intervals": Interval, "events": Event}[kind])
+    schema = json_schema(kind[:-1])
     assert not jsonschema.Draft202012Validator(schema).is_valid(right)
 
 
 def test_a_newer_schema_is_kept_apart_with_the_time_it_came_where_it_says_none() -> None:
-    newer = read(TOPIC, event(schema="holonode.event/2", since=..., when=5))
+    newer = read(TOPIC, event(schema="holonode.event/3", since=..., when=5))
     assert isinstance(newer, Arrival)
-    assert newer.unknown_schema == "holonode.event/2"
+    assert newer.unknown_schema == "holonode.event/3"
     assert abs((newer.at - datetime.now(UTC)).total_seconds()) < 60
     for wrong in (
         "holonode.event/0",
         "holonode.event/10000",
-        "holonode.detection/2",
+        "holonode.detection/3",
         "x" * 5000,
         1,
         None,
         ["holonode.event/1"],
     ):
         assert isinstance(read(TOPIC, event(schema=wrong)), Rejection)
+
+
+@pytest.mark.parametrize("kind", ["detections", "intervals", "events"])
+def test_records_of_both_versions_are_known_and_kept_as_they_came(kind: str) -> None:
+    body = msgspec.json.encode(record(kind, "box", 3))
+    for payload in (body, as_earlier(body)):
+        arrival = read(f"holonode/v1/box/{kind}", payload)
+        assert isinstance(arrival, Arrival)
+        assert (arrival.unknown_schema, arrival.body.encode()) == ("", payload)
 
 
 def test_the_digest_is_of_the_content_and_not_of_when_it_was() -> None:

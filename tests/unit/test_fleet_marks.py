@@ -38,7 +38,7 @@ def test_of_one_key_in_a_batch_the_record_with_the_synchronised_stamp_is_kept() 
 
 def test_a_stamp_counts_as_synchronised_only_where_the_record_says_so() -> None:
     clock = {"source": "ntp", "synchronised": True, "uncertainty_s": 0.01}
-    newer = {"schema": "holonode.event/2"}
+    newer = {"schema": "holonode.event/3"}
     assert arrival(**newer, clock=clock).synchronised
     assert not arrival(**newer, clock=clock | {"synchronised": False}).synchronised
     assert not arrival(**newer, clock=clock | {"synchronised": "yes"}).synchronised

@@ -17,7 +17,7 @@ from device.analysis.reconstruct import fitted_tile, reconstruct, tile_starts
 from device.frames import Hologram
 from device.optics.geometry import Geometry
 from device.optics.propagation import propagate
-from device.records import Classification, Models, ModelUse
+from device.records import Classification, ModelUse
 
 GEOMETRY = Geometry(wavelength_um=0.85, pitch_um=1.12, distance_um=500.0)
 SIDE = 640
@@ -63,7 +63,7 @@ class _Identity:
 
 
 def _pipeline(**settings: float) -> Pipeline:
-    return Pipeline(PipelineSettings(**settings), None, _Names(), Models())
+    return Pipeline(PipelineSettings(**settings), None, _Names(), {})
 
 
 def test_particles_are_found_where_they_are_and_all_of_them_are_named() -> None:
@@ -103,12 +103,12 @@ def test_sizes_out_of_range_are_left_out() -> None:
 
 
 def test_without_a_classifier_everything_is_a_particle() -> None:
-    analysis = Pipeline(PipelineSettings(), None, None, Models()).analyse(_hologram(_object_field()))
+    analysis = Pipeline(PipelineSettings(), None, None, {}).analyse(_hologram(_object_field()))
     assert {name.label for name in analysis.classifications} == {"particle"}
 
 
 def test_without_a_network_depth_is_the_nominal_one_and_says_how_uncertain_it_is() -> None:
-    analysis = Pipeline(PipelineSettings(), None, None, Models()).analyse(_hologram(_object_field()))
+    analysis = Pipeline(PipelineSettings(), None, None, {}).analyse(_hologram(_object_field()))
     assert {p.z_um for p in analysis.particles} == {500.0}
     assert all(p.z_uncertainty_um > 50 for p in analysis.particles)
 
@@ -117,7 +117,7 @@ def test_the_id_follows_settings_and_models_and_nothing_else() -> None:
     plain = _pipeline()
     assert plain.id == _pipeline().id
     assert plain.id != _pipeline(reject_below=0.6).id
-    assert plain.id != replace(plain, models=Models(reconstruction=ModelUse("hidef", "1.0.0", "ab" * 32))).id
+    assert plain.id != replace(plain, models={"reconstruction": ModelUse("hidef", "1.0.0", "ab" * 32)}).id
 
 
 @pytest.mark.parametrize("length", [512, 513, 640, 1000, 1024, 2464])

@@ -12,11 +12,11 @@ from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap
 from device.analysis.report import Losses, Origin, Volume, detection_records, interval_record
 from device.frames import Clock
-from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, Models, iso_time
+from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, iso_time
 from tests.analyses import analysis, hologram, particle
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Origin("box", "spool", "config", "pipeline", Models(), "flow")
+ORIGIN = Origin("box", "spool", "config", "pipeline", {}, "flow")
 SEARCHED = FrameCounts(captured=1, analysed=1)
 
 

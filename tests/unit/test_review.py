@@ -16,13 +16,13 @@ from device.cli import main
 from device.commands.review import _wilson, field_accuracy
 from device.errors import InputError
 from device.identifiers import record_ulid
-from device.records import QARTOD_FAIL, QARTOD_PASS, ClockRecord, Consistency, Detection, Models, ModelUse
+from device.records import QARTOD_FAIL, QARTOD_PASS, ClockRecord, Consistency, Detection, ModelUse
 from device.storage import review
 from device.storage.review import FOLDER, CropRecord, Label, ReviewFolder, ReviewQueue
 
 START = datetime(2026, 5, 4, tzinfo=UTC)
 BLOCK = 4096
-MODELS = Models(classifier=ModelUse("bioaerosol", "1.0.1", "c" * 64))
+MODELS = {"classifier": ModelUse("bioaerosol", "1.0.1", "c" * 64)}
 
 
 def detection(number: int, label: str = "birch", score: float = 0.9, also: tuple[str, ...] = (), flag: int = 2) -> Detection:
@@ -31,7 +31,7 @@ def detection(number: int, label: str = "birch", score: float = 0.9, also: tuple
         interval_id="i", captured_at="2026-05-04T00:00:00.000000Z", clock=ClockRecord("system", True, 0.01), frame=0, x_um=10.0,
         y_um=10.0, z_um=500.0 + number, z_uncertainty_um=5.0, bbox_px=(0, 0, 9, 9), esd_um=20.0, esd_uncertainty_um=1.0, features={},
         label=label, score=score, probabilities={"birch": score, "dust": round(1 - score, 3)}, prediction_set=(label, *also),
-        consistency=Consistency(flag=flag), model=MODELS, calibration_id=None, config_hash="c", pipeline_id="p",
+        consistency=Consistency(flag=flag), models=MODELS, calibration_id=None, config_hash="c", pipeline_id="p",
     )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_what_is_uncertain_inconsistent_or_drawn_is_kept_and_says_why(tmp_path: 
     crop = folder.read(folder.entries()[-1])
     assert crop is not None
     assert crop.about.id == offered[1].id
-    assert (crop.about.z_um, crop.about.prediction_set, crop.about.model) == (502.0, ("birch", "dust"), MODELS)
+    assert (crop.about.z_um, crop.about.prediction_set, crop.about.models) == (502.0, ("birch", "dust"), MODELS)
     np.testing.assert_array_equal(crop.image, image())
 
 
@@ -433,6 +433,6 @@ def test_too_few_labels_are_called_too_few_and_none_is_no_figure() -> None:
 
 
 def test_every_classifier_is_judged_on_its_own_crops() -> None:
-    other = Models(classifier=ModelUse("bioaerosol", "1.1.0", "d" * 64))
-    crops = labelled(40, 20) + [(msgspec.structs.replace(about, model=other), label) for about, label in labelled(40, 40)]
+    other = {"classifier": ModelUse("bioaerosol", "1.1.0", "d" * 64)}
+    crops = labelled(40, 20) + [(msgspec.structs.replace(about, models=other), label) for about, label in labelled(40, 40)]
     assert [found.right for found in field_accuracy(crops)] == [20, 40]

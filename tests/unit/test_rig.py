@@ -21,7 +21,7 @@ from device.frames import Clock
 from device.health.parts import parts_check
 from device.instrument import load_instrument
 from device.parts import parts_of
-from device.records import QARTOD_PASS, QARTOD_SUSPECT, FrameCounts, Models
+from device.records import QARTOD_PASS, QARTOD_SUSPECT, FrameCounts
 from device.rig.build import build_rig
 from tests.unit.test_preflight import a_config
 
@@ -102,7 +102,7 @@ def test_nothing_passes_quality_control_where_simulated_parts_stand_beside_real_
             origin, seq=1, interval_id="i", span=(now, now), clock=Clock(), frames=frames, labels=[]
         )  # fmt: skip
 
-    plain = Origin("box", "spool", "config", "pipeline", Models(), "flow")
+    plain = Origin("box", "spool", "config", "pipeline", {}, "flow")
     twin = replace(plain, simulated=("camera", "lamp", "pump", "environment"))
     mixed = replace(plain, simulated=("lamp", "pump"), mixed=True)
     assert interval(plain).qc == interval(twin).qc == QARTOD_PASS

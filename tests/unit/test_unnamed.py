@@ -23,10 +23,10 @@ from device.errors import InputError
 from device.frames import Clock, Hologram
 from device.optics.geometry import Geometry
 from device.optics.propagation import propagate
-from device.records import Consistency, Detection, FrameCounts, Models, from_json, to_json
-from device.records import json_schema as schema_of
+from device.records import Consistency, Detection, FrameCounts, from_json, to_json
 from device.rig.models import build_pipeline, model_store
 from device.sampling.findings import Findings, LookedAt
+from device.schemas import json_schema
 from device.service.recorder import Recorder
 from device.service.timekeeper import Beginning
 from device.storage.outbox import Outbox
@@ -37,7 +37,7 @@ FAR = Geometry(wavelength_um=0.532, pitch_um=6.5, distance_um=9000.0)
 NEAR = Geometry(wavelength_um=0.85, pitch_um=1.12, distance_um=500.0)
 SIDE = 400
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Origin("box", "spool", "config", "pipeline", Models(), "flow")
+ORIGIN = Origin("box", "spool", "config", "pipeline", {}, "flow")
 
 
 def hologram() -> Hologram:
@@ -74,7 +74,7 @@ def test_a_classifier_that_does_not_cover_the_optics_leaves_no_score_and_no_pass
         assert "bioaerosol" in str(record.unnamed)
         assert "wavelength_um" in str(record.unnamed)
         assert record.qc in (2, 3)
-        assert record.model.classifier is None
+        assert "classifier" not in record.models
     with pytest.raises(InputError, match="doesn't cover"):
         build_pipeline(model_store(Config()), settings, FAR)
 
@@ -93,7 +93,7 @@ def test_a_record_without_a_score_is_valid_by_the_published_schema() -> None:
     (record, *_) = records_of(build_pipeline(model_store(Config()), settings, NEAR)[0])
     again = json.loads(to_json(record))
     assert again["score"] is None
-    jsonschema.validate(again, schema_of(Detection))
+    jsonschema.validate(again, json_schema("detection"))
     assert from_json(to_json(record), Detection) == record
     with pytest.raises(InputError):
         from_json(to_json(record).replace(b'"score":null', b'"score":1.5'), Detection)
@@ -101,7 +101,7 @@ def test_a_record_without_a_score_is_valid_by_the_published_schema() -> None:
 
 @pytest.mark.parametrize("most", [2, 3])
 def test_a_frame_with_more_particles_than_are_checked_says_so_in_every_record(most: int) -> None:
-    pipeline = Pipeline(PipelineSettings(refine_iterations=2, refine_most=most), Same(), None, Models())
+    pipeline = Pipeline(PipelineSettings(refine_iterations=2, refine_most=most), Same(), None, {})
     analysis = pipeline.analyse(hologram())
     found = len(analysis.particles)
     assert found >= 3
@@ -180,7 +180,7 @@ def test_every_export_takes_records_without_a_score(tmp_path: Path, kind: str) -
 
 
 def test_the_service_tells_of_frames_that_were_not_checked(tmp_path: Path) -> None:
-    analysis = Pipeline(PipelineSettings(refine_iterations=2, refine_most=1), Same(), None, Models()).analyse(hologram())
+    analysis = Pipeline(PipelineSettings(refine_iterations=2, refine_most=1), Same(), None, {}).analyse(hologram())
     looked = LookedAt(hologram(), replace(analysis, reconstruction=None), ())
     with closing(Outbox(tmp_path / "store", "box")) as outbox:
         said: list[str] = []
@@ -191,6 +191,6 @@ def test_the_service_tells_of_frames_that_were_not_checked(tmp_path: Path) -> No
         bodies = [json.loads(row.body) for row in outbox.pending(100)]
     assert recorder.tally.frames_unchecked == 1
     assert any("more particles than are checked" in line for line in said)
-    assert [body["code"] for body in bodies if body["schema"] == "holonode.event/1"] == ["frames_unchecked"]
-    (one,) = [body for body in bodies if body["schema"] == "holonode.interval/1"]
+    assert [body["code"] for body in bodies if body["schema"] == "holonode.event/2"] == ["frames_unchecked"]
+    (one,) = [body for body in bodies if body["schema"] == "holonode.interval/2"]
     assert (one["frames"]["unchecked"], one["qc"] != 1) == (1, True)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from device.errors import InputError
+from device.events import EventMeaning
 from device.sampling.assay.settings import AssaySettings, assay_settings
 from device.sampling.kinds import Sample, SamplingKind, Setup
 
@@ -95,4 +96,17 @@ KIND = SamplingKind(
     procedures=("dose",),
     notes=_notes,
     settings=AssaySettings,
-)
+    events={
+        "assay_resumed": EventMeaning(("info",), "An assay goes on that a restart interrupted for `value`."),
+        "assay_result": EventMeaning(("info",), "An assay is over: the message tells the dose, or why there is none."),
+        "assay_failed": EventMeaning(("warning",), "An assay showed too few beads to tell anything.", "Fill the chamber afresh."),
+        "background_lost": EventMeaning(
+            ("warning",), "The frame of the empty chamber was lost: each frame is divided by its own even light.",
+            "Fill the chamber afresh where the result must stand.",
+        ),
+        "beads_lost": EventMeaning(
+            ("warning",), "Beads have left the field since the assay began; `value` are left.",
+            "Look for a leak or a bubble in the chamber.",
+        ),
+    },
+)  # fmt: skip

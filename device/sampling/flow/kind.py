@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from device.events import EventMeaning
 from device.sampling.flow.settings import FlowSettings, flow_settings
 from device.sampling.kinds import Sample, SamplingKind, Setup
 
@@ -78,4 +79,14 @@ KIND = SamplingKind(
         "frame_interval_s": (0.001, 600),
         "flush_s": (0, 600),
     },
-)
+    events={
+        "flow_differs": EventMeaning(
+            ("warning",), "The particles move at `value` of the speed that the pump's flow would give them.",
+            "Look for air, a leak or a clogged channel; `holonode-calibrate flow`.",
+        ),
+        "counts_disagree": EventMeaning(
+            ("warning",), "Counting what moves through gives `value` of the concentration that single frames give.",
+            "Look for particles that stick; `holonode-calibrate flow`.",
+        ),
+    },
+)  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from device.events import EventMeaning
 from device.sampling.kinds import Sample, SamplingKind, Setup
 
 if TYPE_CHECKING:
@@ -55,4 +56,11 @@ KIND = SamplingKind(
     build=_build,
     sample=_sample,
     lit_s=lambda _config, frame_s: frame_s,
-)
+    events={
+        "window_filling": EventMeaning(("warning",), "The window is full in `value` samples.", "Have a clean one at hand."),
+        "window_full": EventMeaning(
+            ("alarm",), "The window is full: `value` of what lands falls on what lies there.",
+            "Put a clean one in, then `holonode window changed`.",
+        ),
+    },
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""What the columns mean, in the database itself: of the views' as the records say it, of the tables' as it is said here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from psycopg import sql
+
+from deploy.fleet.database import SCHEMA, Connection
+from device.meaning import meaning, unit_of
+from device.records import Concentration, Count, Detection, Event, Interval, ModelUse
+
+__all__ = ["comment", "comments"]
+
+_KEY = ("device_id", "spool_id", "seq")
+_WHOLE = "The whole record as it came, of whichever version."
+
+_VIEWS: Mapping[str, tuple[type, Mapping[str, tuple[type, str] | str]]] = {
+    "detections": (Detection, {"at": (Detection, "captured_at"), "record": _WHOLE}),
+    "intervals": (Interval, {"record": _WHOLE}),
+    "events": (Event, {"at": (Event, "since"), "record": _WHOLE}),
+    "counts": (Count, {"label": (Interval, "counts")}),
+    "concentrations": (Concentration, {"label": (Interval, "concentration")}),
+    "models": (ModelUse, {"at": (Detection, "captured_at"), "role": (Detection, "models")}),
+}
+"""Whose fields the columns are, and those that have another name; times and keys are those of their record."""
+
+_TABLES: Mapping[str, Mapping[str, str]] = {
+    "received": {},
+    "records": {
+        "kind": "detections, intervals or events.",
+        "received_at": "When a collector committed it.",
+        "unknown_schema": "Of a record whose schema the collector that wrote it did not know.",
+    },
+    "spools": {
+        "highest": "The highest seq that has come.",
+        "last_at": "The newest time in a record.",
+        "last_received_at": "When the last record came.",
+    },
+    "conflicts": {
+        "digest": "Of the content without the stamps.",
+        "kind": "detections, intervals or events.",
+        "at": "captured_at, started_at or since of the record.",
+        "synchronised": "The wall clock was: such a record is never replaced.",
+        "times": "How often this content has come.",
+        "received_at": "When it came first.",
+        "last_at": "When it came last.",
+        "record": _WHOLE,
+    },
+    "rejected": {
+        "topic": "Where it was published.",
+        "sha256": "Of the message.",
+        "reason": "Why it is no record.",
+        "payload": "The message; of a large one its beginning.",
+        "times": "How often it has come.",
+        "first_at": "When it came first.",
+        "last_at": "When it came last.",
+    },
+    "rejections": {
+        "not_kept": "Messages that the device's quota left no room for.",
+        "not_kept_bytes": "Bytes of these.",
+        "last_at": "When the last message came that was no record.",
+        "last_reason": "Why it was none.",
+    },
+    "migrations": {
+        "number": "Of the step.",
+        "name": "Its file.",
+        "sha256": "Of its text.",
+        "applied_at": "When it was applied.",
+    },
+}
+"""Columns that no step says it of."""
+
+_KNOWN = """SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped"""
+
+
+def comment(connection: Connection) -> None:
+    """Say it of every column that there is and that doesn't say it yet."""
+    known = {(table, column): said for table, column, said in connection.execute(_KNOWN, (SCHEMA,)).fetchall()}
+    for (table, column), text in comments(known):
+        if known[table, column] != text:
+            place = sql.SQL(".").join(map(sql.Identifier, (SCHEMA, table, column)))
+            connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(place, sql.Literal(text)))
+
+
+def comments(columns: Mapping[tuple[str, str], str | None]) -> Iterator[tuple[tuple[str, str], str]]:
+    """What is said of these columns of tables and views, where anything is."""
+    for table, column in columns:
+        text = _of_table(table, column) or _of_view(table, column)
+        if text:
+            unit = unit_of(column)
+            yield (table, column), f"{text} [{unit}]" if unit else text
+
+
+def _of_table(table: str, column: str) -> str:
+    own = _TABLES.get(table)
+    if own is None:
+        return ""
+    return own.get(column) or (meaning(Detection, column) if column in _KEY else "")
+
+
+def _of_view(view: str, column: str) -> str:
+    if view not in _VIEWS:
+        return ""
+    owner, others = _VIEWS[view]
+    there = others.get(column)
+    if isinstance(there, str):
+        return there
+    for kind, field in filter(None, (there, (owner, column), (Interval, column))):
+        try:
+            return meaning(kind, field)
+        except KeyError:
+            continue
+    return ""
