@@ -224,12 +224,13 @@ def _trouble(path: Path, database: sqlite3.Connection, highest: int) -> str | No
 
 
 def _waiting_trouble(database: sqlite3.Connection, state: dict[str, str]) -> str | None:
-    count, summed_from = 0, int(state.get("summed_from", 1))
+    count, before, summed_from = 0, 0, int(state.get("summed_from", 1))
     for position, made_ns, offset_ns, known in database.execute("SELECT seq, made_ns, offset_ns, sum FROM waiting"):
         count += 1
         known_good = position < summed_from if known is None else known == waiting_sum(position, made_ns, offset_ns)
-        if not known_good:
+        if not known_good or position <= before:
             return "what waits to be delivered can't be read"
+        before = position
     if "waiting" in state and int(state["waiting"]) != count:
         return f"{state['waiting']} records should wait to be delivered, {count} do"
     return None
