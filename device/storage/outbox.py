@@ -33,7 +33,7 @@ from device.storage.migrations import SCHEMA_VERSION
 from device.storage.opening import Notice, Who, read_state, write_state
 from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
-from device.storage.rot import is_whole
+from device.storage.rot import CONTENT, is_whole
 from device.storage.rows import Counters, Oldest, Record, Row, kind_of
 from device.storage.sound import SoundStore
 from device.storage.sums import record_sum, waiting_sum
@@ -295,8 +295,8 @@ class Outbox:
 
     def _sound_rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
         # LEFT JOIN keeps the order of the tables, from the few that wait to their bodies, and shows a body that is missing.
-        query = """SELECT seq, kind, body, boot, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
-            LEFT JOIN records USING (seq)"""
+        query = f"""SELECT seq, {CONTENT}, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
+            LEFT JOIN records USING (seq)"""  # noqa: S608  no input
         out = self._done | self._flight.hidden()
         rows: list[Row] = []
         rotten: list[int] = []

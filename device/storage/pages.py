@@ -112,9 +112,9 @@ def _header_is_sound(header: bytes) -> bool:
 class DamagedFile:
     """A database file and its log, only read."""
 
-    def __init__(self, path: Path | None, log: Path) -> None:
-        """Either may be missing; None: the log alone."""
-        self._main, self._log = _bytes_of(path) if path else b"", _bytes_of(log)
+    def __init__(self, path: Path | None, log: Path | None) -> None:
+        """Either may be missing; None: not looked at."""
+        self._main, self._log = _bytes_of(path), _bytes_of(log)
         self.page_bytes = self._announced() or _PAGE_BYTES
         self.log = Log.of(self._log, self.page_bytes)
         self._later, self._earlier = _by_page(self.log.frames), _by_page(self.log.earlier)
@@ -163,7 +163,7 @@ class DamagedFile:
             return [], False
         places = struct.unpack_from(f">{count}H", page, begin)
         if kind == _NODE_OF_TABLE:
-            return [], self._points_to_pages(page, places)
+            return [], self._points_to_pages(page, offset, places)
         if kind not in (_LEAF_OF_TABLE, _LEAF_OF_INDEX, _NODE_OF_INDEX):
             return [], False
         found: list[Cell] = []
@@ -175,9 +175,25 @@ class DamagedFile:
                 extents.append(_Extent(at, end))
         return found, len(found) == count and _fills(page, offset, extents)
 
-    def _points_to_pages(self, page: bytes, places: Sequence[int]) -> bool:
-        children = [int.from_bytes(page[at : at + 4]) for at in places]
-        return bool(children) and all(0 < child <= self.page_count for child in children)
+    def _points_to_pages(self, page: bytes, offset: int, places: Sequence[int]) -> bool:
+        children = [int.from_bytes(page[at : at + 4]) for at in (*places, offset + 8)]
+        with suppress(_NotACellError):
+            extents = [_Extent(at, _varint(page, at + 4)[1]) for at in places]
+            return all(0 < child <= self.page_count for child in children) and _fills(page, offset, extents)
+        return False
+
+    def is_sound(self, number: int) -> bool:
+        """Whether a page, as it was last written, adds up: every byte of it used once, every cell readable."""
+        return next((sensible for _, sensible in self.versions_of_cells(number)), False)
+
+    def children(self, number: int) -> Sequence[int] | None:
+        """Pages below a node of a table's tree, as it was last written; None where it is no sound one."""
+        page, offset = next(self.versions(number), b""), 100 if number == 1 else 0
+        if not page or page[offset] != _NODE_OF_TABLE or not self.is_sound(number):
+            return None
+        count = int.from_bytes(page[offset + 3 : offset + 5])
+        places = (*struct.unpack_from(f">{count}H", page, offset + 12), offset + 8)
+        return [int.from_bytes(page[at : at + 4]) for at in places]
 
     def anywhere(self, number: int, orphans: Sequence[int] = ()) -> Iterator[Cell]:
         """Cells at any place of a page as it was ever written, the last time last, whatever its head and theirs say.
@@ -291,7 +307,9 @@ def _by_page(frames: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
     return found
 
 
-def _bytes_of(path: Path) -> bytes | mmap.mmap:
+def _bytes_of(path: Path | None) -> bytes | mmap.mmap:
+    if path is None:
+        return b""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -17,7 +17,10 @@ from device.storage.spools import Spools
 from device.storage.sums import record_sum
 from device.storage.survey import Recorded, rows_of
 
-__all__ = ["is_whole", "put_back", "set_apart"]
+__all__ = ["CONTENT", "is_whole", "put_back", "set_apart"]
+
+CONTENT = "CAST(kind AS TEXT), CAST(body AS BLOB), CAST(boot AS TEXT)"
+"""Of `records`: a flipped bit may make a text of the same bytes a blob, which no checksum sees."""
 
 _MOST_KEPT = 1000
 

@@ -15,7 +15,7 @@ from device.storage.backdate import rekeyed
 from device.storage.database import settle
 from device.storage.opening import Notice, Who, open_store, read_state, turn_epoch, write_state
 from device.storage.reading import StoreReader
-from device.storage.rot import is_whole, put_back, set_apart
+from device.storage.rot import CONTENT, is_whole, put_back, set_apart
 from device.storage.rows import Counters
 from device.storage.salvage import hold_log, spans
 from device.storage.sums import is_damage, record_sum
@@ -50,7 +50,8 @@ class SoundStore:
 
     def _open(self) -> None:
         opened = open_store(self.folder, self._who(), self._broken or None)
-        self.database, self.settled = opened.database, opened.settled
+        self._connected = opened.connected
+        self.database, self.settled = opened.connected.database, opened.connected.settled
         self.spools, self.next_position = opened.spools, opened.next_position
         self.summed_from = int(read_state(self.database, "summed_from") or 1)
         """Rows from this position on have checksums."""
@@ -87,8 +88,7 @@ class SoundStore:
         self._mend_at = self._monotonic() + _MEND_AGAIN_S
         with contextlib.suppress(OSError):  # closing, SQLite drops the log
             hold_log(self.folder)
-        with contextlib.suppress(sqlite3.Error):
-            self.database.close()
+        self._connected.close()
         self._open()
         self._broken, self._mend_at = "", -math.inf
         self.on_mended()
@@ -143,7 +143,7 @@ class SoundStore:
         spools = self.spools.after(base)
         with self.database:
             self.database.execute("BEGIN IMMEDIATE")
-            query = "SELECT seq, kind, body, boot, sum FROM records WHERE seq > ?"
+            query = f"SELECT seq, {CONTENT}, sum FROM records WHERE seq > ?"  # noqa: S608  no input
             for position, kind, body, boot, known in self.database.execute(query, (base,)).fetchall():
                 if is_whole(position, kind, body, boot, known, self.summed_from):
                     keyed = rekeyed(body, *spools.key(position))
@@ -165,4 +165,4 @@ class SoundStore:
         with contextlib.suppress(sqlite3.Error):
             if not self._broken:
                 self.turn_epoch(waiting, opened=False)
-            self.database.close()
+        self._connected.close()
