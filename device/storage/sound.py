@@ -118,17 +118,18 @@ class SoundStore:
         self._need_sound_pages()
         who = self._who()
         try:
-            rotten = put_back(self.database, self.folder, rotten, self.spools)
-            set_apart(self.database, rotten, who.device_id, who.boot_id, self.spools, who.now)
+            lost = put_back(self.database, self.folder, rotten, self.spools)
+            set_apart(self.database, lost, who.device_id, who.boot_id, self.spools, who.now)
         except sqlite3.OperationalError as error:
             if is_damage(error):
                 raise
             return False
-        if not rotten:
-            return True
-        self._counters.rotten += len(rotten)
-        message = f"Damaged in the store before they were delivered: records {spans(rotten, self.spools)}."
-        self._notice(Notice("record_lost", message, float(len(rotten)), "records"))
+        if back := sorted(set(rotten) - set(lost)):
+            log.warning("Damaged in the store and put back from its log: records %s.", spans(back, self.spools))
+        if lost:
+            self._counters.rotten += len(lost)
+            message = f"Damaged in the store before they were delivered: records {spans(lost, self.spools)}."
+            self._notice(Notice("record_lost", message, float(len(lost)), "records"))
         return True
 
     def _need_sound_pages(self) -> None:

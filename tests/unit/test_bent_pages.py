@@ -152,3 +152,15 @@ def test_a_record_whose_text_became_a_blob_goes_out_as_it_was(tmp_path: Path) ->
     assert (row.kind, row.body) == ("events", bodies[20])
     assert msgspec.json.decode(row.body)["seq"] == 20
     outbox.close()
+
+
+def test_what_no_longer_waits_although_nobody_has_it_is_missed_when_rows_are_pruned(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, "box")
+    for _ in range(10):
+        committed(outbox, 900)
+    bodies = {row.seq: row.body for row in outbox.pending(1000)}
+    outbox._database.execute("DELETE FROM waiting WHERE seq = 5")
+    outbox.prune()
+    assert outbox.counters.salvages == 1
+    assert bodies.items() <= {row.seq: row.body for row in outbox.pending(1000)}.items()
+    outbox.close()
