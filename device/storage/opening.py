@@ -146,7 +146,7 @@ def _connected(path: Path, who: Who) -> Connected | str:
         if path.exists() and _is_copy(connected.database, path.parent):
             highest = 0  # of the store that was here before
         elif found := _log_trouble(path, connected, before, who.machine_boot, highest):
-            return _closed(connected, found)
+            return _closed(path.parent, connected, found)
         found = _trouble(path, connected, highest)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
@@ -159,10 +159,12 @@ def _connected(path: Path, who: Who) -> Connected | str:
     if found is None:
         release_log(path.parent)
         return connected
-    return _closed(connected, found)
+    return _closed(path.parent, connected, found)
 
 
-def _closed(connected: Connected, found: str) -> str:
+def _closed(folder: Path, connected: Connected, found: str) -> str:
+    if not is_held(folder):  # closing, SQLite drops it, with what it didn't take for committed
+        hold_log(folder)
     connected.close()
     return found
 
@@ -185,7 +187,6 @@ def _log_trouble(path: Path, connected: Connected, before: Log | None, machine_b
     if before is not None and before.sound_header:
         if before.commits_behind(connected.frames) <= _COMMITS_OF_A_CUT:
             return None
-        hold_log(path.parent)
         return "its log is garbled"
     state = _state(connected.database) if path.exists() else {}
     if state.get(OPEN) != "1":

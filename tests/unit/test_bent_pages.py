@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 from collections.abc import Callable
@@ -19,13 +20,14 @@ PAGE = 4096
 LAST, MIDDLE, LONG = b'"seq":40,', b'"seq":20,', b'"seq":10,'
 
 
-def committed(outbox: Outbox, length: int) -> None:
-    def build(seq: int) -> list[Event]:
+def committed(outbox: Outbox, length: int, count: int = 1) -> None:
+    def build(first: int) -> list[Event]:
         return [
             Event(
                 device_id="box", spool_id=outbox.spool_id, seq=seq, id=f"{seq:032x}", code="test", severity="info",
                 message=f"{seq:06d}" * (length // 6), since="2026-05-04T00:00:00.000000Z",
             )
+            for seq in range(first, first + count)
         ]  # fmt: skip
 
     outbox.commit(build)
@@ -163,4 +165,24 @@ def test_what_no_longer_waits_although_nobody_has_it_is_missed_when_rows_are_pru
     outbox.prune()
     assert outbox.counters.salvages == 1
     assert bodies.items() <= {row.seq: row.body for row in outbox.pending(1000)}.items()
+    outbox.close()
+
+
+def test_records_of_a_log_that_is_cut_through_a_transaction_come_out_as_far_as_they_reach(tmp_path: Path) -> None:
+    if (child := os.fork()) == 0:
+        outbox = Outbox(tmp_path, "box")
+        for _ in range(11):
+            committed(outbox, 900)
+        committed(outbox, 900, count=9)
+        os._exit(0)  # killed
+    os.waitpid(child, 0)
+    log = tmp_path / f"{DATABASE}-wal"
+    content = log.read_bytes()
+    frame = PAGE + 24
+    end = 32 + (content.rindex(b"000012" * 140) - 32) // frame * frame + frame
+    log.write_bytes(content[:end])
+    outbox = Outbox(tmp_path, "box")
+    codes = [msgspec.json.decode(row.body)["code"] for row in outbox.pending(1000)]
+    assert codes[:12] == ["test"] * 12
+    assert codes[-2:] == ["record_lost", "store_salvaged"]
     outbox.close()
