@@ -19,6 +19,7 @@ sums        checksums of what it holds
 rot         rotten records set apart
 salvage     a sound store made of a damaged one
 survey      what its pages hold
+trees       whether what is written into next is sound
 pages       rows read from a damaged SQLite file
 damaged     damaged files, kept for a person
 

@@ -11,7 +11,7 @@ import msgspec
 from device.clock import BoxClock
 from device.frames import Clock
 from device.records import iso_time
-from device.storage.rot import is_whole
+from device.storage.rot import CONTENT, is_whole
 from device.storage.sums import record_sum, waiting_sum
 
 __all__ = ["correct_stamps", "rekeyed", "shifted"]
@@ -36,8 +36,8 @@ def correct_stamps(
     database: sqlite3.Connection, clock: BoxClock, *, after: int, limit: int, summed_from: int
 ) -> tuple[int, int]:
     """Of up to `limit` rows behind the position `after`: (how many were corrected, the last one's position or 0)."""
-    query = """SELECT seq, kind, body, boot, records.sum, made_ns, offset_ns, waiting.sum FROM waiting CROSS JOIN records
-        USING (seq) WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""
+    query = f"""SELECT seq, {CONTENT}, records.sum, made_ns, offset_ns, waiting.sum FROM waiting CROSS JOIN records
+        USING (seq) WHERE seq > ? AND offset_ns IS NOT NULL ORDER BY seq LIMIT ?"""  # noqa: S608  no input
     rows = database.execute(query, (after, limit)).fetchall()
     right_ns, corrected = clock.offset_ns, 0
     with database:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import HolonodeError, InputError, TransientError
+from device.storage.pages import DamagedFile
 from device.storage.sums import is_damage, tolerant_text
 
 __all__ = ["Connected", "claim", "connect", "refusal", "settle"]
@@ -50,6 +51,15 @@ class Connected:
     """Whether what its log held is in the database itself."""
     frames: int
     """Pages of the log that SQLite took for committed; a large number where the disk won't tell."""
+    pages: DamagedFile
+    """The file as it was when it was opened. It stays open as long as the connection: closing it, this process would lose the
+    locks that SQLite has on it."""
+
+    def close(self) -> None:
+        """Both, in their order."""
+        with contextlib.suppress(sqlite3.Error):
+            self.database.close()
+        self.pages.close()
 
 
 def connect(path: Path) -> Connected:
@@ -61,7 +71,7 @@ def connect(path: Path) -> Connected:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         frames = log_frames(database)
-        return Connected(database, settle(database), frames)
+        return Connected(database, settle(database), frames, DamagedFile(path, None))
     except BaseException as error:
         database.close()
         if isinstance(error, sqlite3.DatabaseError) and not is_damage(error):

@@ -6,7 +6,6 @@ knows which numbers were used after the copy was made.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from device.storage.pages import Log
 from device.storage.salvage import DATABASE, finish_interrupted, hold_log, holds_ours, is_held, release_log, salvage
 from device.storage.spools import Spools
 from device.storage.sums import is_damage, state_sum, waiting_sum
+from device.storage.trees import bent
 
 __all__ = ["Notice", "OpenStore", "Who", "open_store", "read_state", "turn_epoch", "write_state"]
 
@@ -70,8 +70,7 @@ class Notice:
 class OpenStore:
     """What the outbox works on."""
 
-    database: sqlite3.Connection
-    settled: bool
+    connected: Connected
     spools: Spools
     next_position: int
     untold: list[Notice] = field(default_factory=list[Notice])
@@ -114,7 +113,7 @@ def open_store(folder: Path, who: Who, damage: str | None = None) -> OpenStore:
     try:
         return _known(folder, connected, who, existed=existed and not said, said=said)
     except BaseException:
-        connected.database.close()
+        connected.close()
         raise
 
 
@@ -147,25 +146,26 @@ def _connected(path: Path, who: Who) -> Connected | str:
         if path.exists() and _is_copy(connected.database, path.parent):
             highest = 0  # of the store that was here before
         elif found := _log_trouble(path, connected, before, who.machine_boot, highest):
-            return _closed(connected, found)
-        found = _trouble(path, connected.database, highest)
+            return _closed(path.parent, connected, found)
+        found = _trouble(path, connected, highest)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
-            connected.database.close()
+            connected.close()
             raise
         found = str(error)
     except BaseException:
-        connected.database.close()
+        connected.close()
         raise
     if found is None:
         release_log(path.parent)
         return connected
-    return _closed(connected, found)
+    return _closed(path.parent, connected, found)
 
 
-def _closed(connected: Connected, found: str) -> str:
-    with contextlib.suppress(sqlite3.Error):
-        connected.database.close()
+def _closed(folder: Path, connected: Connected, found: str) -> str:
+    if not is_held(folder):  # closing, SQLite drops it, with what it didn't take for committed
+        hold_log(folder)
+    connected.close()
     return found
 
 
@@ -187,7 +187,6 @@ def _log_trouble(path: Path, connected: Connected, before: Log | None, machine_b
     if before is not None and before.sound_header:
         if before.commits_behind(connected.frames) <= _COMMITS_OF_A_CUT:
             return None
-        hold_log(path.parent)
         return "its log is garbled"
     state = _state(connected.database) if path.exists() else {}
     if state.get(OPEN) != "1":
@@ -202,13 +201,16 @@ def _log_trouble(path: Path, connected: Connected, before: Log | None, machine_b
 def _state(database: sqlite3.Connection) -> dict[str, str]:
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         return {}
-    return dict(database.execute("SELECT key, value FROM meta").fetchall())
+    return dict(database.execute("SELECT key, CAST(value AS TEXT) FROM meta").fetchall())
 
 
-def _trouble(path: Path, database: sqlite3.Connection, highest: int) -> str | None:
+def _trouble(path: Path, connected: Connected, highest: int) -> str | None:
     """What is wrong with the tables that tell what the store is and what waits; every body is looked at when it is read."""
+    database = connected.database
     migrate(database, path)
-    rows = database.execute("SELECT key, value, sum FROM meta").fetchall()
+    if found := _bent_pages(connected):
+        return found
+    rows = database.execute("SELECT key, CAST(value AS TEXT), sum FROM meta").fetchall()
     rotten = [key for key, value, known in rows if known is not None and known != state_sum(key, value)]
     if _VITAL & set(rotten):
         return f"its state can't be read: {', '.join(sorted(_VITAL & set(rotten)))}"
@@ -223,13 +225,21 @@ def _trouble(path: Path, database: sqlite3.Connection, highest: int) -> str | No
     return _waiting_trouble(database, state)
 
 
+def _bent_pages(connected: Connected) -> str | None:
+    if connected.settled and (found := bent(connected.pages)):
+        return found
+    checks = (connected.database.execute(f"PRAGMA quick_check({table})") for table in ("meta", "waiting"))
+    return next((found for found in (str(check.fetchone()[0]) for check in checks) if found != "ok"), None)
+
+
 def _waiting_trouble(database: sqlite3.Connection, state: dict[str, str]) -> str | None:
-    count, summed_from = 0, int(state.get("summed_from", 1))
+    count, before, summed_from = 0, 0, int(state.get("summed_from", 1))
     for position, made_ns, offset_ns, known in database.execute("SELECT seq, made_ns, offset_ns, sum FROM waiting"):
         count += 1
         known_good = position < summed_from if known is None else known == waiting_sum(position, made_ns, offset_ns)
-        if not known_good:
+        if not known_good or position <= before:
             return "what waits to be delivered can't be read"
+        before = position
     if "waiting" in state and int(state["waiting"]) != count:
         return f"{state['waiting']} records should wait to be delivered, {count} do"
     return None
@@ -270,12 +280,12 @@ def _known(folder: Path, connected: Connected, who: Who, *, existed: bool, said:
         )
     for notice in (*said, *untold):
         log.warning("%s", notice.message)
-    return OpenStore(database, connected.settled, spools, position, untold, said)
+    return OpenStore(connected, spools, position, untold, said)
 
 
 def read_state(database: sqlite3.Connection, key: str) -> str | None:
     """A value kept in the store; None where there is none, or it isn't whole."""
-    row = database.execute("SELECT value, sum FROM meta WHERE key = ?", (key,)).fetchone()
+    row = database.execute("SELECT CAST(value AS TEXT), sum FROM meta WHERE key = ?", (key,)).fetchone()
     if row is None or (row[1] is not None and row[1] != state_sum(key, str(row[0]))):
         return None
     return str(row[0])
@@ -288,7 +298,7 @@ def write_state(database: sqlite3.Connection, state: dict[str, str]) -> None:
 
 
 def _rotten_state(database: sqlite3.Connection) -> set[str]:
-    rows = database.execute("SELECT key, value, sum FROM meta").fetchall()
+    rows = database.execute("SELECT key, CAST(value AS TEXT), sum FROM meta").fetchall()
     return {key for key, value, known in rows if known is not None and known != state_sum(key, value)}
 
 

@@ -33,7 +33,7 @@ from device.storage.migrations import SCHEMA_VERSION
 from device.storage.opening import Notice, Who, read_state, write_state
 from device.storage.reading import StoreReader
 from device.storage.room import Giver, Room
-from device.storage.rot import is_whole
+from device.storage.rot import CONTENT, is_whole
 from device.storage.rows import Counters, Oldest, Record, Row, kind_of
 from device.storage.sound import SoundStore
 from device.storage.sums import record_sum, waiting_sum
@@ -97,8 +97,8 @@ class Outbox:
 
     def _begin(self) -> None:
         """What holds for one opening."""
-        self._count()
         self._store.on_mended = self._mended
+        self._store.use(self._count)
         self._gaps = Gaps(self.folder / "gap", told=int(self.get_state("gaps_told") or 0))
         self.live_from = self._opened_at = self._store.next_position
         """Rows from this one on are live, those before it history: see `begin_live`."""
@@ -110,7 +110,7 @@ class Outbox:
                 self.keep({})
             except TransientError:
                 return  # it is found again at the next opening, and told with the first commit that goes through
-        self._store.turn_epoch(self._waiting, opened=True)
+        self._store.use(lambda: self._store.turn_epoch(self._waiting, opened=True))
 
     def _who(self) -> Who:
         return Who(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
@@ -295,12 +295,16 @@ class Outbox:
 
     def _sound_rows(self, after_seq: int, before_seq: int, limit: int) -> list[Row]:
         # LEFT JOIN keeps the order of the tables, from the few that wait to their bodies, and shows a body that is missing.
-        query = """SELECT seq, kind, body, boot, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
-            LEFT JOIN records USING (seq)"""
+        query = f"""SELECT seq, {CONTENT}, sum FROM (SELECT seq FROM waiting WHERE seq > ? AND seq < ? ORDER BY seq)
+            LEFT JOIN records USING (seq)"""  # noqa: S608  no input
         out = self._done | self._flight.hidden()
         rows: list[Row] = []
         rotten: list[int] = []
+        before = after_seq
         for position, kind, body, boot, known in self._database.execute(query, (after_seq, before_seq)):
+            if position <= before:
+                raise sqlite3.DatabaseError(f"what waits is out of order behind record {before}")
+            before = position
             if position in out:
                 continue
             if len(rows) >= limit:
@@ -487,6 +491,9 @@ class Outbox:
             self._store.use(lambda: self._prune(keep))
 
     def _prune(self, keep: int) -> None:
+        waiting = self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        if waiting != self._waiting + len(self._done):
+            raise sqlite3.DatabaseError(f"{self._waiting + len(self._done)} records should wait to be delivered, {waiting} do")
         # Apart, each is one look at the table's edge; together, SQLite reads all of it.
         ends = "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
         oldest, newest = self._database.execute(ends).fetchone()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 __all__ = ["Cell", "DamagedFile", "Log", "Value"]
 
@@ -27,6 +29,8 @@ _HEAD = re.compile(rb"(?=[\x04-\x0c]\x00[\x00-\x06\x19\x1f\x21]|[\x03-\x06][\x0f
 """What the head of a row of a store can begin with: its length, then the types of a number that stands in front (none) and of
 what follows it (a record's kind, a time), or of a text."""
 _MOST_COLUMNS = 8
+_MOST_LINKS = 16
+"""Of a chain, at which it is looked for where it goes on."""
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _LOG_MAGIC = (0x377F0682, 0x377F0683)
 _BYTES_OF_TYPE = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
@@ -43,6 +47,16 @@ class Cell:
     rowid: int | None
     """None: of a table without."""
     values: tuple[Value, ...]
+    exact: bool = True
+    """Whether the size and the number in front of it agree with it."""
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """Bytes of a page."""
+
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -98,8 +112,8 @@ def _header_is_sound(header: bytes) -> bool:
 class DamagedFile:
     """A database file and its log, only read."""
 
-    def __init__(self, path: Path, log: Path) -> None:
-        """Either may be missing."""
+    def __init__(self, path: Path | None, log: Path | None) -> None:
+        """Either may be missing; None: not looked at."""
         self._main, self._log = _bytes_of(path), _bytes_of(log)
         self.page_bytes = self._announced() or _PAGE_BYTES
         self.log = Log.of(self._log, self.page_bytes)
@@ -137,9 +151,9 @@ class DamagedFile:
         for _, at in self.log.earlier:
             page = self._log[at : at + self.page_bytes]
             cells, sensible = self._on(page, 0)
-            yield from cells
             if not sensible:
                 yield from self._anywhere(page)
+            yield from cells
 
     def _on(self, page: bytes, offset: int) -> tuple[list[Cell], bool]:
         kind = page[offset]
@@ -149,62 +163,107 @@ class DamagedFile:
             return [], False
         places = struct.unpack_from(f">{count}H", page, begin)
         if kind == _NODE_OF_TABLE:
-            return [], self._points_to_pages(page, places)
+            return [], self._points_to_pages(page, offset, places)
         if kind not in (_LEAF_OF_TABLE, _LEAF_OF_INDEX, _NODE_OF_INDEX):
             return [], False
         found: list[Cell] = []
+        extents: list[_Extent] = []
         for at in places:
             with suppress(_NotACellError):
-                found.append(self._cell(page, at + 4 if kind == _NODE_OF_INDEX else at, table=kind == _LEAF_OF_TABLE))
-        return found, len(found) == count
+                cell, end = self._cell(page, at + 4 if kind == _NODE_OF_INDEX else at, table=kind == _LEAF_OF_TABLE)
+                found.append(cell)
+                extents.append(_Extent(at, end))
+        return found, len(found) == count and _fills(page, offset, extents)
 
-    def _points_to_pages(self, page: bytes, places: Sequence[int]) -> bool:
-        children = [int.from_bytes(page[at : at + 4]) for at in places]
-        return bool(children) and all(0 < child <= self.page_count for child in children)
+    def _points_to_pages(self, page: bytes, offset: int, places: Sequence[int]) -> bool:
+        children = [int.from_bytes(page[at : at + 4]) for at in (*places, offset + 8)]
+        with suppress(_NotACellError):
+            extents = [_Extent(at, _varint(page, at + 4)[1]) for at in places]
+            return all(0 < child <= self.page_count for child in children) and _fills(page, offset, extents)
+        return False
 
-    def anywhere(self, number: int) -> Iterator[Cell]:
-        """Cells at any place of a page as it was ever written, whatever its head says."""
-        for page in self.versions(number):
-            yield from self._anywhere(page)
+    def is_sound(self, number: int) -> bool:
+        """Whether a page, as it was last written, adds up: every byte of it used once, every cell readable."""
+        return next((sensible for _, sensible in self.versions_of_cells(number)), False)
 
-    def _anywhere(self, page: bytes) -> Iterator[Cell]:
+    def children(self, number: int) -> Sequence[int] | None:
+        """Pages below a node of a table's tree, as it was last written; None where it is no sound one."""
+        page, offset = next(self.versions(number), b""), 100 if number == 1 else 0
+        if not page or page[offset] != _NODE_OF_TABLE or not self.is_sound(number):
+            return None
+        count = int.from_bytes(page[offset + 3 : offset + 5])
+        places = (*struct.unpack_from(f">{count}H", page, offset + 12), offset + 8)
+        return [int.from_bytes(page[at : at + 4]) for at in places]
+
+    def anywhere(self, number: int, orphans: Sequence[int] = ()) -> Iterator[Cell]:
+        """Cells at any place of a page as it was ever written, the last time last, whatever its head and theirs say.
+
+        `orphans`: pages that may hold the rest of a long row whose chain is broken; such a row comes in all ways that are
+        possible.
+        """
+        for page in reversed(list(self.versions(number))):
+            yield from self._anywhere(page, orphans)
+
+    def _anywhere(self, page: bytes, orphans: Sequence[int] = ()) -> Iterator[Cell]:
         for found in _HEAD.finditer(page):
-            # A row's head follows its size and, in a table, its number: at most twelve bytes.
-            for at in range(max(found.start() - 12, 0), found.start()):
+            at = found.start()
+            with suppress(_NotACellError):
+                head = _head_of(page, at)
                 for table in (True, False):
-                    with suppress(_NotACellError):
-                        yield self._cell(page, at, table=table, head=found.start())
+                    rowid, begin = _number_before(page, at) if table else (None, at)
+                    exact = page[max(begin - 4, 0) : begin].endswith(_varint_bytes(head.size))
+                    for payload in self._payloads(page, at, head.size, table, orphans):
+                        yield Cell(rowid, _values(payload, head), exact)
 
-    def _cell(self, page: bytes, at: int, *, table: bool, head: int | None = None) -> Cell:
-        """`head`: where its head must begin."""
+    def _cell(self, page: bytes, at: int, *, table: bool) -> tuple[Cell, int]:
+        """(the row, where it ends on this page)."""
         size, at = _varint(page, at)
         rowid = None
         if table:
             rowid, at = _varint(page, at)
-        if head not in (None, at):
+        head = _head_of(page, at)
+        if head.size != size:
             raise _NotACellError
-        # The head of a row tells how long it is; most places of a page are ruled out by it.
-        if not 3 <= size <= _LARGEST_PAYLOAD or at + 2 >= len(page) or not 2 <= page[at] <= 64:
+        local = self._local_bytes(size, table=table)
+        payload = next(self._payloads(page, at, size, table, ()), None)
+        if payload is None:
             raise _NotACellError
-        types = _types(page, at, size)
+        return Cell(rowid, _values(payload, head)), at + local + (4 if local < size else 0)
+
+    def _local_bytes(self, size: int, *, table: bool) -> int:
+        """Of a row, on the page of its cell."""
         usable = self.page_bytes
         most = usable - 35 if table else (usable - 12) * 64 // 255 - 23
-        local = size
-        if size > most:
-            least = (usable - 12) * 32 // 255 - 23
-            local = least + (size - least) % (usable - 4)
-            local = local if local <= most else least
-        if at + local > usable:
-            raise _NotACellError
-        payload = page[at : at + local]
-        if local < size:
-            payload += self._overflow(int.from_bytes(page[at + local : at + local + 4]), size - local)
-        return Cell(rowid, _values(payload, types))
+        if size <= most:
+            return size
+        least = (usable - 12) * 32 // 255 - 23
+        local = least + (size - least) % (usable - 4)
+        return local if local <= most else least
 
-    def _overflow(self, number: int, size: int) -> bytes:
+    def _payloads(self, page: bytes, at: int, size: int, table: bool, orphans: Sequence[int]) -> Iterator[bytes]:
+        """A row's bytes; in several ways where its chain may have been broken."""
+        local = self._local_bytes(size, table=table)
+        if at + local > self.page_bytes:
+            return
+        here = page[at : at + local]
+        if local == size:
+            yield here
+            return
+        first = int.from_bytes(page[at + local : at + local + 4])
+        with suppress(_NotACellError):
+            yield here + self._overflow(first, size - local)
+        links = -(-(size - local) // (self.page_bytes - 4))
+        for link in range(min(links, _MOST_LINKS)):
+            for orphan in orphans:
+                with suppress(_NotACellError):
+                    yield here + self._overflow(first, size - local, {link: orphan})
+
+    def _overflow(self, number: int, size: int, instead: Mapping[int, int] = MappingProxyType({})) -> bytes:
+        """`instead`: pages that stand in a chain at a place, whatever the chain says."""
         pieces: list[bytes] = []
         seen: set[int] = set()
         while size > 0:
+            number = instead.get(len(pieces), number)
             if number in seen or not 0 < number <= self.page_count:
                 raise _NotACellError
             seen.add(number)
@@ -214,7 +273,8 @@ class DamagedFile:
             pieces.append(page[4 : 4 + min(size, self.page_bytes - 4)])
             size -= len(pieces[-1])
             number = int.from_bytes(page[:4])
-        self.in_chains |= seen
+        if not instead:
+            self.in_chains |= seen
         return b"".join(pieces)
 
     def _free_pages(self) -> frozenset[int]:
@@ -247,7 +307,9 @@ def _by_page(frames: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
     return found
 
 
-def _bytes_of(path: Path) -> bytes | mmap.mmap:
+def _bytes_of(path: Path | None) -> bytes | mmap.mmap:
+    if path is None:
+        return b""
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -271,8 +333,56 @@ def _varint(page: bytes, at: int) -> tuple[int, int]:
     return (value - 2**64 if value >= 2**63 else value), at
 
 
-def _types(page: bytes, at: int, size: int) -> tuple[int, Sequence[int]]:
-    """(bytes of the row's head, types of its columns); they must add up to the row."""
+def _varint_bytes(value: int) -> bytes:
+    pieces = [value & 0x7F]
+    while value := value >> 7:
+        pieces.append(value & 0x7F | 0x80)
+    return bytes(reversed(pieces))
+
+
+def _number_before(page: bytes, end: int) -> tuple[int, int]:
+    """(the number that ends here, where it begins); 0 where there is none."""
+    begin = end - 1
+    while begin > max(end - 9, 0) and page[begin - 1] & 0x80:
+        begin -= 1
+    with suppress(_NotACellError):
+        number, at = _varint(page, max(begin, 0))
+        if at == end:
+            return number, begin
+    return 0, end
+
+
+def _fills(page: bytes, offset: int, extents: Sequence[_Extent]) -> bool:
+    """Whether cells, free blocks and fragments fill what a page says is in use, each byte once."""
+    at, _count, start, fragments = struct.unpack_from(">HHHB", page, offset + 1)
+    pieces = [(extent.begin, extent.end) for extent in extents]
+    while at:
+        if at + 4 > len(page) or len(pieces) > len(page):
+            return False
+        following, size = struct.unpack_from(">HH", page, at)
+        pieces.append((at, at + size))
+        at = following
+    pieces.sort()
+    apart = all(end <= begin for (_, end), (begin, _) in pairwise(pieces))
+    begin, end = (pieces[0][0], pieces[-1][1]) if pieces else (len(page), len(page))
+    used = sum(end - begin for begin, end in pieces)
+    return apart and begin >= (start or 65536) and end <= len(page) and len(page) - (start or 65536) - used == fragments
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a row says of itself."""
+
+    length: int
+    types: tuple[int, ...]
+    size: int
+    """With its head."""
+
+
+def _head_of(page: bytes, at: int) -> _Head:
+    # Most places of a page are ruled out by the first byte.
+    if at + 2 >= len(page) or not 2 <= page[at] <= 64:
+        raise _NotACellError
     length, begin = _varint(page, at)
     end, total = at + length, length
     types: list[int] = []
@@ -282,15 +392,15 @@ def _types(page: bytes, at: int, size: int) -> tuple[int, Sequence[int]]:
             raise _NotACellError
         types.append(kind)
         total += _BYTES_OF_TYPE[kind] if kind < 10 else (kind - 12) // 2
-    if begin != end or total != size:
+    if begin != end or not 3 <= total <= _LARGEST_PAYLOAD:
         raise _NotACellError
-    return length, types
+    return _Head(length, tuple(types), total)
 
 
-def _values(payload: bytes, head: tuple[int, Sequence[int]]) -> tuple[Value, ...]:
-    at, types = head
+def _values(payload: bytes, head: _Head) -> tuple[Value, ...]:
+    at = head.length
     found: list[Value] = []
-    for kind in types:
+    for kind in head.types:
         size = _BYTES_OF_TYPE[kind] if kind < 10 else (kind - 12) // 2
         content = payload[at : at + size]
         at += size

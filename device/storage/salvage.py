@@ -28,12 +28,12 @@ from device.storage.sums import record_sum, state_sum
 from device.storage.survey import Recorded, Survey, Waits, rows_of, survey_of
 
 __all__ = [
-    "DATABASE", "Salvaged", "add_events", "finish_interrupted", "hold_log", "holds_ours", "is_held", "lost_event",
+    "DATABASE", "LOG", "Salvaged", "add_events", "finish_interrupted", "hold_log", "holds_ours", "is_held", "lost_event",
     "release_log", "salvage", "spans",
 ]  # fmt: skip
 
 DATABASE = "outbox.sqlite"
-_LOG = "outbox.sqlite-wal"
+LOG = "outbox.sqlite-wal"
 _HELD_LOG = "salvage.wal"
 """A copy of the log, where SQLite would give up what it holds."""
 _PARTIAL, _DONE = "salvage.partial", "salvage.sqlite"
@@ -101,7 +101,7 @@ def salvage(folder: Path, device_id: str, boot_id: str, now: datetime, reason: s
     """
     finish_interrupted(folder)
     log = folder / _HELD_LOG
-    damaged = DamagedFile(folder / DATABASE, log if log.exists() else folder / _LOG)
+    damaged = DamagedFile(folder / DATABASE, log if log.exists() else folder / LOG)
     with contextlib.closing(damaged):
         survey = survey_of(damaged)
         survey.beside, survey.witness = reached(folder), read_witness(folder)
@@ -142,7 +142,7 @@ def finish_interrupted(folder: Path) -> None:
     # The log before the database: beside another database SQLite would write it into that.
     number = next_number(folder) if (folder / DATABASE).exists() else next_number(folder) - 1
     kept = folder / KEPT.format(max(number, 1))
-    for name in (_LOG, _HELD_LOG):
+    for name in (LOG, _HELD_LOG):
         if (folder / name).exists():
             (folder / name).replace(kept.with_suffix(".wal"))
     if (folder / DATABASE).exists():
@@ -154,9 +154,9 @@ def finish_interrupted(folder: Path) -> None:
 
 def hold_log(folder: Path) -> None:
     """Keep a copy of the log before SQLite gives up what it holds."""
-    if not (folder / _LOG).exists():
+    if not (folder / LOG).exists():
         return
-    shutil.copyfile(folder / _LOG, folder / _PARTIAL)
+    shutil.copyfile(folder / LOG, folder / _PARTIAL)
     with (folder / _PARTIAL).open("rb+") as file:
         os.fsync(file.fileno())
     (folder / _PARTIAL).replace(folder / _HELD_LOG)
@@ -175,7 +175,7 @@ def is_held(folder: Path) -> bool:
 
 def holds_ours(folder: Path) -> bool:
     """Whether anything in a file that SQLite doesn't read came from a store."""
-    with contextlib.closing(DamagedFile(folder / DATABASE, folder / _LOG)) as damaged:
+    with contextlib.closing(DamagedFile(folder / DATABASE, folder / LOG)) as damaged:
         survey = survey_of(damaged)
     return bool(survey.whole or "next_seq" in survey.state)
 

@@ -14,7 +14,8 @@ from device.errors import TransientError
 from device.storage.backdate import rekeyed
 from device.storage.database import settle
 from device.storage.opening import Notice, Who, open_store, read_state, turn_epoch, write_state
-from device.storage.rot import is_whole, set_apart
+from device.storage.reading import StoreReader
+from device.storage.rot import CONTENT, is_whole, put_back, set_apart
 from device.storage.rows import Counters
 from device.storage.salvage import hold_log, spans
 from device.storage.sums import is_damage, record_sum
@@ -25,6 +26,9 @@ Answer = TypeVar("Answer")
 
 _MEND_AGAIN_S = 5.0
 """After a damaged store couldn't be salvaged, for want of room say."""
+
+_LOOKED_FOR_S = 3600.0
+"""For which the pages are taken for sound after a look at all of them, which reads the whole file."""
 
 log = logging.getLogger("holonode")
 
@@ -41,12 +45,13 @@ class SoundStore:
         """Of these, what no event tells yet."""
         self.on_mended: Callable[[], None] = lambda: None
         self._who, self._counters, self._monotonic = who, counters, monotonic
-        self._broken, self._mend_at = "", -math.inf
+        self._broken, self._mend_at, self._looked_at = "", -math.inf, -math.inf
         self._open()
 
     def _open(self) -> None:
         opened = open_store(self.folder, self._who(), self._broken or None)
-        self.database, self.settled = opened.database, opened.settled
+        self._connected = opened.connected
+        self.database, self.settled = opened.connected.database, opened.connected.settled
         self.spools, self.next_position = opened.spools, opened.next_position
         self.summed_from = int(read_state(self.database, "summed_from") or 1)
         """Rows from this position on have checksums."""
@@ -83,8 +88,7 @@ class SoundStore:
         self._mend_at = self._monotonic() + _MEND_AGAIN_S
         with contextlib.suppress(OSError):  # closing, SQLite drops the log
             hold_log(self.folder)
-        with contextlib.suppress(sqlite3.Error):
-            self.database.close()
+        self._connected.close()
         self._open()
         self._broken, self._mend_at = "", -math.inf
         self.on_mended()
@@ -107,25 +111,40 @@ class SoundStore:
                 settle(self.database)  # a log that is lost later is missed then
 
     def set_apart(self, rotten: Sequence[int]) -> bool:
-        """Tell of rotten records in their places; False where the disk won't take that."""
+        """Put rotten records back or tell of them in their places; False where the disk won't take that.
+
+        sqlite3.DatabaseError where pages are bent: a record can be whole and out of SQLite's reach, salvage finds it.
+        """
+        self._need_sound_pages()
         who = self._who()
         try:
-            set_apart(self.database, rotten, who.device_id, who.boot_id, self.spools, who.now)
+            lost = put_back(self.database, self.folder, rotten, self.spools)
+            set_apart(self.database, lost, who.device_id, who.boot_id, self.spools, who.now)
         except sqlite3.OperationalError as error:
             if is_damage(error):
                 raise
             return False
-        self._counters.rotten += len(rotten)
-        message = f"Damaged in the store before they were delivered: records {spans(rotten, self.spools)}."
-        self._notice(Notice("record_lost", message, float(len(rotten)), "records"))
+        if back := sorted(set(rotten) - set(lost)):
+            log.warning("Damaged in the store and put back from its log: records %s.", spans(back, self.spools))
+        if lost:
+            self._counters.rotten += len(lost)
+            message = f"Damaged in the store before they were delivered: records {spans(lost, self.spools)}."
+            self._notice(Notice("record_lost", message, float(len(lost)), "records"))
         return True
+
+    def _need_sound_pages(self) -> None:
+        if self._monotonic() < self._looked_at + _LOOKED_FOR_S:
+            return
+        if found := StoreReader(self.database).trouble():
+            raise sqlite3.DatabaseError(found)
+        self._looked_at = self._monotonic()
 
     def begin_spool(self, base: int, why: str) -> None:
         """A spool behind this position; what was made behind it, which was never sent, gets keys in it."""
         spools = self.spools.after(base)
         with self.database:
             self.database.execute("BEGIN IMMEDIATE")
-            query = "SELECT seq, kind, body, boot, sum FROM records WHERE seq > ?"
+            query = f"SELECT seq, {CONTENT}, sum FROM records WHERE seq > ?"  # noqa: S608  no input
             for position, kind, body, boot, known in self.database.execute(query, (base,)).fetchall():
                 if is_whole(position, kind, body, boot, known, self.summed_from):
                     keyed = rekeyed(body, *spools.key(position))
@@ -147,4 +166,4 @@ class SoundStore:
         with contextlib.suppress(sqlite3.Error):
             if not self._broken:
                 self.turn_epoch(waiting, opened=False)
-            self.database.close()
+        self._connected.close()

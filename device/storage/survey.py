@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
@@ -17,7 +16,14 @@ from device.storage.sums import record_sum, state_sum, waiting_sum
 
 __all__ = ["Recorded", "Survey", "Waits", "rows_of", "survey_of"]
 
+_MOST_ORPHANS = 64
+"""Pages that are tried as the rest of a row whose chain is broken."""
 _KINDS = (b"detections", b"intervals", b"events")
+
+
+class _Keyed(msgspec.Struct):
+    seq: int
+    spool_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,17 @@ class Recorded:
     @property
     def row(self) -> tuple[int, str, bytes, str, int]:
         """For the table; one from before there were checksums gets one."""
-        return self.position, self.kind, self.body, self.boot, record_sum(self.position, self.kind, self.body, self.boot)
+        return self.position, self.kind, self.body, self.boot, self.sum
+
+    @property
+    def key(self) -> tuple[str, int] | None:
+        """(spool_id, seq) as it says them itself."""
+        return _key_of(self.body)
+
+    @property
+    def sum(self) -> int:
+        """Its checksum."""
+        return record_sum(self.position, self.kind, self.body, self.boot)
 
 
 @dataclass(frozen=True)
@@ -59,32 +75,40 @@ class Kept:
 _Row = Recorded | Waits | Kept
 
 
-def _row_of(cell: Cell) -> _Row | None:
-    """The row in a cell, by its shape and its checksum; None where it is none of a store's, or not whole."""
+def _row_of(cell: Cell, bases: Collection[int] = ()) -> _Row | None:
+    """The row in a cell, by its shape and its checksum; None where it is none of a store's, or not whole.
+
+    `bases`: of spools, by which a record whose place isn't read right is placed by its own number.
+    """
     if cell.rowid is None:
-        return _state_of(cell.values)
-    if cell.rowid < 1 or cell.values[0] is not None:
+        return _state_of(cell.values) if cell.exact else None
+    if cell.values[0] is not None:
         return None
-    return _waits_of(cell.rowid, cell.values) if len(cell.values) < 5 else _record_of(cell.rowid, cell.values)
+    if len(cell.values) < 5:
+        return _waits_of(cell.rowid, cell.values) if cell.exact and cell.rowid > 0 else None
+    return _record_of(cell, bases)
 
 
-def _record_of(position: int, values: Sequence[Value]) -> Recorded | None:
-    match values:
-        case (None, bytes(kind), bytes(body), bytes(boot), int()) if kind in _KINDS and _reads(body):
-            return Recorded(position, kind.decode(), body, boot.decode(errors="replace"))
+def _record_of(cell: Cell, bases: Collection[int]) -> Recorded | None:
+    match cell.values:
+        case (None, bytes(kind), bytes(body), bytes(boot), int()) if kind in _KINDS and cell.exact and _key_of(body):
+            return Recorded(cell.rowid or 0, kind.decode(), body, boot.decode(errors="replace"))
         case (None, bytes(kind), bytes(body), bytes(boot), int(), int(known)) if kind in _KINDS:
-            found = Recorded(position, kind.decode(), body, boot.decode(errors="replace"))
-            return found if known == record_sum(position, found.kind, body, found.boot) else None
+            found = Recorded(cell.rowid or 0, kind.decode(), body, boot.decode(errors="replace"))
+            key = found.key if bases and known != found.sum else None
+            placed = [replace(found, position=base + key[1]) for base in bases] if key else []
+            return next((record for record in (found, *placed) if known == record.sum and record.position > 0), None)
         case _:
             return None
 
 
-def _reads(body: bytes) -> bool:
+def _key_of(body: bytes) -> tuple[str, int] | None:
+    """(spool_id, seq) of a record as JSON; None where it is none."""
     try:
-        msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return False
-    return True
+        keyed = msgspec.json.decode(body, type=_Keyed)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return keyed.spool_id, keyed.seq
 
 
 def _waits_of(position: int, values: Sequence[Value]) -> Waits | None:
@@ -159,7 +183,7 @@ class Survey:
     @cached_property
     def wanted(self) -> set[int]:
         """Positions that wait to be delivered, as far as anybody can know."""
-        waiting = {position for position in self.waiting if position < self.next_position}
+        waiting = {position for position in self.waiting if self.floor < position < self.next_position}
         waiting.update(range(self._counted_to, self.next_position))
         if self.number("waiting") == len(self.waiting):
             return waiting
@@ -194,37 +218,47 @@ def rows_of(damaged: DamagedFile) -> Iterator[_Row]:
     """Every whole row, what was given back before what is in use: of a row that comes twice, the last one counts."""
     pages = range(1, damaged.page_count + 1)
     odd: list[int] = []
+    bases, seen = {0}, set[int | str]()
     yield from (row for row in map(_row_of, damaged.in_earlier_log()) if isinstance(row, Recorded))
     for number in (n for n in pages if n in damaged.free):
         yield from (row for row in _on_page(damaged, number, odd) if not isinstance(row, Waits))
     for number in (n for n in pages if n not in damaged.free):
-        yield from _on_page(damaged, number, odd)
+        for row in _on_page(damaged, number, odd):
+            if isinstance(row, Recorded):
+                seen.add(row.position)
+            elif isinstance(row, Kept) and row.value is not None:
+                seen.add(row.key)
+                if row.key == "spools" and (spools := Spools.of(row.value)):
+                    bases.update(spool.base for spool in spools.known)
+            yield row
+    yield from _on_odd_pages(damaged, [number for number in odd if number not in damaged.in_chains], bases, seen)
+
+
+def _on_odd_pages(damaged: DamagedFile, odd: Sequence[int], bases: set[int], seen: Collection[int | str]) -> Iterator[_Row]:
+    """At any place of them, what wasn't seen in its own place."""
+    orphans = [number for number in odd if number not in damaged.free][:_MOST_ORPHANS]
     for number in odd:
-        if number not in damaged.in_chains:
-            yield from filter(None, map(_row_of, damaged.anywhere(number)))
+        for row in (_row_of(cell, bases) for cell in damaged.anywhere(number, orphans)):
+            name = row.position if isinstance(row, Recorded) else row.key if isinstance(row, Kept) else None
+            if row is not None and name not in seen:
+                yield row
 
 
 def _on_page(damaged: DamagedFile, number: int, odd: list[int]) -> list[_Row]:
-    """Of its last version where that is whole, else of all of them, the last one's last; such a page is `odd`."""
+    """Of its last version and, until one is whole, of those before, the last one's last; it is `odd` where the last isn't whole."""
     found: list[list[_Row]] = []
+    whole = False
     for cells, sensible in damaged.versions_of_cells(number):
         rows = [_row_of(cell) for cell in cells]
         found.append([row for row in rows if row is not None])
-        if sensible and not any(row is None or (isinstance(row, Kept) and row.value is None) for row in rows):
+        whole = sensible and not any(row is None or (isinstance(row, Kept) and row.value is None) for row in rows)
+        if whole:
             break
-    else:
+    if len(found) > 1 or not whole:
         odd.append(number)
     return [row for rows in reversed(found) for row in rows]
 
 
 def _spools_of_records(damaged: DamagedFile) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for row in rows_of(damaged):
-        if not isinstance(row, Recorded):
-            continue
-        with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
-            body = msgspec.json.decode(row.body, type=dict[str, object])
-            spool_id, seq = body["spool_id"], body["seq"]
-            if isinstance(spool_id, str) and isinstance(seq, int):
-                found[spool_id] = row.position - seq
-    return found
+    keyed = ((row.position, row.key) for row in rows_of(damaged) if isinstance(row, Recorded))
+    return {key[0]: position - key[1] for position, key in keyed if key and key[0]}

@@ -1,10 +1,10 @@
 """Rot in a store: `python -m tests.faults.store_rot --stores 500`.
 
 A store is filled, with records that wait and records that are delivered, by a process that closes it or is killed. Then its
-files are damaged: bits flipped, pages zeroed or garbled, the log lost, cut or garbled, files truncated. A fresh outbox must
-take new records within ten seconds, give out every record whose bytes are still whole somewhere, and publish each other one
-as lost under its own key; nothing may come out altered, and no key may be used twice. In part of the stores the damage comes
-while the outbox works.
+files are damaged: bits flipped, anywhere or where SQLite keeps its pages in order, pages zeroed or garbled, the log lost, cut
+or garbled, files truncated. A fresh outbox must take new records within ten seconds, give out every record whose bytes are
+still whole somewhere, and publish each other one as lost under its own key; nothing may come out altered, and no key may be
+used twice. In part of the stores the damage comes while the outbox works.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _DATABASE, _LOG = "outbox.sqlite", "outbox.sqlite-wal"
 _OURS = ("record_lost", "store_salvaged", "store_copied", "state_lost", "records_refused")
 """Codes of what a store tells by itself."""
 _LONGEST_ON_A_PAGE = 3900
+_PAGE = 4096
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -122,6 +123,31 @@ def _pages(fill: str) -> Damage:
     return damage
 
 
+def _bend(folder: Path, rng: random.Random) -> None:
+    """Up to two bits of what keeps pages and cells in order: heads, pointers, sizes, numbers, chains, the list of free pages."""
+
+    def change(content: bytearray) -> None:
+        for _ in range(rng.randint(1, 2)):
+            page = (
+                rng.choice((rng.randrange(max(len(content) // _PAGE, 1)), rng.randrange(min(len(content) // _PAGE, 6)))) * _PAGE
+            )
+            content[rng.choice(_order_of(content, page))] ^= 1 << rng.randrange(8)
+
+    if (folder / _DATABASE).stat().st_size >= _PAGE:
+        _change(folder / _DATABASE, change)
+
+
+def _order_of(content: bytearray, page: int) -> list[int]:
+    """Bytes of a page that SQLite keeps for itself."""
+    head = page + (100 if page == 0 else 0)
+    if content[head] not in (2, 5, 10, 13):
+        return list(range(page, page + 12))  # of a chain, or of the list of free pages
+    length, count = 8 if content[head] > 5 else 12, int.from_bytes(content[head + 3 : head + 5])
+    cells = struct.unpack_from(f">{min(count, 1000)}H", content, head + length)
+    found = list(range(head, head + length)) * 4 + list(range(head + length, head + length + 2 * count))
+    return [*found, *(page + at + k for at in cells for k in range(4) if at < _PAGE - 4)]
+
+
 def _truncate(name: str) -> Damage:
     def damage(folder: Path, rng: random.Random) -> None:
         def change(content: bytearray) -> None:
@@ -154,7 +180,7 @@ def _lose_log(folder: Path, _rng: random.Random) -> None:
 DAMAGES: dict[str, Damage] = {
     "bit flips": _flip(_DATABASE, 1), "many bit flips": _flip(_DATABASE, 60), "bit flips in the log": _flip(_LOG, 4),
     "zeroed pages": _pages("zeros"), "garbled pages": _pages("noise"), "lost log": _lose_log, "cut database": _truncate(_DATABASE),
-    "cut log": _truncate(_LOG), "garbled head": _head(_DATABASE), "garbled head of the log": _head(_LOG), "empty database": _empty,
+    "bent pages": _bend, "cut log": _truncate(_LOG), "garbled head": _head(_DATABASE), "garbled head of the log": _head(_LOG), "empty database": _empty,
 }  # fmt: skip
 
 
@@ -214,7 +240,7 @@ class Left:
     """What the damage left of the records; of those longer than a page nothing is said."""
 
     whole: set[int]
-    """Their rows stand, byte for byte, in one of the files."""
+    """They stand, byte for byte and with their checksums, in one of the files."""
     in_place: set[int]
     """Of these, those that a page still points to."""
 
@@ -226,10 +252,10 @@ def left_of(folder: Path, truth: Truth, *, with_log: bool) -> Left:
     whole: set[int] = set()
     in_place: set[int] = set()
     for position, body in truth.records.items():
-        row = _row(position, body, truth.boot)
-        if len(body) < _LONGEST_ON_A_PAGE and any(row in content for content in contents):
+        front, payload = _row(position, body, truth.boot)
+        if len(body) < _LONGEST_ON_A_PAGE and any(payload in content for content in contents):
             whole.add(position)
-            if any(_in_place(row, content, log=log) for log, content in enumerate(contents)):
+            if any(_in_place(front + payload, content, log=log) for log, content in enumerate(contents)):
                 in_place.add(position)
     return Left(whole, in_place)
 
@@ -240,8 +266,8 @@ def _in_place(row: bytes, content: bytes, *, log: int) -> bool:
     if at < 0:
         return False
     head, frame = (32, 24) if log else (0, 0)
-    page = head + (at - head) // (4096 + frame) * (4096 + frame) + frame
-    return at - page in _pointers(content[page : page + 4096])
+    page = head + (at - head) // (_PAGE + frame) * (_PAGE + frame) + frame
+    return at - page in _pointers(content[page : page + _PAGE])
 
 
 def _pointers(page: bytes) -> tuple[int, ...]:
@@ -249,14 +275,14 @@ def _pointers(page: bytes) -> tuple[int, ...]:
     return struct.unpack_from(f">{count}H", page, 8) if 8 + 2 * count <= len(page) else ()
 
 
-def _row(position: int, body: bytes, boot: str) -> bytes:
-    """As SQLite's file format has it: payload size, rowid, types, values."""
+def _row(position: int, body: bytes, boot: str) -> tuple[bytes, bytes]:
+    """As SQLite's file format has it: (payload size and rowid, types and values)."""
     known = record_sum(position, "events", body, boot)
     size = next(n for n, kind in ((1, 7), (2, 15), (3, 23), (4, 31), (6, 47)) if -(1 << kind) <= known < 1 << kind)
     types = [0, 13 + 2 * len("events"), 12 + 2 * len(body), 13 + 2 * len(boot), 8, 5 if size == 6 else size]
     head = b"".join(map(_varint, types))
     payload = bytes([len(head) + 1]) + head + b"events" + body + boot.encode() + known.to_bytes(size, signed=True)
-    return _varint(len(payload)) + _varint(position) + payload
+    return _varint(len(payload)) + _varint(position), payload
 
 
 def _varint(value: int) -> bytes:
