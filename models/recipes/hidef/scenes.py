@@ -24,7 +24,7 @@ from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
-from models.recipes.hidef_extended import extended_plane
+from models.recipes.hidef.extended import extended_plane
 
 __all__ = ["Placed", "Recording", "SceneRange", "Shapes", "recordings", "samples"]
 
@@ -67,7 +67,7 @@ class SceneRange:
     distance_error: float = 0.02
     """By which the distance is wrong, relative, one standard deviation."""
     extended: float = 0.0
-    """Share of scenes of walls, fibres, large bodies and patches (models/recipes/hidef_extended.py)."""
+    """Share of scenes of walls, fibres, large bodies and patches (models/recipes/hidef/extended.py)."""
 
 
 @dataclass(frozen=True)
