@@ -37,7 +37,9 @@ class _RecipeParser(Parser):
         super().__init__(**settings)
         self.recipe, self.action = recipe, action
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  its overloads tell namespaces apart
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """argparse's, which nothing unknown gets through."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown and self.recipe:
@@ -102,11 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Tried before hours of work.
-    places = {
-        "simulate": [args.work], "train": [args.work], "export": [args.artefacts], "finetune": [args.work, getattr(args, "out", None)],
-    }  # fmt: skip
-    for place in places.get(args.action, []):
-        output_folder(place)
+    writes = {"simulate": ("work",), "train": ("work",), "export": ("artefacts",), "finetune": ("work", "out")}
+    for place in writes.get(args.action, ()):
+        output_folder(getattr(args, place))
     recipe = recipes()[args.recipe]
     try:
         _act(recipe, args)
