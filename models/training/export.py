@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.inference.bounds import MOST_TOLERANCE
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import SecondLook, Tensor
 from device.inference.store import golden_array, split_stem
@@ -119,9 +120,7 @@ def check_free(folder: Path, name: str, version: str) -> Path:
     return path
 
 
-def write_bundle(
-    spec: BundleSpec, content: bytes, sample: Mapping[str, NDArray[np.float32]], folder: Path, tolerance: float = 1.0
-) -> Path:
+def write_bundle(spec: BundleSpec, content: bytes, sample: Mapping[str, NDArray[np.float32]], folder: Path) -> Path:
     """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample`, [1, ...] by input, becomes the golden one.
 
     InputError where that version exists.
@@ -154,7 +153,11 @@ def write_bundle(
         lines += [f"{key} = {_toml(getattr(spec, key))}" for key in keys]
     tables: dict[str, dict[str, Any]] = tensors | {
         "optics": spec.optics,
-        "golden": {"input": "input", "expected": "expected", "tolerance": tolerance},
+        "golden": {
+            "input": "input",
+            "expected": "expected",
+            "tolerance": min(1.0, *(MOST_TOLERANCE[end.dtype] for end in interpreter.outputs.values())),
+        },
         "recipe": {"name": spec.recipe, "commit": _revision()},
     }
     for table, entries in tables.items():
