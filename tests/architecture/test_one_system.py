@@ -45,11 +45,13 @@ opened = open_models(model_store(config), config.analysis, Geometry(0.85, 1.12, 
 told["roles"] = {role: msgspec.to_builtins(one.bundle.use) for role, one in opened.items()}
 rows = np.array([[0.5] * 8, [-0.5] * 8], np.float32), np.array([[1.0], [2.0]], np.float32)
 told["edge"], told["size"] = (values.tolist() for values in opened["shading"].network.judge(*rows))
-far = open_models(model_store(config), config.analysis, Geometry(0.85, 5.0, 8000.0), strict=False)["shading"]
-told["far"] = far.refusal
-for name, analysis in {"unknown": AnalysisConfig(models={"shadng": "shading"}), "other": AnalysisConfig(models={"shading": "hidef"})}.items():
+wrong = {
+    "unknown": ({"shadng": "shading"}, 1.12), "own": ({"classification": "water"}, 1.12), "other": ({"shading": "hidef"}, 1.12),
+    "far": ({"shading": "shading"}, 3.0),
+}
+for name, (models, pitch_um) in wrong.items():
     try:
-        open_models(model_store(config), analysis, Geometry(0.85, 1.12, 500.0))
+        open_models(model_store(config), AnalysisConfig(models=models), Geometry(0.85, pitch_um, 500.0), strict=False)
     except HolonodeError as error:
         told[name] = str(error)
 (box / "told.json").write_text(json.dumps(told))
@@ -93,7 +95,9 @@ def test_the_box_installs_it_and_opens_it_by_its_role(life: tuple[dict, Path, st
     assert (told["install"], told["activate"]) == (0, 0)
     assert list(told["roles"]) == ["reconstruction", "classifier", "shading"]
     assert told["roles"]["shading"]["version"] == "1.0.0"
-    assert "pitch_um 5 is outside 1 to 2" in told["far"]
+    assert "the shading model doesn't cover this instrument" in told["far"]
+    assert "pitch_um 3 is outside 1 to 2" in told["far"]
+    assert "Its model is set by analysis.classifier_model" in told["own"]
     assert "analysis.models.shadng" in told["unknown"]
     assert "expected a bundle for shading" in told["other"]
 

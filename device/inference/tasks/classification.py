@@ -38,5 +38,5 @@ def _network(interpreter: Interpreter, manifest: Manifest) -> ClassifierNetwork:
 KIND = TaskKind(
     name="classification", noun="the classifier", role="classifier", order=20,
     without='count without naming: analysis.classifier_model = ""', build=_network,
-    setting="analysis.classifier_model", choice=lambda settings: settings.classifier, objections=_objections,
+    setting="analysis.classifier_model", choice=lambda settings: settings.classifier, essential=False, objections=_objections,
 )  # fmt: skip

@@ -50,8 +50,8 @@ class TaskKind:
     """Where its model is chosen; empty: in `[analysis.models]`, by the task's name."""
     choice: Callable[[AnalysisConfig], str] | None = None
     """Name of the bundle there; empty: none."""
-    essential: bool = False
-    """Whether recordings that its model doesn't cover are refused, not only analysed without it."""
+    essential: bool = True
+    """Whether recordings that its model doesn't cover are refused; False: they are analysed without it, and records say so."""
     objections: Callable[[Manifest], Iterator[str]] = _nothing
     """What a manifest of the task claims that can't be, beyond what no manifest may."""
     refusal: Callable[[Manifest, Geometry], str | None] = _by_optics

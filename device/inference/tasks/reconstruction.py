@@ -40,5 +40,5 @@ KIND = TaskKind(
     without='go on by plain refocusing: analysis.reconstruction = "backpropagate"', build=_network,
     setting="analysis.reconstruction_model",
     choice=lambda settings: settings.reconstruction_model if settings.reconstruction == "hidef" else "",
-    essential=True, objections=_objections,
+    objections=_objections,
 )  # fmt: skip
