@@ -236,6 +236,8 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Frames with more particles are not refined: their consistency is 'not evaluated'."""
     classifier_model: str = "bioaerosol"
     """Name of a bundle in the model store; none, or empty: particles are counted, not named."""
+    models: dict[str, str] = {}
+    """Names of bundles for further tasks, by task."""
     min_esd_um: NonNegative = 4.0
     """Smaller particles are not reported."""
     max_esd_um: Positive = 300.0

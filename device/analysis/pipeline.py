@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -118,6 +118,8 @@ class Pipeline:
     """What is said of every particle where there is no classifier."""
     ring_gain: RingGain | None = None
     """Of the second look that refinement starts from; None: it starts from the network's field."""
+    networks: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """Of further tasks, by role, for the way of sampling that uses them."""
     binning: int = 1
     """Pixels averaged before anything is done: the sensor samples more finely than the models cover."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from device.calibration import Calibrations
 from device.config import Config
@@ -18,9 +19,8 @@ from device.health import demands
 from device.health.parts import parts_check
 from device.health.ranges import range_checks
 from device.inference.coverage import not_covered, open_for
-from device.inference.manifest import Task
-from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
+from device.inference.tasks.kinds import TaskKind, refuse_unknown_tasks, task_kinds
 from device.instrument import Instrument
 from device.messaging.payloads import Check
 from device.optics.geometry import Geometry
@@ -98,13 +98,10 @@ def _demands(config: Config, calibrated: Calibrations, store: ModelStore) -> Ite
     # Simulated parts beside real ones run, and every record tells of them: this fails no demand, nobody should arm such a box.
     yield "drivers", lambda: parts_check(config)
     geometry = calibrated.instrument.geometry
-    analysis = config.analysis
-    if analysis.reconstruction == "hidef":
-        name = analysis.reconstruction_model
-        yield f"model {name}", lambda: _model(store, name, "reconstruction", geometry)
-    if classifier := analysis.classifier:
-        yield f"model {classifier}", lambda: _model(store, classifier, "classification", geometry)
-    else:
+    for kind in task_kinds().values():
+        if name := kind.chosen(config.analysis):
+            yield f"model {name}", partial(_model, store, name, kind, geometry)
+    if not config.analysis.classifier:
         yield (
             "names",
             lambda: Check(name="names", status="ok", value="none", message="counted, not named: no classifier is set"),
@@ -116,6 +113,7 @@ def _demands(config: Config, calibrated: Calibrations, store: ModelStore) -> Ite
 def _plain(config: Config, instrument: Instrument) -> dict[str, Callable[[], None]]:
     """Demands that are worth a line only where they aren't met."""
     return {
+        "further models": lambda: refuse_unknown_tasks(config.analysis),
         "sizes": lambda: demands.refuse_sizes(config),
         "strobe": lambda: demands.refuse_long_strobe(config),
         "sampling": lambda: sampling_kind(config.sampling.mode).demand(config, instrument),
@@ -126,14 +124,12 @@ def _plain(config: Config, instrument: Instrument) -> dict[str, Callable[[], Non
     }
 
 
-def _model(store: ModelStore, name: str, task: Task, geometry: Geometry) -> Check:
-    bundle, interpreter = open_for(store, name, task)
-    refusal = bundle.manifest.refusal(geometry)
-    if refusal:
-        raise not_covered(store, bundle, geometry, refusal)
-    (HidefNetwork if task == "reconstruction" else ClassifierNetwork)(interpreter, bundle.manifest)
+def _model(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -> Check:
+    opened = open_for(store, name, kind, geometry)
+    if opened.refusal:
+        raise not_covered(store, opened.bundle, geometry, opened.refusal)
     return Check(
-        name=f"model {name}", status="ok", value=bundle.manifest.version,
+        name=f"model {name}", status="ok", value=opened.bundle.manifest.version,
         message="digest and golden self-test passed; covers the instrument",
     )  # fmt: skip
 

@@ -40,6 +40,7 @@ from device.inference.store import (
     manifest_digest,
     verify_golden_in_child,
 )
+from device.inference.tasks.kinds import task_kind
 from device.optics.geometry import Geometry
 
 __all__ = ["Change", "activate", "install", "rollback"]
@@ -232,7 +233,7 @@ def _refuse_older(manifest: Manifest, newer: str | None, how: str) -> None:
 
 
 def _refuse_optics(manifest: Manifest, geometry: Geometry | None) -> None:
-    refusal = manifest.refusal(geometry) if geometry else None
+    refusal = task_kind(manifest.task).refusal(manifest, geometry) if geometry else None
     if refusal:
         raise InputError(
             "the model doesn't cover this instrument", where=f"{manifest.name} {manifest.version}", got=refusal,

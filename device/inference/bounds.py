@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from device.inference.manifest import Manifest, OpticsRange, Tensor
 
-__all__ = ["BYTES", "MOST_TOLERANCE", "UNPACKED_BYTES", "is_version", "objections", "version_key"]
+__all__ = [
+    "BYTES", "MOST_TOLERANCE", "UNPACKED_BYTES", "is_version", "label_objections", "objections", "one_ended", "shown", "version_key",
+]  # fmt: skip
 
 _MB = 2**20
 BYTES = {".tflite": 64 * _MB, ".npz": 16 * _MB, ".toml": _MB // 16}
@@ -24,16 +26,14 @@ UNPACKED_BYTES = 64 * _MB
 MOST_TOLERANCE = {"int8": 2.0, "uint8": 2.0, "float32": 0.02}
 """Of a golden answer, by the output's type: quantisation steps, or its own units; runtimes differ by rounding alone."""
 _MOST_LABELS, _LONGEST_NAME, _LONGEST_TEXT = 256, 64, 256
+_MOST_TENSORS = 16
+"""On one side of a network."""
 _MOST_VALUES = 2**26
 """In a tensor."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 _RESERVED = frozenset({"unknown", "other", "total", "particle"})
 """What records say where no class is meant."""
-_OTHER = "other"
-"""The output for what is none of the classes, after theirs."""
-_FIELD = ("re_minus_1", "im")
-"""What a reconstruction takes and gives."""
 _OPTICS = {
     "wavelength_um": (0.1, 20.0), "pitch_um": (0.01, 100.0), "distance_um": (1.0, 1e6), "defocus_number": (1e-3, 1e9),
 }  # fmt: skip
@@ -50,8 +50,15 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def objections(manifest: Manifest) -> list[str]:
-    """What a manifest claims that can't be, or that this program can't use; empty where it is sound."""
-    return [*_identity(manifest), *_outputs(manifest), *_judgement(manifest), *_tensors(manifest), *_optics(manifest.optics)]
+    """What a manifest claims that can't be, whatever its task; empty where it is sound."""
+    return [*_identity(manifest), *_judgement(manifest), *_tensors(manifest), *_optics(manifest.optics)]
+
+
+def one_ended(manifest: Manifest) -> Iterator[str]:
+    """For a task with one tensor in and one out: what a manifest claims besides."""
+    for which, ends in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        if ends:
+            yield f"{which} {shown(ends)}: a {manifest.task} has one, [{which[:-1]}]"
 
 
 def _identity(manifest: Manifest) -> Iterator[str]:
@@ -66,31 +73,17 @@ def _identity(manifest: Manifest) -> Iterator[str]:
             yield f"{key} {text[:80]!a}: up to {_LONGEST_TEXT} printable characters are expected"
 
 
-def _outputs(manifest: Manifest) -> Iterator[str]:
-    """Labels, and whether the outputs are theirs."""
-    labels, channels = manifest.labels, manifest.output.channels
-    if manifest.task == "reconstruction":
-        if labels:
-            yield f"labels {_shown(labels)}: a reconstruction names nothing"
-        for which, tensor in (("input", manifest.input), ("output", manifest.output)):
-            if tensor.channels != _FIELD:
-                yield f"{which}.channels {_shown(tensor.channels)}: {_shown(_FIELD)} are expected"
-        return
-    yield from _labels(labels)
-    if channels not in (labels, (*labels, _OTHER)):
-        yield f"output.channels {_shown(channels)}: the labels {_shown(labels)} in this order are expected, or these and {_OTHER!r}"
-
-
-def _labels(labels: tuple[str, ...]) -> Iterator[str]:
+def label_objections(labels: tuple[str, ...]) -> Iterator[str]:
+    """For a task that names: what can't be the names of its classes."""
     if not 2 <= len(labels) <= _MOST_LABELS:
         yield f"{len(labels)} labels: 2 to {_MOST_LABELS} are expected"
     for label in labels[:_MOST_LABELS]:
         if not 1 <= len(label) <= _LONGEST_NAME or not label.isprintable() or not label[0].isalnum() or label != label.strip():
             yield f"label {label[:80]!a}: up to {_LONGEST_NAME} printable characters that begin with a letter or digit are expected"
     if len({label.casefold() for label in labels}) != len(labels):
-        yield f"labels {_shown(labels)}: each may stand for one class only"
+        yield f"labels {shown(labels)}: each may stand for one class only"
     if taken := sorted(_RESERVED & {label.casefold() for label in labels}):
-        yield f"label {_shown(taken)}: records use this word where no class is meant"
+        yield f"label {shown(taken)}: records use this word where no class is meant"
 
 
 def _judgement(manifest: Manifest) -> Iterator[str]:
@@ -103,14 +96,20 @@ def _judgement(manifest: Manifest) -> Iterator[str]:
             yield f"{key} {share:g}: 0 to 1 is expected"
     if manifest.conformal_quantiles and len(manifest.conformal_quantiles) != len(manifest.labels):
         yield f"{len(manifest.conformal_quantiles)} conformal_quantiles: one for each of {len(manifest.labels)} labels is expected"
-    most = MOST_TOLERANCE[manifest.output.dtype]
+    most = min(MOST_TOLERANCE[tensor.dtype] for tensor in manifest.gives.values())
     if not 0 <= manifest.golden.tolerance <= most:
         yield f"golden.tolerance {manifest.golden.tolerance:g}: at most {most:g} is expected, with more a self-test tells nothing"
 
 
 def _tensors(manifest: Manifest) -> Iterator[str]:
-    for which, tensor in (("input", manifest.input), ("output", manifest.output)):
-        yield from (f"{which}.{reason}" for reason in _tensor(tensor))
+    for which, several, ends in (("inputs", manifest.inputs, manifest.takes), ("outputs", manifest.outputs, manifest.gives)):
+        if len(several) > _MOST_TENSORS:
+            yield f"{len(several)} {which}: up to {_MOST_TENSORS} are expected"
+        for name, tensor in ends.items():
+            if not _NAME.fullmatch(name):
+                yield f"{which} {name[:80]!a}: up to {_LONGEST_NAME} letters, digits, hyphens and underscores are expected"
+            path = f"{which}.{shown([name])}" if several else name
+            yield from (f"{path}.{reason}" for reason in _tensor(tensor))
 
 
 def _tensor(tensor: Tensor) -> Iterator[str]:
@@ -118,7 +117,7 @@ def _tensor(tensor: Tensor) -> Iterator[str]:
     if not 2 <= len(shape) <= 4 or min(shape) < 1 or shape[0] != 1 or math.prod(shape) > _MOST_VALUES:
         yield f"shape {list(shape)[:8]}: 2 to 4 axes with a batch of 1 and up to {_MOST_VALUES} values are expected"
     elif shape[-1] != len(tensor.channels):
-        yield f"channels {_shown(tensor.channels)}: {shape[-1]} are expected, the shape's last axis"
+        yield f"channels {shown(tensor.channels)}: {shape[-1]} are expected, the shape's last axis"
     low, high = {"int8": (-128, 127), "uint8": (0, 255), "float32": (0, 0)}[tensor.dtype]
     if not low <= tensor.zero_point <= high:
         yield f"zero_point {tensor.zero_point}: {low} to {high} is expected of {tensor.dtype}"
@@ -142,7 +141,8 @@ def _optics(optics: OpticsRange) -> Iterator[str]:
         yield f"optics.defocus_um {optics.defocus_um:g}: 0 to 1e6 is expected"
 
 
-def _shown(names: Iterable[str]) -> str:
+def shown(names: Iterable[str]) -> str:
+    """The first of some names, as plain ASCII."""
     every = list(names)
     return ", ".join(ascii(name[:40])[1:-1] for name in every[:12]) + (
         f" and {len(every) - 12} more" if len(every) > 12 else ""

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from device.errors import CheckError, InputError
-from device.inference.interpreter import Interpreter
-from device.inference.manifest import Task
 from device.inference.store import Bundle, ModelStore, checked_by_name
+from device.inference.tasks.kinds import TaskKind, task_kind
 from device.optics.geometry import Geometry
 
-__all__ = ["bundles_that_cover", "not_covered", "open_for"]
-
-_SETTINGS = {
-    "reconstruction": ("analysis.reconstruction_model", 'go on by plain refocusing: analysis.reconstruction = "backpropagate"'),
-    "classification": ("analysis.classifier_model", 'count without naming: analysis.classifier_model = ""'),
-}
-"""Of each task: where its model is chosen, and how to do without one."""
+__all__ = ["Opened", "bundles_that_cover", "not_covered", "open_for"]
 
 
-def open_for(store: ModelStore, name: str, task: Task) -> tuple[Bundle, Interpreter]:
-    """A verified bundle, ready to run; InputError where it was made for another task."""
+@dataclass(frozen=True)
+class Opened:
+    """A verified bundle, and its network where it covers the instrument."""
+
+    kind: TaskKind
+    bundle: Bundle
+    network: Any
+    """In physical terms, as the task builds it; None where the optics aren't covered."""
+    refusal: str | None
+    """Why its optics don't cover the instrument; None where they do."""
+
+
+def open_for(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -> Opened:
+    """A verified bundle for a task; InputError where it was made for another task or for another program."""
     bundle, interpreter = store.open(name)
-    if bundle.manifest.task != task:
-        setting, without = _SETTINGS[task]
-        others = sorted({_words(b) for b in _sound(store) if b.manifest.task == task})
+    if bundle.manifest.task != kind.name:
+        others = sorted({_words(b) for b in _sound(store) if b.manifest.task == kind.name})
         raise InputError(
-            "this model does something else", where=f"{setting} = {name!r}", expected=f"a bundle for {task}",
+            "this model does something else", where=f"{kind.chosen_in} = {name!r}", expected=f"a bundle for {kind.name}",
             got=f"one for {bundle.manifest.task}",
-            remedy=f"Set {setting} to one of: {', '.join(others) or 'none is installed'}; or {without}.",
+            remedy=f"Set {kind.chosen_in} to one of: {', '.join(others) or 'none is installed'}; or {kind.without}.",
         )  # fmt: skip
-    return bundle, interpreter
+    refusal = kind.refusal(bundle.manifest, geometry)
+    return Opened(kind, bundle, None if refusal else kind.build(interpreter, bundle.manifest), refusal)
 
 
 def not_covered(store: ModelStore, bundle: Bundle, geometry: Geometry, refusal: str) -> InputError:
     """The error for a bundle whose optics don't cover a geometry, with what to do about it."""
-    task = bundle.manifest.task
-    setting, without = _SETTINGS[task]
-    what = "the classifier" if task == "classification" else "the reconstruction model"
-    fitting = [_words(other) for other in bundles_that_cover(store, task, geometry)]
-    choice = f"Set {setting} to one that does: {', '.join(fitting)}; or " if fitting else "No bundle here covers it: "
+    kind = task_kind(bundle.manifest.task)
+    fitting = [_words(other) for other in bundles_that_cover(store, kind, geometry)]
+    choice = f"Set {kind.chosen_in} to one that does: {', '.join(fitting)}; or " if fitting else "No bundle here covers it: "
     return InputError(
-        f"{what} doesn't cover this instrument", where=bundle.model.name, got=refusal,
+        f"{kind.noun} doesn't cover this instrument", where=bundle.model.name, got=refusal,
         remedy=f"{choice}make one (holonode-models finetune --help) and install it, correct device.instrument if it describes "
-        f"another instrument, or {without}.",
+        f"another instrument, or {kind.without}.",
     )  # fmt: skip
 
 
-def bundles_that_cover(store: ModelStore, task: Task, geometry: Geometry) -> list[Bundle]:
+def bundles_that_cover(store: ModelStore, kind: TaskKind, geometry: Geometry) -> list[Bundle]:
     """Sound bundles for a task whose optics hold a geometry, installed or shipped, by name and version."""
-    return [b for b in _sound(store) if b.manifest.task == task and b.manifest.refusal(geometry) is None]
+    return [b for b in _sound(store) if b.manifest.task == kind.name and kind.refusal(b.manifest, geometry) is None]
 
 
 def _sound(store: ModelStore) -> list[Bundle]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,12 +13,12 @@ from msgspec import Meta, Struct
 
 from device.errors import InputError
 from device.inference.bounds import BYTES, objections
+from device.inference.tasks.kinds import task_kinds
 from device.optics.geometry import Geometry
 
-__all__ = ["Golden", "Manifest", "OpticsRange", "Recipe", "SecondLook", "Task", "Tensor", "load_manifest"]
+__all__ = ["Golden", "Manifest", "OpticsRange", "Provenance", "SecondLook", "Tensor", "load_manifest"]
 
 Range = tuple[float, float]
-Task = Literal["reconstruction", "classification"]
 
 
 class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,11 +59,11 @@ class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sample with its answer: the self-test."""
 
     input: str
-    """Name of the array in the .npz beside the model."""
+    """Name of the array in the .npz beside the model; of several inputs each has its own: this, a full stop, the input's name."""
     expected: str
-    """Name of the array in the same file."""
+    """The same of the answer."""
     tolerance: float
-    """Largest mean absolute difference, in quantisation steps of the output."""
+    """Largest mean absolute difference, in quantisation steps of the output; of several outputs, of each."""
 
 
 class SecondLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,11 +85,11 @@ class SecondLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"second_look.gain must have {len(self.cycles_per_px)} rows of {len(self.visibility)} values")
 
 
-class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Provenance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the model came from."""
 
     name: str
-    """Module under models/recipes."""
+    """Package or module under models/recipes."""
     commit: str
     """Revision of the source it was trained with."""
 
@@ -100,15 +101,21 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Short name."""
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
     """Major.minor.patch."""
-    task: Task
+    task: Annotated[str, Meta(extra_json_schema={"enum": list(task_kinds())})]
     """What it does."""
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     """Digest of the .tflite file."""
-    input: Tensor
-    output: Tensor
     optics: OpticsRange
     golden: Golden
-    recipe: Recipe
+    recipe: Provenance
+    input: Tensor | None = None
+    """What goes in, where that is one tensor."""
+    output: Tensor | None = None
+    """What comes out, where that is one tensor."""
+    inputs: dict[str, Tensor] = {}
+    """Several tensors that go in, by the names that the file's signature gives them; instead of `input`."""
+    outputs: dict[str, Tensor] = {}
+    """Several tensors that come out; instead of `output`."""
     labels: tuple[str, ...] = ()
     """Classes, in the order of the outputs."""
     temperature: float = 1.0
@@ -125,6 +132,21 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of a reconstruction; None: fields are left as the network gave them until refinement."""
     signature: str = ""
     """Reserved for the signature of the bundle."""
+
+    def __post_init__(self) -> None:
+        for which, one, several in (("input", self.input, self.inputs), ("output", self.output, self.outputs)):
+            if (one is None) == (not several) or len(several) == 1:
+                raise ValueError(f"a manifest has one [{which}], or two and more [{which}s.NAME]")
+
+    @property
+    def takes(self) -> Mapping[str, Tensor]:
+        """What goes in, by name; a sole tensor is called `input`."""
+        return {"input": self.input} if self.input else self.inputs
+
+    @property
+    def gives(self) -> Mapping[str, Tensor]:
+        """What comes out, by name; a sole tensor is called `output`."""
+        return {"output": self.output} if self.output else self.outputs
 
     def refusal(self, geometry: Geometry) -> str | None:
         """Why these optics are not covered; None where they are."""
@@ -162,7 +184,9 @@ def load_manifest(path: Path) -> Manifest:
             "the model's manifest is not valid", where=path, got=str(error),
             remedy="`holonode schema manifest` prints what it must hold.",
         ) from error  # fmt: skip
-    if reasons := objections(manifest):
+    kind = task_kinds().get(manifest.task)
+    unknown = f"task {manifest.task[:80]!a}: {' | '.join(task_kinds())} is expected"
+    if reasons := [*objections(manifest), *(kind.objections(manifest) if kind else (unknown,))]:
         raise InputError(
             "the model's manifest claims what can't be", where=path, got="; ".join(reasons[:5]),
             remedy="The bundle is not used: have it made again (holonode-models export).",

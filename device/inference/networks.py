@@ -11,7 +11,7 @@ from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.analysis.second_look import RingGain
 from device.errors import InputError
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import Manifest
+from device.inference.manifest import Manifest, Tensor
 from device.records import Classification
 
 __all__ = ["ClassifierNetwork", "HidefNetwork"]
@@ -32,14 +32,18 @@ class HidefNetwork:
     """Interpreters for other tiles than the file's own, the few that were used last."""
 
     @property
+    def _input(self) -> Tensor:
+        return self.manifest.takes["input"]
+
+    @property
     def tile_px(self) -> int:
         """Side of the tile the file was made for."""
-        return self.manifest.input.shape[1]
+        return self._input.shape[1]
 
     @property
     def multiple_px(self) -> int:
         """Any tile whose sides are multiples of this will do; 0: only its own."""
-        return self.manifest.input.multiple_px
+        return self._input.multiple_px
 
     @property
     def ring_gain(self) -> RingGain | None:
@@ -53,7 +57,7 @@ class HidefNetwork:
         if shape not in self.resized:
             while len(self.resized) >= _SHAPES_KEPT:
                 self.resized.pop(next(iter(self.resized)))
-            self.resized[shape] = self.interpreter.resized((1, *shape, self.manifest.input.shape[3]))
+            self.resized[shape] = self.interpreter.resized((1, *shape, self._input.shape[3]))
         return self.resized[shape]
 
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -77,12 +81,12 @@ class ClassifierNetwork:
     manifest: Manifest
 
     def __post_init__(self) -> None:
-        channels = self.manifest.input.channels
-        if channels != CROP_CHANNELS or self.manifest.input.shape[1:3] != (CROP_PX, CROP_PX):
+        crop = self.manifest.takes["input"]
+        if crop.channels != CROP_CHANNELS or crop.shape[1:3] != (CROP_PX, CROP_PX):
             raise InputError(
                 "the classifier was made for other crops", where=f"{self.manifest.name} {self.manifest.version}",
                 expected=f"{CROP_PX} x {CROP_PX} of {', '.join(CROP_CHANNELS)}",
-                got=f"{' x '.join(str(n) for n in self.manifest.input.shape[1:3])} of {', '.join(channels)}",
+                got=f"{' x '.join(str(n) for n in crop.shape[1:3])} of {', '.join(crop.channels)}",
                 remedy="Install a bundle of this version of the program, or set analysis.classifier_model = \"\".",
             )  # fmt: skip
 

@@ -20,23 +20,26 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
 from device.errors import CheckError, InputError
 from device.inference.bounds import BYTES, UNPACKED_BYTES, version_key
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import Manifest, load_manifest
+from device.inference.manifest import Manifest, Tensor, load_manifest
 from device.records import ModelUse
 from device.stopping import PROGRAM
 
-__all__ = ["Activation", "Bundle", "ModelStore", "checked", "checked_by_name", "manifest_digest", "split_stem", "verify_golden"]
+__all__ = [
+    "Activation", "Bundle", "ModelStore", "checked", "checked_by_name", "golden_array", "manifest_digest", "split_stem", "verify_golden",
+]  # fmt: skip
 
 log = logging.getLogger("holonode.models")
 
@@ -278,51 +281,70 @@ def checked_by_name(model: Path) -> Bundle:
 def _load(bundle: Bundle, threads: int) -> Interpreter:
     interpreter = Interpreter(bundle.model, threads)
     manifest = bundle.manifest
-    ends = (
-        ("input", interpreter.input_shape, manifest.input.shape),
-        ("output", interpreter.output_shape, manifest.output.shape),
-    )
-    for which, found, claimed_shape in ends:
-        if found != claimed_shape:
+    for which, ends, claimed in (
+        ("input", interpreter.inputs, manifest.takes),
+        ("output", interpreter.outputs, manifest.gives),
+    ):
+        if set(ends) != set(claimed):
             raise CheckError(
-                f"the model's {which} has another shape than its manifest says",
-                where=bundle.model,
-                expected=claimed_shape,
-                got=found,
-            )
-    claimed = tuple((t.dtype, t.scale, t.zero_point) for t in (manifest.input, manifest.output))
-    for (dtype, scale, zero), found in zip(claimed, interpreter.quantisation, strict=True):
-        if (dtype, zero) != (found[0], found[2]) or not np.isclose(scale, found[1], rtol=1e-5):
-            raise CheckError("the model's quantisation is not its manifest's", where=bundle.model, expected=claimed, got=found)
+                f"the model has other {which}s than its manifest says", where=bundle.model, expected=" | ".join(sorted(claimed)),
+                got=" | ".join(sorted(ends)),
+            )  # fmt: skip
+        for name, tensor in claimed.items():
+            end, called = ends[name], which if name == which else f"{which} {name}"
+            if end.shape != tensor.shape:
+                raise CheckError(
+                    f"the model's {called} has another shape than its manifest says", where=bundle.model, expected=tensor.shape,
+                    got=end.shape,
+                )  # fmt: skip
+            said = tensor.dtype, tensor.scale, tensor.zero_point
+            if (end.dtype, end.zero_point) != (said[0], said[2]) or not np.isclose(said[1], end.scale, rtol=1e-5):
+                raise CheckError(
+                    "the model's quantisation is not its manifest's", where=f"{bundle.model}: {called}", expected=said,
+                    got=end.quantisation,
+                )  # fmt: skip
     return interpreter
 
 
 def golden_difference(bundle: Bundle) -> float:
-    """Mean absolute difference of the golden answer, in quantisation steps of the output."""
+    """Mean absolute difference of the golden answer, in quantisation steps of the output; of several outputs the largest."""
+    manifest, golden = bundle.manifest, bundle.manifest.golden
+    ends = (golden.input, manifest.takes), (golden.expected, manifest.gives)
     try:
         _refuse_bomb(bundle.golden)
         with np.load(bundle.golden, allow_pickle=False) as arrays:
-            sample, expected = arrays[bundle.manifest.golden.input], arrays[bundle.manifest.golden.expected]
+            sample, expected = ({name: arrays[golden_array(key, name, end)] for name in end} for key, end in ends)
     except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise CheckError("the model's golden sample can't be read", where=bundle.golden, got=str(error)) from error
-    shapes = bundle.manifest.input.shape, bundle.manifest.output.shape
-    if (sample.shape, expected.shape) != shapes:
-        raise CheckError(
-            "the golden sample has other shapes than the manifest says", where=bundle.golden, expected=shapes,
-            got=(sample.shape, expected.shape),
-        )  # fmt: skip
-    types = bundle.manifest.input.dtype, bundle.manifest.output.dtype
-    if (sample.dtype.name, expected.dtype.name) != types:
-        raise CheckError(
-            "the golden sample is of other types than the manifest says", where=bundle.golden, expected=types,
-            got=(sample.dtype.name, expected.dtype.name),
-        )  # fmt: skip
-    if np.ptp(sample.astype(np.float64)) == 0 or np.ptp(expected.astype(np.float64)) == 0:
-        raise CheckError("the golden sample is the same everywhere, which tells nothing", where=bundle.golden)
-    given = _load(bundle, 1).run_quantised(sample)
-    if given.shape != expected.shape:
-        raise CheckError("the golden answer has another shape", where=bundle.model, expected=expected.shape, got=given.shape)
-    return float(np.abs(given.astype(np.float64) - expected.astype(np.float64)).mean())
+    for values, (_, claimed) in ((sample, ends[0]), (expected, ends[1])):
+        _refuse_sample(bundle.golden, values, claimed)
+    given = _load(bundle, 1).run_stored(sample)
+    differences: list[float] = []
+    for name, wanted in expected.items():
+        if given[name].shape != wanted.shape:
+            raise CheckError(
+                "the golden answer has another shape", where=bundle.model, expected=wanted.shape, got=given[name].shape
+            )
+        differences.append(float(np.abs(given[name].astype(np.float64) - wanted.astype(np.float64)).mean()))
+    return float(np.max(differences))
+
+
+def golden_array(key: str, name: str, ends: Collection[str]) -> str:
+    """What the array of a tensor is called in a golden sample, its side's `key` in the manifest being this."""
+    return key if len(ends) == 1 else f"{key}.{name}"
+
+
+def _refuse_sample(golden: Path, values: Mapping[str, NDArray[Any]], claimed: Mapping[str, Tensor]) -> None:
+    """CheckError where one side of a golden sample isn't what the manifest says, or tells nothing."""
+    shapes = {name: tensor.shape for name, tensor in claimed.items()}
+    if (found := {name: array.shape for name, array in values.items()}) != shapes:
+        raise CheckError("the golden sample has other shapes than the manifest says", where=golden, expected=shapes, got=found)
+    types = {name: tensor.dtype for name, tensor in claimed.items()}
+    if (kinds := {name: array.dtype.name for name, array in values.items()}) != types:
+        raise CheckError("the golden sample is of other types than the manifest says", where=golden, expected=types, got=kinds)
+    # One number alone is the same everywhere and tells something.
+    if all(array.size > 1 and np.ptp(array.astype(np.float64)) == 0 for array in values.values()):
+        raise CheckError("the golden sample is the same everywhere, which tells nothing", where=golden)
 
 
 def _refuse_bomb(golden: Path) -> None:

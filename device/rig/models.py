@@ -6,17 +6,18 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from device.analysis.binning import binning_for, coarser
 from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
-from device.inference.coverage import not_covered, open_for
+from device.inference.coverage import Opened, not_covered, open_for
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
+from device.inference.tasks.kinds import refuse_unknown_tasks, task_kind, task_kinds
 from device.instrument import Instrument
 from device.optics.geometry import Geometry
-from device.records import ModelUse
 
-__all__ = ["ARTEFACTS", "build_pipeline", "model_store"]
+__all__ = ["ARTEFACTS", "build_pipeline", "model_store", "open_models"]
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
@@ -37,32 +38,21 @@ def build_pipeline(
 ) -> tuple[Pipeline, tuple[str, ...]]:
     """The pipeline for a recording geometry, and the classes it can name.
 
-    A reconstruction model whose optics don't cover the geometry is refused. A classifier that doesn't is refused where
+    Where the sensor samples more finely than the reconstruction model covers, pixels are averaged; one that covers the geometry
+    in no way is refused. A classifier that doesn't is refused where
     `strict`, else left out: everything is then a 'particle' without a score, and every record says why. The guard tolerates
     what the `instrument`'s calibration may be off by.
     """
-    network: HidefNetwork | None = None
-    classifier: ClassifierNetwork | None = None
+    binning = _binning(store, settings, geometry)
+    opened = open_models(store, settings, coarser(geometry, binning), strict=strict)
+    networks = {role: one.network for role, one in opened.items() if not one.refusal}
+    uses = {role: opened[role].bundle.use for role in networks}
+    network: HidefNetwork | None = networks.pop("reconstruction", None)
+    classifier: ClassifierNetwork | None = networks.pop("classifier", None)
     unclassified = UNCLASSIFIED
-    uses: dict[str, ModelUse] = {}
-    if settings.reconstruction == "hidef":
-        bundle, interpreter = open_for(store, settings.reconstruction_model, "reconstruction")
-        refusal = bundle.manifest.refusal(geometry)
-        if refusal:
-            raise not_covered(store, bundle, geometry, refusal)
-        network = HidefNetwork(interpreter, bundle.manifest)
-        uses["reconstruction"] = bundle.use
-    if settings.classifier:
-        bundle, interpreter = open_for(store, settings.classifier, "classification")
-        refusal = bundle.manifest.refusal(geometry)
-        if refusal is None:
-            classifier = ClassifierNetwork(interpreter, bundle.manifest)
-            uses["classifier"] = bundle.use
-        elif strict:
-            raise not_covered(store, bundle, geometry, refusal)
-        else:
-            reason = f"the classifier {bundle.model.stem} doesn't cover this recording: {refusal}"
-            unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
+    if (left_out := opened.get("classifier")) and left_out.refusal:
+        reason = f"the classifier {left_out.bundle.model.stem} doesn't cover this recording: {left_out.refusal}"
+        unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
     chosen = PipelineSettings(
         settings.min_esd_um,
         settings.max_esd_um,
@@ -73,7 +63,33 @@ def build_pipeline(
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
     ring_gain = network.ring_gain if network else None
-    return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain), labels
+    return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain, networks, binning), labels
+
+
+def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry) -> int:
+    """How many pixels are averaged along a side so that the reconstruction model covers them; 1 where none would do."""
+    kind = task_kind("reconstruction")
+    name = kind.chosen(settings)
+    if not name:
+        return 1
+    manifest = store.find(name).manifest
+    return binning_for(geometry, lambda coarse: kind.refusal(manifest, coarse) is None) or 1
+
+
+def open_models(store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, strict: bool = True) -> dict[str, Opened]:
+    """The bundle of every task that a configuration chooses one for, by its role in the records, on a frame's way.
+
+    InputError where one doesn't cover the geometry and `strict`, or nothing goes on without it; else it is left out.
+    """
+    refuse_unknown_tasks(settings)
+    out: dict[str, Opened] = {}
+    for kind in task_kinds().values():
+        if name := kind.chosen(settings):
+            one = open_for(store, name, kind, geometry)
+            if one.refusal and (strict or kind.essential):
+                raise not_covered(store, one.bundle, geometry, one.refusal)
+            out[kind.role] = one
+    return out
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

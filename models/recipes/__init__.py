@@ -1,8 +1,7 @@
-"""One file per learned system.
+"""One folder per learned system, each with a `recipe.py` that says what it is; nothing else lists them.
 
-hidef       one pass: focus and phase for everything in the depth
-            hidef_scenes: what it learns from; hidef_evaluation: what scores it; hidef_transfer: for one instrument
-            hidef_extended: scenes that are no particles; hidef_second_look: its weights; hidef_stages: what each stage knows, by ring
+protocol    what every recipe does, and how it is found
+hidef       one pass: focus and phase for everything in the depth; in two sizes
 bioaerosol  names pollen, spores and dust
 water       names what swims and drifts in water
 beads       names single beads and clumps by their number of beads

@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,10 @@ from models.training.classify import ClassifierRecipe, Fit, balanced_weights, bu
 from models.training.crops import Crops
 from models.training.restore import restore_weights
 
-__all__ = ["FineTuned", "finetune_classifier", "labelled_crops"]
+__all__ = ["LEARN_ON", "FineTuned", "finetune_classifier", "labelled_crops"]
+
+LEARN_ON = Fit(epochs=8, peak_rate=3e-4)
+"""From trained weights."""
 
 LEAST_LABELLED = 20
 """Fewer can neither teach nor check."""
@@ -79,20 +81,21 @@ def labelled_crops(file: Path) -> Crops:
 
 
 def finetune_classifier(
-    work: Path, bundle: Bundle, labelled: Path, out: Path, version: str, *, store: ModelStore, how: Fit | None = None,
+    recipe: ClassifierRecipe, work: Path, bundle: Bundle, labelled: Path, out: Path, version: str, *, store: ModelStore, how: Fit | None = None,
     rehearsal_frames: int | None = None,
 ) -> FineTuned:  # fmt: skip
     """Write a bundle that learnt from `labelled` too.
 
     `work` holds the recipe's simulated crops; what it lacks is rendered and cut with the store's HIDEF file,
     `rehearsal_frames` frames (None: as many as the recipe says). A label that is no class teaches what 'other' is.
-    CheckError, and nothing written, where the result is worse on the labelled crops held back, or clearly worse on
+    InputError where the bundle is another recipe's; CheckError, and nothing written, where the result is worse on the labelled crops held back, or clearly worse on
     simulated ones.
     """
     import keras
 
-    recipe: ClassifierRecipe = import_module(f"models.recipes.{bundle.manifest.recipe.name}").RECIPE
-    chosen = how or Fit(epochs=8, peak_rate=3e-4)
+    if (made_by := bundle.manifest.recipe.name) != recipe.name:
+        raise InputError("the bundle is another recipe's", where=bundle.model, expected=recipe.name, got=made_by)
+    chosen = how or LEARN_ON
     crops = labelled_crops(labelled)
     old = recipe.crops(work, "train", store, rehearsal_frames)
     calibration = recipe.crops(work, "calibration", store, rehearsal_frames)

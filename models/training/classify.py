@@ -8,7 +8,7 @@ network), crops (which depend on the HIDEF file) and weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,10 @@ class Fit:
     seed: int = 1
     precision: str = "mixed_bfloat16"
     """Keras precision policy; bfloat16 is three times as fast where the processor has it."""
+
+    def seeded(self, seed: int) -> Fit:
+        """The same with another seed."""
+        return replace(self, seed=seed)
 
 
 def build(outputs: int, name: str, batch_size: int | None = None) -> Any:
@@ -272,7 +276,7 @@ def keep_bundle(recipe: ClassifierRecipe, content: bytes, calibration: Crops, ou
     classes = len(recipe.labels)
     found = calibrate(logits, targets, calibration.frames, classes)
     spec = BundleSpec(
-        recipe.name, version, "classification", recipe.name, CROP_CHANNELS, (*recipe.labels, OTHER), dict(recipe.optics),
+        recipe.name, version, "classification", recipe.name, {"input": CROP_CHANNELS}, {"output": (*recipe.labels, OTHER)}, dict(recipe.optics),
         recipe.labels, temperature=round(found.temperature, 4), conformal_quantile=round(found.quantile, 5),
         conformal_quantiles=tuple(round(q, 5) for q in found.quantiles), other_above=round(found.other_above, 5),
     )  # fmt: skip
@@ -281,4 +285,4 @@ def keep_bundle(recipe: ClassifierRecipe, content: bytes, calibration: Crops, ou
     print(
         f"int8 on calibration crops: balanced accuracy {right:.4f}; temperature {found.temperature:.3f}; {len(content) // 1024} kB"
     )
-    return write_bundle(spec, content, calibration.images[:1].astype(np.float32), out)
+    return write_bundle(spec, content, {"input": calibration.images[:1].astype(np.float32)}, out)

@@ -76,7 +76,7 @@ def box_pipeline(store: ModelStore) -> Pipeline:
     """What a box runs before it names particles, with the settings that it runs without a configuration."""
     bundle, interpreter = store.open("hidef")
     network = HidefNetwork(interpreter, bundle.manifest)
-    return Pipeline(box_settings(), network, None, {"reconstruction": bundle.use}, network.ring_gain)
+    return Pipeline(box_settings(), network, None, {"reconstruction": bundle.use}, ring_gain=network.ring_gain)
 
 
 def box_settings() -> PipelineSettings:

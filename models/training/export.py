@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.inference.bounds import MOST_TOLERANCE
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import SecondLook
-from device.inference.store import split_stem
+from device.inference.manifest import SecondLook, Tensor
+from device.inference.store import golden_array, split_stem
 
-__all__ = ["BundleSpec", "check_free", "second_look_lines", "to_tflite", "trained_weights", "write_bundle"]
+__all__ = ["BundleSpec", "channels_of", "check_free", "second_look_lines", "to_tflite", "trained_weights", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class BundleSpec:
     version: str
     task: str
     recipe: str
-    input_channels: tuple[str, ...]
-    output_channels: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    """Channels of every input, by its name in the file's signature; a sole one is called `input`."""
+    outputs: Mapping[str, tuple[str, ...]]
+    """Channels of every output; a sole one is called `output`."""
     optics: dict[str, tuple[float, float] | float]
     labels: tuple[str, ...] = ()
     temperature: float = 1.0
@@ -41,6 +44,13 @@ class BundleSpec:
     other_above: float = 1.0
     second_look: SecondLook | None = None
     """Of a reconstruction."""
+    units: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of inputs and outputs by name, where not 1."""
+
+
+def channels_of(ends: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """Of one side of a manifest, by tensor."""
+    return {name: tensor.channels for name, tensor in ends.items()}
 
 
 def trained_weights(work: Path, name: str = "weights") -> Path:
@@ -110,8 +120,8 @@ def check_free(folder: Path, name: str, version: str) -> Path:
     return path
 
 
-def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], folder: Path, tolerance: float = 1.0) -> Path:
-    """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample` [1, ...] becomes the golden input.
+def write_bundle(spec: BundleSpec, content: bytes, sample: Mapping[str, NDArray[np.float32]], folder: Path) -> Path:
+    """Write NAME-VERSION.tflite, .toml and .npz; returns the model's path. `sample`, [1, ...] by input, becomes the golden one.
 
     InputError where that version exists.
     """
@@ -119,17 +129,21 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], 
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     interpreter = Interpreter(path)
-    stored = interpreter.quantise(sample)
-    answer = interpreter.run_quantised(stored)
-    np.savez_compressed(path.with_suffix(".npz"), input=stored, expected=answer)
-    tensors = {}
-    for which, (dtype, scale, zero), shape, channels in (
-        ("input", interpreter.quantisation[0], stored.shape, spec.input_channels),
-        ("output", interpreter.quantisation[1], answer.shape, spec.output_channels),
-    ):
-        tensors[which] = {
-            "shape": shape, "dtype": dtype, "scale": scale, "zero_point": zero, "channels": channels, "units": "1",
-        }  # fmt: skip
+    stored = {name: end.quantise(sample[name]) for name, end in interpreter.inputs.items()}
+    answer = interpreter.run_stored(stored)
+    sides = (
+        ("input", "input", interpreter.inputs, stored, spec.inputs),
+        ("output", "expected", interpreter.outputs, answer, spec.outputs),
+    )
+    golden = {golden_array(key, name, values): array for _, key, _, values, _ in sides for name, array in values.items()}
+    np.savez_compressed(path.with_suffix(".npz"), allow_pickle=False, **golden)
+    tensors: dict[str, dict[str, Any]] = {}
+    for which, _, ends, values, channels in sides:
+        for name, end in ends.items():
+            tensors[which if len(ends) == 1 else f"{which}s.{name}"] = {
+                "shape": values[name].shape, "dtype": end.dtype, "scale": end.scale, "zero_point": end.zero_point,
+                "channels": channels[name], "units": spec.units.get(name, "1"),
+            }  # fmt: skip
     if spec.tile_multiple_px:
         tensors["input"]["multiple_px"] = spec.tile_multiple_px
     lines = [f"{key} = {_toml(getattr(spec, key))}" for key in ("name", "version", "task")]
@@ -137,9 +151,13 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: NDArray[np.float32], 
     if spec.labels:
         keys = ("labels", "temperature", "conformal_quantile", "conformal_quantiles", "other_above", "reject_below")
         lines += [f"{key} = {_toml(getattr(spec, key))}" for key in keys]
-    tables = tensors | {
+    tables: dict[str, dict[str, Any]] = tensors | {
         "optics": spec.optics,
-        "golden": {"input": "input", "expected": "expected", "tolerance": tolerance},
+        "golden": {
+            "input": "input",
+            "expected": "expected",
+            "tolerance": min(1.0, *(MOST_TOLERANCE[end.dtype] for end in interpreter.outputs.values())),
+        },
         "recipe": {"name": spec.recipe, "commit": _revision()},
     }
     for table, entries in tables.items():

@@ -18,6 +18,8 @@ from device.twin.morphology.shapes import bumps, rough, sphere_points
 __all__ = ["strangers"]
 
 Float = NDArray[np.float32]
+Reals = NDArray[np.floating]
+"""Of either precision."""
 Draw = Callable[[np.random.Generator, float, complex], list[Body]]
 
 
@@ -34,7 +36,7 @@ def strangers(modulus: tuple[float, float], diameter_um: tuple[float, float] = (
 
 
 def _body(
-    place: Float, axes: Float, contrast: complex, relief: Callable[[Float], Float] | None = None, reach: float = 1.05
+    place: Reals, axes: Reals, contrast: complex, relief: Callable[[Float], Float] | None = None, reach: float = 1.05
 ) -> Body:
     centre = (float(place[0]), float(place[1]), float(place[2]))
     return Body(centre, (float(axes[0]), float(axes[1]), float(axes[2])), relief, contrast, 0.0, contrast, reach)
@@ -89,7 +91,7 @@ def _crystal(rng: np.random.Generator, size_um: float, contrast: complex) -> lis
 def _soot(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
     """A loose, branched heap of unlike lumps."""
     count = int(rng.integers(5, 16))
-    places = [_ORIGIN]
+    places: list[Reals] = [_ORIGIN]
     for _ in range(count - 1):
         heading = rng.normal(size=3)
         places.append(places[int(rng.integers(len(places)))] + 0.22 * size_um * heading / np.linalg.norm(heading))
@@ -118,7 +120,7 @@ def _worm(rng: np.random.Generator, size_um: float, contrast: complex) -> list[B
     """A long thread, bent."""
     radius = size_um * float(rng.uniform(0.06, 0.12))
     heading, place = rng.normal(size=3), np.zeros(3)
-    places = []
+    places: list[Reals] = []
     for _ in range(int(rng.integers(10, 24))):
         heading = heading / np.linalg.norm(heading) + rng.normal(0, 0.3, 3)
         place = place + heading / np.linalg.norm(heading) * radius

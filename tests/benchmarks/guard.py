@@ -51,8 +51,8 @@ from device.frames import Hologram
 from device.records import QARTOD_FAIL, QARTOD_PASS, Consistency
 from device.rig.models import build_pipeline, model_store
 from device.twin.scene import Particle, draw_particle
-from models.recipes import hidef_evaluation
-from models.recipes.hidef_evaluation import FIELD_PX, GEOMETRY, LABELS, ScoringField, field_metrics
+from models.recipes.hidef import evaluation as hidef_evaluation
+from models.recipes.hidef.evaluation import FIELD_PX, GEOMETRY, LABELS, ScoringField, field_metrics
 from models.training.blind_spots import LEAST_PX, SAME_FIELD, blind_distance_um, depth_of_field_um
 from models.training.quality import wilson_interval
 

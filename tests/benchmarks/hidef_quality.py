@@ -12,7 +12,7 @@ from pathlib import Path
 
 from device.inference.store import ModelStore
 from device.rig.models import ARTEFACTS
-from models.recipes.hidef import evaluate_bundle, table_lines
+from models.recipes.hidef.one_pass import evaluate_bundle, table_lines
 
 
 def main(fields_per_bin: int = 4) -> int:

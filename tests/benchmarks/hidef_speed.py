@@ -49,7 +49,7 @@ from device.optics.propagation import backpropagate, compute_transfer_function, 
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field, scattered_wave
 from device.twin.scene import Particle, draw_particle, snap_depths
-from models.recipes.hidef_evaluation import GEOMETRY, LABELS, LIGHT, field_metrics
+from models.recipes.hidef.evaluation import GEOMETRY, LABELS, LIGHT, field_metrics
 from models.training.quality import bootstrap_median
 
 Complex = NDArray[np.complex64]

@@ -1,6 +1,6 @@
 """What one pass of the network and a few iterations of physics give, beside classical methods that are told the answer.
 
-Fields by multi-slice on a grid twice as fine, with the sensor's noise (models/recipes/hidef_evaluation.py); the shipped int8
+Fields by multi-slice on a grid twice as fine, with the sensor's noise (models/recipes/hidef/evaluation.py); the shipped int8
 file through the pipeline's own segmentation and depths. Particle-local: amplitude PSNR (mean), complex error and complex
 correlation (medians), by defocus; the 95 % bootstrap interval of the complex error over all depths; cost a particle in int8
 passes per megapixel. 'oracle' is told each particle's true depth (and outline, where it says so). Eight heights: 60 um apart,
@@ -36,7 +36,7 @@ from device.optics.propagation import backpropagate, propagate
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram
 from device.twin.scene import Particle
-from models.recipes.hidef_evaluation import BORDER_PX, FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields
+from models.recipes.hidef.evaluation import BORDER_PX, FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields
 from models.training.quality import bootstrap_median
 
 Complex = NDArray[np.complex64]

@@ -33,7 +33,7 @@ from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field
 from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle
-from models.recipes.hidef_evaluation import FIELD_PX, GEOMETRY, LABELS, LIGHT, field_metrics
+from models.recipes.hidef.evaluation import FIELD_PX, GEOMETRY, LABELS, LIGHT, field_metrics
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]

@@ -52,8 +52,8 @@ from device.transfer import read_transfer, write_transfer
 from device.twin.forward import _exit_wave, _place_px, multislice_object_field, paste
 from device.twin.illumination import Illumination
 from device.twin.scene import Particle, draw_particle, snap_depths
-from models.recipes.hidef import field_method
-from models.recipes.hidef_evaluation import field_metrics
+from models.recipes.hidef.evaluation import field_metrics
+from models.recipes.hidef.one_pass import field_method
 from models.training.quality import bootstrap_median
 
 Complex = NDArray[np.complex64]
@@ -209,7 +209,7 @@ def calibrate(given: Sequence[Frame], start: Bundle, path: Path) -> dict[str, fl
 
 def adapt(transfer: Path, start: Bundle, work: Path, minutes: float) -> dict[str, float]:
     """Fine-tune; CPU minutes and what was compared."""
-    from models.recipes.hidef_transfer import Budget, finetune
+    from models.recipes.hidef.transfer import Budget, finetune
 
     found = finetune(transfer, start.model, work / "out", "9.0.0", work, budget=Budget(minutes=minutes))
     figures = {"cpu_minutes": found.cpu_minutes}
@@ -220,7 +220,7 @@ def adapt(transfer: Path, start: Bundle, work: Path, minutes: float) -> dict[str
 
 def retrain(start: Bundle, work: Path, minutes: float) -> dict[str, float]:
     """Train at the true optics; an int8 file without a bundle's manifest of its own."""
-    from models.recipes.hidef_transfer import Budget, instrument_scenes, learn, quantised
+    from models.recipes.hidef.transfer import Budget, instrument_scenes, learn, quantised
 
     began = time.process_time()
     scenes = instrument_scenes(GEOMETRY, DEPTH_UM, (3000.0, 8000.0), 0.05)

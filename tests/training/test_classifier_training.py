@@ -12,13 +12,11 @@ import pytest
 pytestmark = [pytest.mark.training, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
 
 
-def test_a_toy_classifier_is_trained_exported_scored_and_learns_on_from_labels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_toy_classifier_is_trained_exported_scored_and_learns_on_from_labels(tmp_path: Path) -> None:
     from device.errors import CheckError
     from device.inference.store import ModelStore
     from device.rig.models import ARTEFACTS
-    from models.recipes import bioaerosol
+    from models.recipes.bioaerosol import classes as bioaerosol
     from models.training.classifier_finetune import finetune_classifier
     from models.training.classify import Fit, export, run_training
     from models.training.scoring import evaluate, table_lines
@@ -26,7 +24,6 @@ def test_a_toy_classifier_is_trained_exported_scored_and_learns_on_from_labels(
     bench = replace(bioaerosol.RECIPE.bench, field_px=320, per_field=12, planes=2, margin_px=8)
     frames = {"train": 6, "calibration": 4, "test": 4, "look_alikes": 1}
     recipe = replace(bioaerosol.RECIPE, bench=bench, frames=frames)
-    monkeypatch.setattr(bioaerosol, "RECIPE", recipe)
     store = ModelStore(tmp_path / "artefacts")
     (tmp_path / "artefacts").mkdir()
     for path in ModelStore(ARTEFACTS).find("hidef").model.parent.glob("hidef-*"):
@@ -50,7 +47,7 @@ def test_a_toy_classifier_is_trained_exported_scored_and_learns_on_from_labels(
     labels = np.where(np.isin(crops.names, recipe.labels), crops.names, "something-else")
     np.savez(file, images=crops.images.astype(np.float32), labels=labels, esd_um=crops.esd_um)
     try:
-        found = finetune_classifier(work, bundle, file, tmp_path / "out", "0.0.2", store=store, how=how)
+        found = finetune_classifier(recipe, work, bundle, file, tmp_path / "out", "0.0.2", store=store, how=how)
     except CheckError as error:
         assert "nothing was written" in str(error)  # noqa: PT017  a toy may get worse; then it must not be kept
         assert not (tmp_path / "out" / "bioaerosol-0.0.2.tflite").exists()

@@ -53,8 +53,8 @@ def own_frames(frames: int = 4) -> TransferFile:
 def test_a_shipped_model_is_adapted_to_an_instrument_and_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from device.inference.store import ModelStore, verify_golden
     from device.rig.models import ARTEFACTS
-    from models.recipes import hidef_transfer
-    from models.recipes.hidef_transfer import Budget, finetune
+    from models.recipes.hidef import transfer as hidef_transfer
+    from models.recipes.hidef.transfer import Budget, finetune
 
     # A few steps needn't make anything better; that the real limit holds is the next test's matter.
     monkeypatch.setattr(hidef_transfer, "_SAME", 1.5)
@@ -80,7 +80,7 @@ def test_a_shipped_model_is_adapted_to_an_instrument_and_installs(tmp_path: Path
 def test_what_became_worse_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from device.inference.store import ModelStore
     from device.rig.models import ARTEFACTS
-    from models.recipes import hidef_transfer
+    from models.recipes.hidef import transfer as hidef_transfer
 
     write_transfer(tmp_path / "own.npz", own_frames(2))
     worse = (hidef_transfer.Check("own frames", 0.1, 0.2, True),)

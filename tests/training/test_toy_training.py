@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(900), pytest.mark.filter
 def test_a_toy_training_gives_a_bundle_that_passes_its_own_checks(tmp_path: Path) -> None:
     from device.inference.networks import HidefNetwork
     from device.inference.store import ModelStore
-    from models.recipes import hidef
-    from models.recipes.hidef_evaluation import METRICS
+    from models.recipes.hidef import one_pass as hidef
+    from models.recipes.hidef.evaluation import METRICS
     from models.training.loop import Schedule
 
     toy = Schedule(steps=30, batch=4, warmup=5, round_steps=10, precision="float32")
@@ -50,7 +50,7 @@ def _fixed(manifest):
 
 
 def test_weights_come_back_out_of_a_file(tmp_path: Path) -> None:
-    from models.recipes import hidef
+    from models.recipes.hidef import one_pass as hidef
     from models.training.export import to_tflite
     from models.training.restore import restore_weights
     from models.training.unet import rearranged
@@ -72,7 +72,7 @@ def test_weights_come_back_out_of_a_file(tmp_path: Path) -> None:
 
 
 def test_training_resumes_where_it_stood(tmp_path: Path) -> None:
-    from models.recipes import hidef
+    from models.recipes.hidef import one_pass as hidef
     from models.training.loop import Schedule
 
     toy = Schedule(steps=10, batch=4, warmup=5, round_steps=10, precision="float32")

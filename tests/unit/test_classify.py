@@ -11,7 +11,9 @@ from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.errors import InputError
 from device.optics.geometry import Geometry
 from device.twin.morphology import MORPHOLOGIES, make_volume
-from models.recipes import beads, bioaerosol, water
+from models.recipes.beads import classes as beads
+from models.recipes.bioaerosol import classes as bioaerosol
+from models.recipes.water import classes as water
 from models.training.calibration import (
     auroc,
     balanced_accuracy,

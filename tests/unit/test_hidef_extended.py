@@ -7,8 +7,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from models.recipes.hidef_extended import KINDS, extended_plane
-from models.recipes.hidef_scenes import SceneRange, recordings, samples
+from models.recipes.hidef.extended import KINDS, extended_plane
+from models.recipes.hidef.scenes import SceneRange, recordings, samples
 
 
 @pytest.mark.parametrize("kind", KINDS)

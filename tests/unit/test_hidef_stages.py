@@ -10,8 +10,8 @@ import pytest
 from device.config import load_config
 from device.inference.networks import HidefNetwork
 from device.rig.models import model_store
-from models.recipes.hidef_evaluation import ScoringField, scoring_fields
-from models.recipes.hidef_stages import stage_fields
+from models.recipes.hidef.evaluation import ScoringField, scoring_fields
+from models.recipes.hidef.stages import stage_fields
 from models.training.rings import RingTally
 
 

@@ -15,7 +15,7 @@ from device.analysis.segment import segment
 from device.config import load_config
 from device.frames import Hologram
 from device.rig.models import build_pipeline, model_store
-from models.recipes.hidef_evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
+from models.recipes.hidef.evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from device.inference.networks import HidefNetwork
 from device.optics.coherence import Coherence
 from device.optics.propagation import backpropagate
 from device.rig.models import ARTEFACTS, model_store
-from models.recipes.hidef import field_method
-from models.recipes.hidef_evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
-from models.recipes.hidef_second_look import write_with_second_look
+from models.recipes.hidef.evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
+from models.recipes.hidef.one_pass import field_method
+from models.recipes.hidef.second_look import write_with_second_look
 
 DEPTH_UM = 540.0
 NOTHING = RingGain((0.0, 0.5), (0.0, 1.0), ((0.0, 0.0), (0.0, 0.0)))

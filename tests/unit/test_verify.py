@@ -17,7 +17,7 @@ from device.config import load_config
 from device.frames import Hologram
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT
 from device.rig.models import build_pipeline, model_store
-from models.recipes.hidef_evaluation import GEOMETRY, ScoringField, scoring_fields
+from models.recipes.hidef.evaluation import GEOMETRY, ScoringField, scoring_fields
 
 NOISE = 0.03
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from device.inference.manifest import load_manifest
+from device.rig.models import ARTEFACTS
 from models.cli import main
+from models.recipes.protocol import recipes
 from models.training.curves import curve_picture, write_curve
 
+ROOT = Path(__file__).resolve().parents[2]
 CURVE = [[k * 250, k * 131.0, 0.1 / k**0.3] for k in range(1, 20)]
 
 
@@ -52,6 +58,11 @@ def test_short_and_flat_curves_are_curves(tmp_path: Path, curve: list[list[float
         (["train", "hidef", "--seconds", "-1"], "--seconds"),
         (["train", "bioaerosol", "--start-from", "hidef"], "doesn't train that way"),
         (["export", "bioaerosol", "--version", "9.0.0", "--with-16-bit"], "no 16-bit figure"),
+        (["train", "bioaerosol", "--steps", "9"], "an option of hidef, hidef-small"),
+        (["train", "hidef", "--epochs", "9"], "an option of beads, bioaerosol, water"),
+        (["evaluate", "water", "--sharpness=9"], "no such option"),
+        (["train", "--seed", "-1", "hidef"], "--seed"),
+        (["train", "pollen"], "'hidef-small'"),
     ],
 )
 def test_what_can_not_be_done_is_said_before_anything_starts(
@@ -63,3 +74,27 @@ def test_what_can_not_be_done_is_said_before_anything_starts(
         status = left.code
     assert status == 2
     assert message in capsys.readouterr().err
+
+
+def test_recipes_are_found_with_what_they_are_and_nothing_heavy_is_imported_for_it() -> None:
+    said = "import sys; from models.cli import main; import contextlib\nwith contextlib.suppress(SystemExit): main(['train', '--help'])\n"
+    heavy = "print([name for name in ('numpy', 'scipy', 'cv2', 'keras', 'tensorflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", said + heavy], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for recipe in recipes().values():
+        assert " ".join(recipe.summary.split()[:2]) in done.stdout
+
+
+def test_every_model_that_ships_has_a_recipe_of_its_name() -> None:
+    for model in ARTEFACTS.glob("*.toml"):
+        assert load_manifest(model).name in recipes()
+
+
+def test_what_hidef_learns_from_is_simulated_without_training_and_not_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["simulate", "--samples", "3", "--work", str(tmp_path), "hidef-small"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert int(first.split()[0]) >= 3

@@ -1,9 +1,9 @@
 """The weights of HIDEF's second look, fitted to particles of the scenes it learned from.
 
-`python -m models.recipes.hidef_second_look hidef --version X.Y.Z` writes the bundle again, the same file, with the table in its
+`python -m models.recipes.hidef.second_look hidef --version X.Y.Z` writes the bundle again, the same file, with the table in its
 manifest. For every particle that the shipped file finds: what its field lacks, carried back to the particle's depth, in parts by
 frequency and visibility; the weights under which their sum, kept on the support, comes nearest to what is missing of the truth.
-Scores come from another forward model (models/recipes/hidef_evaluation.py); no recording takes part.
+Scores come from another forward model (models/recipes/hidef/evaluation.py); no recording takes part.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from device.inference.store import Bundle, ModelStore
 from device.optics import fft
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
-from models.recipes.hidef_scenes import SCENE_PX, Recording, SceneRange, recordings
+from models.recipes.hidef.recipe import RECIPES
+from models.recipes.hidef.scenes import SCENE_PX, Recording, SceneRange, recordings
 from models.training.export import check_free, second_look_lines
 
 __all__ = ["fit_second_look", "write_with_second_look"]
@@ -188,9 +189,9 @@ def write_with_second_look(old: Bundle, version: str, folder: Path, table: Secon
 def main(arguments: list[str] | None = None) -> int:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("hidef", "hidef-small"))
+    parser.add_argument("name", choices=[recipe.name for recipe in RECIPES])
     parser.add_argument("--version", required=True, metavar="X.Y.Z")
-    parser.add_argument("--artefacts", type=Path, default=Path(__file__).parents[1] / "artefacts", metavar="DIR")
+    parser.add_argument("--artefacts", type=Path, default=Path(__file__).parents[2] / "artefacts", metavar="DIR")
     parser.add_argument("--scenes", type=int, default=140)
     args = parser.parse_args(arguments)
     store = ModelStore(args.artefacts)

@@ -150,9 +150,7 @@ def oracle_backpropagation(field: ScoringField) -> list[Complex]:
     return boxes
 
 
-def evaluate(
-    fields: Sequence[ScoringField], reconstruct: Mapping[str, Callable[[NDArray[np.float32]], Complex]]
-) -> dict[str, list[Score]]:
+def evaluate(fields: Sequence[ScoringField], reconstruct: Mapping[str, Callable[[Complex], Complex]]) -> dict[str, list[Score]]:
     """Scores of every particle by every method, oracle back-propagation among them.
 
     `reconstruct` maps a method's name to a function from the back-propagated field (complex64) to the object field.

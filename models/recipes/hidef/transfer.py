@@ -32,9 +32,9 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, compute_transfer_function, pad_to
 from device.optics.pupil import Pupil
 from device.transfer import TransferFile, read_transfer
-from models.recipes.hidef import SAMPLE_SHAPE, SIZES, TILE_PX, build, field_method
-from models.recipes.hidef_scenes import SceneRange, samples
-from models.training.export import BundleSpec, check_free, to_tflite, write_bundle
+from models.recipes.hidef.one_pass import SAMPLE_SHAPE, SIZES, TILE_PX, build, field_method
+from models.recipes.hidef.scenes import SceneRange, samples
+from models.training.export import BundleSpec, channels_of, check_free, to_tflite, write_bundle
 from models.training.loop import Schedule, train
 from models.training.pool import Pool
 from models.training.unet import rearranged
@@ -153,15 +153,13 @@ def finetune(
     pool = learn(folder, start_from, scenes, own, chosen, seed, precision=precision, size=old.manifest.name)
     content = quantised(folder, pool, own, seed, old.manifest.name)
     spec = BundleSpec(
-        old.manifest.name, version, "reconstruction", "hidef_transfer", old.manifest.input.channels,
-        old.manifest.output.channels, _narrowed(file), tile_multiple_px=16,
-        second_look=old.manifest.second_look,
+        old.manifest.name, version, "reconstruction", "hidef.transfer", channels_of(old.manifest.takes),
+        channels_of(old.manifest.gives), _narrowed(file), tile_multiple_px=16, second_look=old.manifest.second_look,
     )  # fmt: skip
     trial = folder / "trial"
     shutil.rmtree(trial, ignore_errors=True)
-    path = write_bundle(
-        spec, content, own[:1, ..., :2] if len(own) else pool.batch(np.random.default_rng(0), 1)[..., :2], trial
-    )
+    sample = own[:1, ..., :2] if len(own) else pool.batch(np.random.default_rng(0), 1)[..., :2]
+    path = write_bundle(spec, content, {"input": sample}, trial)
     checks = compare(old, checked(path), file, held, scenes, chosen.checks)
     if not all(check.passed for check in checks):
         raise CheckError(

@@ -24,7 +24,7 @@ from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
-from models.recipes.hidef_extended import extended_plane
+from models.recipes.hidef.extended import extended_plane
 
 __all__ = ["Placed", "Recording", "SceneRange", "Shapes", "recordings", "samples"]
 
@@ -67,7 +67,7 @@ class SceneRange:
     distance_error: float = 0.02
     """By which the distance is wrong, relative, one standard deviation."""
     extended: float = 0.0
-    """Share of scenes of walls, fibres, large bodies and patches (models/recipes/hidef_extended.py)."""
+    """Share of scenes of walls, fibres, large bodies and patches (models/recipes/hidef/extended.py)."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,9 @@ def _record(rng: np.random.Generator, intensity: NDArray[np.float32], ranges: Sc
     light = np.ones_like(intensity)
     if rng.random() < 0.6:
         small = rng.standard_normal((4, 4)).astype(np.float32) * float(rng.uniform(0, 0.08))
-        light += scipy.ndimage.zoom(small, (height / 4, width / 4), order=3, mode="nearest", grid_mode=True)
+        light += np.asarray(
+            scipy.ndimage.zoom(small, (height / 4, width / 4), order=3, mode="nearest", grid_mode=True), np.float32
+        )
     if rng.random() < 0.4:
         frequency, angle = rng.uniform(0.01, 0.45), rng.uniform(0, np.pi)
         carrier = np.cos(2 * np.pi * frequency * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.3))

@@ -62,7 +62,8 @@ def _within(rng: np.random.Generator, cover: Real) -> Real:
     if rng.random() < 0.4:
         return cover
     outline = _noise(rng, cover.shape[0], float(rng.uniform(40, 90)))
-    return cover * np.clip(4 * (outline - float(rng.uniform(-0.5, 0.5))) + 0.5, 0, 1)
+    share = np.clip(4 * (outline - float(rng.uniform(-0.5, 0.5))) + 0.5, 0, 1)
+    return cover * share.astype(np.float32)
 
 
 def _fibres(rng: np.random.Generator, side: int) -> Real:

@@ -1,7 +1,7 @@
 """How far each stage of the box brings a field, ring by ring, beside what could be had: HIDEF's ring report.
 
 One pass, second look and refinement through the shipped int8 file, with the box's own segmentation and depths, on the fields of
-the foreign forward model (hidef_evaluation) within 100 um of the focal plane. Ceilings: the true field as lamp and pixels pass it,
+the foreign forward model (models.recipes.hidef.evaluation) within 100 um of the focal plane. Ceilings: the true field as lamp and pixels pass it,
 which no method goes beyond without undoing the lamp; and iterations that are told depth and outline.
 """
 
@@ -22,7 +22,7 @@ from device.analysis.segment import Segment, segment
 from device.config import AnalysisConfig
 from device.frames import Hologram
 from device.optics import fft
-from models.recipes.hidef_evaluation import (
+from models.recipes.hidef.evaluation import (
     FIELD_PX,
     GEOMETRY,
     ScoringField,

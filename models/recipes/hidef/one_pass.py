@@ -21,8 +21,8 @@ from device.analysis.reconstruct import FieldNetwork, run_tiles
 from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
-from models.recipes.hidef_evaluation import METRICS, Score, evaluate, scoring_fields
-from models.recipes.hidef_stages import stage_lines
+from models.recipes.hidef.evaluation import METRICS, Score, evaluate, scoring_fields
+from models.recipes.hidef.stages import stage_lines
 from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
 from models.training.loop import Schedule, fill_pool, train
 from models.training.pool import Pool
@@ -30,7 +30,7 @@ from models.training.quality import bootstrap_median
 from models.training.unet import build_unet, macs_per_pixel, rearranged
 
 __all__ = [
-    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "run_training", "write",
+    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "run_training", "training_lines", "write",
 ]  # fmt: skip
 
 Complex = NDArray[np.complex64]
@@ -61,7 +61,7 @@ def build(name: str = "hidef") -> Any:
 
 def run_training(work: Path, schedule: Schedule, seed: int = 1, start_from: Path | None = None, name: str = "hidef") -> None:
     """Train in `work`, rendering beside it; resumes what is there, else starts from a file's weights or from none."""
-    renderer = fill_pool("models.recipes.hidef_scenes", work / "pool", POOL_CAPACITY, SAMPLE_SHAPE, seed)
+    renderer = fill_pool("models.recipes.hidef.scenes", work / "pool", POOL_CAPACITY, SAMPLE_SHAPE, seed)
     try:
         train(partial(build, name), Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE), work, schedule, seed, start_from)
     finally:
@@ -91,10 +91,19 @@ def write(
     representative = pool.batch(rng, 160)[..., :2]
     content = to_tflite(model, [sample[None] for sample in representative])
     channels = ("re_minus_1", "im")
-    spec = BundleSpec(name, version, "reconstruction", "hidef", channels, channels, optics or OPTICS, tile_multiple_px=16)
+    spec = BundleSpec(
+        name,
+        version,
+        "reconstruction",
+        "hidef",
+        {"input": channels},
+        {"output": channels},
+        optics or OPTICS,
+        tile_multiple_px=16,
+    )
     # The self-test must have something to see: the busiest tile.
     golden = int(np.argmax(representative.std(axis=(1, 2, 3))))
-    path = write_bundle(spec, content, representative[golden : golden + 1], out)
+    path = write_bundle(spec, content, {"input": representative[golden : golden + 1]}, out)
     with tempfile.TemporaryDirectory() as folder:
         others: dict[str, bytes] = {"float32": to_tflite(model, None)}
         if with_16_bit:
@@ -188,3 +197,20 @@ def training_summary(work: Path) -> dict[str, Any]:
         "megapixels": round(state["megapixels"]),
         "loss": state["curve"][-1][2] if state["curve"] else None,
     }
+
+
+def training_lines(work: Path) -> list[str]:
+    """What its card says of the training in a folder: steps and curve; nothing where there is none."""
+    if not (work / "state.json").exists():
+        return []
+    state: dict[str, Any] = json.loads((work / "state.json").read_text())
+    picks = state["curve"][:: max(1, len(state["curve"]) // 12)]
+    curve = [
+        "Loss against training compute:",
+        "",
+        "| megapixels | loss |",
+        "|---|---|",
+        *(f"| {m:.0f} | {loss:.4f} |" for _, m, loss in picks),
+    ]
+    first = f", from the weights of {state['start_from']} on" if state.get("start_from") else ""
+    return ["", f"{state['step']} steps, {state['megapixels']:.0f} megapixels{first}.", "", *curve]

@@ -1,0 +1,6 @@
+"""What learned systems do on the box: each task is a file or folder of this package with a `KIND`; nothing else lists them.
+
+kinds           what a task says of itself, and how it is found
+reconstruction  from the back-propagated field to the field of what is there
+classification  from crops to names
+"""
