@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, defstruct, field
 from device.drivers.cameras.kinds import camera_kinds
 from device.errors import InputError
 from device.paths import anchored_path, anchored_paths, located
-from device.sampling.kinds import sampling_kinds
+from device.sampling.tables import sampling_tables
 from device.tomlfile import load_toml
 
 __all__ = ["PRESET", "Config", "anchored", "config_hash", "load_config", "paths_of", "public"]
@@ -215,7 +215,7 @@ if TYPE_CHECKING:
 
 else:
     SamplingConfig = _with_kinds(
-        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_kinds().values()}
+        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_tables().values()}
     )
 
 

@@ -30,9 +30,9 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from device.errors import CheckError, InputError
-from device.inference.bounds import BYTES, UNPACKED_BYTES, version_key
+from device.inference.bounds import BYTES, UNPACKED_BYTES, load_manifest, version_key
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import Manifest, load_manifest
+from device.inference.manifest import Manifest
 from device.records import ModelUse
 from device.stopping import PROGRAM
 
