@@ -125,7 +125,7 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The simulated instrument."""
 
     seed: Annotated[int, Meta(ge=0)] = 1
-    """Seed of every random draw."""
+    """Of every random draw. A first run is as the last first run; one that goes on with a store draws anew."""
     concentration_per_m3: dict[str, NonNegative] = field(
         default_factory=lambda: {
             "birch": 300.0,

@@ -57,6 +57,8 @@ class TwinWorld:
     concentration_per_m3: Mapping[str, float]
     """Particles per cubic metre of air, or per litre of liquid, by morphology."""
     seed: int = 1
+    run: int = 0
+    """Which run of this instrument it is, by any number that grows: the sensor stays, what comes and the noise are drawn anew."""
     truth_file: Path | None = None
     """Every particle that lands, or of every frame every one that flows through it, as JSON lines."""
     monotonic: Callable[[], float] = time.monotonic
@@ -80,6 +82,8 @@ class TwinWorld:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         self._sensor = SensorModel.draw(self.instrument.sensor, self._rng, wear=self.environment)
+        if self.run:
+            self._rng = np.random.default_rng([self.seed, 0, self.run])
         self._shade = self.environment.shade(self._shape, np.random.default_rng([self.seed, 1]))
         self._wave = np.zeros(self._shape, np.complex64)
         self._flow_ml_min = 0.0
@@ -138,7 +142,7 @@ class TwinWorld:
             pitch_um, distance_um = self.instrument.sensor.pitch_um, self.instrument.optics.distance_um
             field_um = (self._shape[0] * pitch_um, self._shape[1] * pitch_um)
             per_ml = {label: value / 1000 for label, value in self.concentration_per_m3.items()}
-            rng = np.random.default_rng([self.seed, 2])
+            rng = np.random.default_rng([self.seed, 2, self.run])
             self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng)
         self._channel.advance(moved_ml)
 
@@ -155,7 +159,7 @@ class TwinWorld:
             self.instrument.fluidics.channel_height_um,
             optics.distance_um,
             pitch_um,
-            np.random.default_rng([self.seed, 3, self._chambers]),
+            np.random.default_rng([self.seed, 3, self._chambers, self.run]),
             {label: value * 1e-6 for label, value in self.concentration_per_m3.items()},
         )
 
