@@ -18,6 +18,7 @@ from calibration.procedures.ruling import measure_ruled_pitch
 from device.analysis.baseline import baseline
 from device.analysis.efficiency import DetectionEfficiency
 from device.calibration import CalibrationRecord, sealed
+from device.duct_flow import Duct
 from device.errors import InputError
 from device.health.optics import compare_optics
 from device.instrument import Instrument, SensorSpec, load_instrument
@@ -208,11 +209,12 @@ def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     # 4 mm/s through 2.8 mm2 are 11.2 uL a second.
     fluidics = msgspec.structs.replace(instrument.fluidics, flow_ml_min=0.0112 * 60)
     instrument = msgspec.structs.replace(instrument, fluidics=fluidics)
-    pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.02, 4000.0
+    pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.016, 4000.0
     section = ChannelSection(800.0, 3500.0)
     places = [(96 + 64 * (k % 6), 96 + 64 * (k // 6)) for k in range(12)]
     offsets_um = np.linspace(-300, 300, len(places))
-    speeds_um_s = 1.5 * mean_um_s * (1 - (offsets_um / 400.0) ** 2)
+    across_um = (np.array([row for row, _ in places]) - (side - 1) / 2) * pitch_um
+    speeds_um_s = mean_um_s * Duct(section.width_um, section.height_um).relative_speed(across_um, offsets_um)
     moved_px = speeds_um_s * interval_s / pitch_um
     first, second = (
         np.sum(
