@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, defstruct, field
 from device.drivers.cameras.kinds import camera_kinds
 from device.errors import InputError
 from device.paths import anchored_path, anchored_paths, located
-from device.sampling.kinds import sampling_kinds
+from device.sampling.tables import sampling_tables
 from device.tomlfile import load_toml
 
 __all__ = ["PRESET", "Config", "anchored", "config_hash", "load_config", "paths_of", "public"]
@@ -128,7 +128,7 @@ class TwinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The simulated instrument."""
 
     seed: Annotated[int, Meta(ge=0)] = 1
-    """Seed of every random draw."""
+    """Of every random draw. A first run is as the last first run; one that goes on with a store draws anew."""
     concentration_per_m3: dict[str, NonNegative] = field(
         default_factory=lambda: {
             "birch": 300.0,
@@ -218,7 +218,7 @@ if TYPE_CHECKING:
 
 else:
     SamplingConfig = _with_kinds(
-        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_kinds().values()}
+        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_tables().values()}
     )
 
 

@@ -13,6 +13,7 @@ from device.config import Config
 from device.errors import InputError
 from device.events import EVENTS, EventMeaning
 from device.inference.manifest import Manifest
+from device.inference.tasks.kinds import task_kinds
 from device.instrument import Instrument
 from device.meaning import meanings, unit_of
 from device.records import Detection, Event, Interval
@@ -64,6 +65,8 @@ def describe(definitions: dict[str, Any], *kinds: Any) -> None:
     if Event.__name__ in definitions:
         events = {code: event.published() for code, event in catalogue().items()}
         definitions[Event.__name__]["properties"]["code"]["x-events"] = events
+    if Manifest.__name__ in definitions:
+        definitions[Manifest.__name__]["properties"]["task"]["enum"] = list(task_kinds())
 
 
 def _classes(*types: inspect.Type) -> Iterator[type]:

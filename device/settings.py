@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from device.config import Config
 from device.errors import InputError
-from device.sampling.kinds import sampling_kinds
+from device.sampling.tables import sampling_tables
 
 __all__ = ["SETTABLE", "STATE_KEY", "Value", "changed", "overlaid", "overlay_of"]
 
@@ -37,7 +37,7 @@ SETTABLE: dict[str, tuple[float, float]] = {
     "analysis.reject_below": (0, 1),
     "analysis.refine_iterations": (0, 20),
     "analysis.refine_most_particles": (0, 100_000),
-    **{f"sampling.{k.name}.{key}": bounds for k in sampling_kinds().values() for key, bounds in k.settable.items()},
+    **{f"sampling.{k.name}.{key}": bounds for k in sampling_tables().values() for key, bounds in k.settable.items()},
 }
 """Lowest and highest value by dotted key."""
 

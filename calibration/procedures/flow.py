@@ -1,8 +1,7 @@
 """Volume flow from two frames a known time apart: how far each particle went, and at what depth.
 
-In a flat channel the velocity is a parabola over the depth (Bruus, Theoretical Microfluidics (2008), section 3.4), so a
-particle's depth says how its own velocity stands to the mean one: a few particles then tell what a plain average would need
-thousands for.
+A particle's place in the channel says how its own velocity stands to the mean one (device.duct_flow): a few particles then tell
+what a plain average would need thousands for. The frame's middle is taken for the channel's, across the flow.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from calibration.procedures.beads import FoundBead
 from calibration.procedures.comparison import against_instrument
 from calibration.procedures.outcome import Outcome
 from device.calibration import Quantity
+from device.duct_flow import Duct
 from device.errors import InputError
 from device.instrument import Instrument
 
@@ -89,14 +89,13 @@ def measure_flow(
     middle = [(n - 1) / 2 for n in first.shape]
     places = [(b.y_um / pitch_um + middle[0], b.x_um / pitch_um + middle[1]) for b in beads]
     moved = displacements_px(first, second, places, reach_px)
-    rows = np.array([[b.z_um, *m] for b, m in zip(beads, moved, strict=True) if m is not None]).reshape(-1, 3)
+    rows = np.array([[b.z_um, *m, b.y_um, b.x_um] for b, m in zip(beads, moved, strict=True) if m is not None]).reshape(-1, 5)
     if len(rows) < _LEAST_PARTICLES:
         return Outcome(
             {}, {"particles": float(len(rows))}, [f"only {len(rows)} particles were followed ({_LEAST_PARTICLES} or more)"]
         )
     speed_um_s = np.hypot(rows[:, 1], rows[:, 2]) * pitch_um / interval_s
-    profile = _fit_profile(rows[:, 0], speed_um_s, instrument.geometry.propagation_um, section.height_um)
-    mean_um_s, statistical_um_s, scatter_um_s, count = profile
+    mean_um_s, statistical_um_s, scatter_um_s, count = _fit_profile(rows, speed_um_s, instrument, section)
     systematic = float(np.hypot(section.uncertainty, instrument.sensor.pitch_uncertainty_um / instrument.sensor.pitch_um))
     uncertainty_um_s = float(np.hypot(statistical_um_s, systematic * mean_um_s))
     to_ml_min = section.height_um * section.width_um * 60e-12
@@ -123,33 +122,33 @@ def _second_reading(
 ) -> list[str]:
     """Why not, where particles go different ways, or halves of them tell another flow; `rows` as in measure_flow."""
     reasons: list[str] = []
-    along = rows[:, 1:] / np.maximum(np.hypot(rows[:, 1], rows[:, 2]), 1e-12)[:, None]
+    along = rows[:, 1:3] / np.maximum(np.hypot(rows[:, 1], rows[:, 2]), 1e-12)[:, None]
     common = np.median(along, axis=0)
     same = along @ common > _SAME_WAY * np.hypot(*common)
     if same.mean() < _ONE_WAY:
         reasons.append(
             "the particles go different ways: some were taken for others; take a shorter --interval-s or fewer particles"
         )
-    halves = [
-        _fit_profile(rows[k::2, 0], speed_um_s[k::2], instrument.geometry.propagation_um, section.height_um) for k in (0, 1)
-    ]
-    (a, ua, *_), (b, ub, *_) = halves
+    (a, ua, *_), (b, ub, *_) = (_fit_profile(rows[k::2], speed_um_s[k::2], instrument, section) for k in (0, 1))
     if min(len(rows[::2]), len(rows[1::2])) >= 4 and abs(a - b) > 5 * np.hypot(ua, ub) + 0.05 * mean_um_s:
         reasons.append(f"two halves of the particles disagree about the mean velocity: {a:.4g} and {b:.4g} um/s")
     return reasons
 
 
 def _fit_profile(
-    z_um: NDArray[np.float64], speed_um_s: NDArray[np.float64], middle_um: float, height_um: float
+    rows: NDArray[np.float64], speed_um_s: NDArray[np.float64], instrument: Instrument, section: ChannelSection
 ) -> tuple[float, float, float, int]:
-    """Mean velocity, its uncertainty (widened to Student's t), scatter and count of a parabola between the walls.
+    """Mean velocity, its uncertainty (widened to Student's t), scatter and count of the channel's profile; `rows` as in measure_flow.
 
-    The channel's middle is fitted too, for depths may share an offset; particles off the parabola weigh little.
+    The channel's middle along the axis is fitted too, for depths may share an offset; particles off the profile weigh little.
     """
+    duct = Duct(section.width_um, section.height_um)
+    along = np.median(rows[:, 1:3], axis=0)
+    across_um = (rows[:, 3] * along[1] - rows[:, 4] * along[0]) / max(float(np.hypot(*along)), 1e-12)
+    depth_um = rows[:, 0] - instrument.geometry.propagation_um
 
     def model(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        offset = (z_um - middle_um - values[1] * height_um) / (height_um / 2)
-        return 1.5 * values[0] * np.maximum(1 - offset**2, 0)
+        return values[0] * duct.relative_speed(across_um, depth_um - values[1] * section.height_um)
 
     def misfit(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return (model(values) - speed_um_s) / typical

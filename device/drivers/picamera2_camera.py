@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from typing import Any
@@ -64,7 +64,7 @@ class Picamera2Camera:
         if self._camera is not None:
             return
         try:
-            from picamera2 import Picamera2
+            from picamera2 import Picamera2  # pyright: ignore[reportMissingImports]  # of the Raspberry Pi alone
         except ImportError as error:
             raise InputError(
                 'camera.driver = "picamera2" needs picamera2, which is not installed', got=str(error),
@@ -160,7 +160,12 @@ class Picamera2Camera:
                     f"the sensor's {name} is out of range", where="camera.exposure_us, camera.gain",
                     expected=f"{low:g} to {high:g}", got=f"{value:g}",
                 )  # fmt: skip
-        controls = {"AeEnable": False, "AwbEnable": False, "ExposureTime": exposure_us, "AnalogueGain": float(exposure.gain)}
+        controls: dict[str, bool | float | tuple[int, int]] = {
+            "AeEnable": False,
+            "AwbEnable": False,
+            "ExposureTime": exposure_us,
+            "AnalogueGain": float(exposure.gain),
+        }
         if "FrameDurationLimits" in offered:
             low, high = offered["FrameDurationLimits"][:2]
             shortest_us = min(max(exposure_us, low), high)
@@ -224,7 +229,7 @@ class Picamera2Camera:
 
 
 @contextlib.contextmanager
-def _failing(what: str) -> Iterator[None]:
+def _failing(what: str) -> Generator[None]:
     """Whatever libcamera raises, as one clear error."""
     try:
         yield

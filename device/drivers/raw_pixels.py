@@ -65,8 +65,8 @@ class RawLayout:
         if self.container_bits == 8:
             return used.astype(np.uint16)
         if self.container_bits == 16:
-            words = used.view("<u2")
-            return words >> self.shift if self.shift else words.astype(np.uint16)
+            words: NDArray[np.uint16] = used.view("<u2")
+            return np.right_shift(words, self.shift, dtype=np.uint16)
         low_bits = self.container_bits - 8
         group = 8 // low_bits
         if width_px % group:

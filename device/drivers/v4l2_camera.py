@@ -260,7 +260,7 @@ class V4l2Camera:
             array = RawLayout(8 if bits == 8 else 16).counts(array.reshape(height, -1), height, width)
         elif array.ndim == 3 and array.shape[2] == 2 and array.dtype == np.uint8:
             array = np.ascontiguousarray(array).view("<u2")[..., 0]
-        if array.shape != (height, width) or array.dtype not in (np.uint8, np.uint16):
+        if array.shape != (height, width) or array.dtype.name not in {"uint8", "uint16"}:
             raise HardwareError(
                 "the camera's frame has another shape", where=self._device, expected=f"{(height, width)}, 8 or 16-bit",
                 got=f"{array.shape}, {array.dtype}", remedy="Colour means that the camera has no raw format.",
@@ -281,7 +281,7 @@ class V4l2Camera:
                     got=f"{used:#06x} in use", remedy="Correct sensor.bit_depth in the instrument file.",
                 )  # fmt: skip
             self._left_aligned = True
-        return pixels >> shift if self._left_aligned else pixels
+        return np.right_shift(pixels, shift, dtype=np.uint16) if self._left_aligned else pixels
 
     def _frame(self, pixels: NDArray[np.uint16], stamp_ns: int, lamp: LampState) -> RawFrame:
         age_s = max(self._monotonic() - stamp_ns * 1e-9, 0.0)

@@ -1,7 +1,7 @@
 """Running the networks that ship.
 
 manifest     what a model file claims to be, and whether its optics cover an instrument
-bounds       what a manifest may claim, whoever wrote it
+bounds       manifests read, and what one may claim, whoever wrote it
 interpreter  the only importer of a TFLite runtime
 store        bundles: found, verified (digest, manifest, golden sample), opened
 active       what changes the store: install, activate, roll back

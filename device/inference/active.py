@@ -29,8 +29,8 @@ import msgspec
 
 from device.errors import CheckError, HolonodeError, InputError
 from device.inference.bounds import BYTES as _LIMITS
-from device.inference.bounds import version_key
-from device.inference.manifest import Manifest, load_manifest
+from device.inference.bounds import load_manifest, version_key
+from device.inference.manifest import Manifest
 from device.inference.store import (
     ACTIVE_FILE,
     Activation,

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from device.inference.manifest import Manifest, OpticsRange, Tensor
+import msgspec
+
+from device.errors import InputError
+from device.inference.manifest import Manifest, OpticsRange, Tensor
+from device.inference.tasks.kinds import task_kinds
 
 __all__ = [
-    "BYTES", "MOST_TOLERANCE", "UNPACKED_BYTES", "is_version", "label_objections", "objections", "one_ended", "shown", "version_key",
+    "BYTES", "MOST_TOLERANCE", "UNPACKED_BYTES", "is_version", "label_objections", "load_manifest", "objections", "one_ended", "shown", "version_key",
 ]  # fmt: skip
 
 _MB = 2**20
@@ -47,6 +51,36 @@ def is_version(text: str) -> bool:
 def version_key(version: str) -> tuple[int, ...]:
     """By which versions are ordered."""
     return tuple(int(part) for part in version.split("."))
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in a TOML file; InputError where it is missing, not one, or claims what this program can't use."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(BYTES[".toml"] + 1)
+        if len(content) > BYTES[".toml"]:
+            raise InputError(
+                "too large for a manifest", where=path, expected=f"at most {BYTES['.toml'] // 1024} kB", got="more"
+            )
+        manifest = msgspec.convert(tomllib.loads(content.decode("utf-8-sig")), Manifest)
+    except OSError as error:
+        raise InputError(
+            "the model's manifest can't be read", where=path, got=error.strerror,
+            remedy="A bundle is NAME-VERSION.tflite with NAME-VERSION.toml beside it.",
+        ) from error  # fmt: skip
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise InputError(
+            "the model's manifest is not valid", where=path, got=str(error),
+            remedy="`holonode schema manifest` prints what it must hold.",
+        ) from error  # fmt: skip
+    kind = task_kinds().get(manifest.task)
+    unknown = f"task {manifest.task[:80]!a}: {' | '.join(task_kinds())} is expected"
+    if reasons := [*objections(manifest), *(kind.objections(manifest) if kind else (unknown,))]:
+        raise InputError(
+            "the model's manifest claims what can't be", where=path, got="; ".join(reasons[:5]),
+            remedy="The bundle is not used: have it made again (holonode-models export).",
+        )  # fmt: skip
+    return manifest
 
 
 def objections(manifest: Manifest) -> list[str]:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from device.errors import InputError
-from device.inference.bounds import BYTES, objections
-from device.inference.tasks.kinds import task_kinds
 from device.optics.geometry import Geometry
 
-__all__ = ["Golden", "Manifest", "OpticsRange", "Provenance", "SecondLook", "Tensor", "load_manifest"]
+__all__ = ["Golden", "Manifest", "OpticsRange", "Provenance", "SecondLook", "Tensor"]
 
 Range = tuple[float, float]
 
@@ -101,7 +95,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Short name."""
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
     """Major.minor.patch."""
-    task: Annotated[str, Meta(extra_json_schema={"enum": list(task_kinds())})]
+    task: str
     """What it does."""
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     """Digest of the .tflite file."""
@@ -162,33 +156,3 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if not low <= value <= high
         ]
         return "; ".join(outside) or None
-
-
-def load_manifest(path: Path) -> Manifest:
-    """The manifest in a TOML file; InputError where it is missing, not one, or claims what this program can't use."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(BYTES[".toml"] + 1)
-        if len(content) > BYTES[".toml"]:
-            raise InputError(
-                "too large for a manifest", where=path, expected=f"at most {BYTES['.toml'] // 1024} kB", got="more"
-            )
-        manifest = msgspec.convert(tomllib.loads(content.decode("utf-8-sig")), Manifest)
-    except OSError as error:
-        raise InputError(
-            "the model's manifest can't be read", where=path, got=error.strerror,
-            remedy="A bundle is NAME-VERSION.tflite with NAME-VERSION.toml beside it.",
-        ) from error  # fmt: skip
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
-        raise InputError(
-            "the model's manifest is not valid", where=path, got=str(error),
-            remedy="`holonode schema manifest` prints what it must hold.",
-        ) from error  # fmt: skip
-    kind = task_kinds().get(manifest.task)
-    unknown = f"task {manifest.task[:80]!a}: {' | '.join(task_kinds())} is expected"
-    if reasons := [*objections(manifest), *(kind.objections(manifest) if kind else (unknown,))]:
-        raise InputError(
-            "the model's manifest claims what can't be", where=path, got="; ".join(reasons[:5]),
-            remedy="The bundle is not used: have it made again (holonode-models export).",
-        )  # fmt: skip
-    return manifest

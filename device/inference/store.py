@@ -31,9 +31,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from device.errors import CheckError, InputError
-from device.inference.bounds import BYTES, UNPACKED_BYTES, version_key
+from device.inference.bounds import BYTES, UNPACKED_BYTES, load_manifest, version_key
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import Manifest, Tensor, load_manifest
+from device.inference.manifest import Manifest, Tensor
 from device.records import ModelUse
 from device.stopping import PROGRAM
 

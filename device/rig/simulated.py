@@ -21,14 +21,15 @@ _ENVIRONMENT = (
 )  # fmt: skip
 
 
-def twin_world(config: Config, *, seed: int | None = None, instrument: Instrument | None = None) -> TwinWorld:
-    """The simulated instrument of a configuration."""
+def twin_world(config: Config, *, seed: int | None = None, run: int = 0, instrument: Instrument | None = None) -> TwinWorld:
+    """The simulated instrument of a configuration; `run` as in `TwinWorld`."""
     refuse_unknown_morphologies(config)
     truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
     world = TwinWorld(
         instrument=instrument or load_instrument(config.device.instrument),
         concentration_per_m3=config.twin.concentration_per_m3,
         seed=config.twin.seed if seed is None else seed,
+        run=run,
         truth_file=truth,
         environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
         model=config.twin.scattering,

@@ -1,6 +1,6 @@
 """How and when a sample is taken. Each way of sampling is a folder with a descriptor, `kind.py`; adding one touches nothing else.
 
-kinds      what a way of sampling says of itself, and which there are
+kinds      what a way of sampling says of itself, and which there are; tables: what the configuration holds of each
 impactor/  air onto a sticky window           flow/  bursts of frames of liquid in a channel
 assay/     a chamber of beads that clump
 schedule   intervals, cron expressions, sun times; wakes waits for them; sun tells sunrise and sunset

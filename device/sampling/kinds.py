@@ -5,19 +5,15 @@ A descriptor is cheap to import: what it builds with is imported when it builds.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
-
-import device.sampling as package
 from device.errors import InputError
 from device.events import EventMeaning
+from device.sampling.tables import SamplingTable, sampling_tables
 
 if TYPE_CHECKING:
     from device.analysis.pipeline import Pipeline
@@ -80,13 +76,9 @@ def _no_notes(_config: Config, _calibrated: Calibrations) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingKind:
+class SamplingKind(SamplingTable):
     """One way of sampling."""
 
-    name: str
-    """As `sampling.mode` and records say it."""
-    summary: str
-    """What it does, for the configuration's reference."""
     instrument_kind: str
     """`fluidics.kind` of the instruments that can."""
     unit: Literal["m^-3", "mL^-1"]
@@ -105,10 +97,6 @@ class SamplingKind:
     """Calibrations that it alone uses."""
     notes: Callable[[Config, Calibrations], list[str]] = _no_notes
     """What a plan should say besides."""
-    settings: type[Struct] | None = None
-    """Its table `[sampling.<name>]`; every field has a default."""
-    settable: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
-    """Lowest and highest value of those settings that may be changed from afar."""
     events: Mapping[str, EventMeaning] = field(default_factory=lambda: MappingProxyType({}))
     """What it alone tells, by code."""
 
@@ -116,12 +104,7 @@ class SamplingKind:
 @cache
 def sampling_kinds() -> Mapping[str, SamplingKind]:
     """Every way of sampling, by name."""
-    found: dict[str, SamplingKind] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.ispkg:
-            kind: SamplingKind = import_module(f"{package.__name__}.{module.name}.kind").KIND
-            found[kind.name] = kind
-    return MappingProxyType(dict(sorted(found.items(), key=lambda item: item[0] != "impactor")))
+    return MappingProxyType({name: kind for name, kind in sampling_tables().items() if isinstance(kind, SamplingKind)})
 
 
 def sampling_kind(name: str) -> SamplingKind:

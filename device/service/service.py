@@ -159,7 +159,8 @@ class Service:
         self._own_broker(outbox.folder, ends)
         check()
         link = self._link(outbox, work, calibrated)
-        drivers = build_rig(config, nominal)
+        # A twin goes on: where the store already holds records, with other particles than those.
+        drivers = build_rig(config, nominal, run=outbox.live_from - 1)
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,38 +16,11 @@ from device.health.watchdog import WATCHDOG_S, allowances_of
 from device.service.heartbeat import Heartbeat, Notifier, Steps
 from tests.brokers import free_port
 from tests.faults.hanging_service import ALLOWED_S
+from tests.faults.heartbeat import campaign
+from tests.managers import Manager
 from tests.services import Service
 
 SILENT_WITHIN_S = 10.0
-
-
-class Manager:
-    """What systemd is for a service of Type=notify."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.heard: list[dict[str, str]] = []
-
-    def listen(self, timeout_s: float) -> dict[str, str] | None:
-        """The next datagram; None where none comes."""
-        self._socket.settimeout(timeout_s)
-        with contextlib.suppress(TimeoutError):
-            said = dict(line.split("=", 1) for line in self._socket.recv(65536).decode().splitlines())
-            self.heard.append(said)
-            return said
-        return None
-
-    def until(self, true: Callable[[dict[str, str]], bool], timeout_s: float = 200) -> dict[str, str]:
-        end_s = time.monotonic() + timeout_s
-        while (said := self.listen(max(end_s - time.monotonic(), 0.01))) is not None:
-            if true(said):
-                return said
-        raise AssertionError(f"not heard within {timeout_s} s: {self.heard[-5:]}")
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
@@ -104,6 +75,13 @@ def test_a_stage_that_hangs_starves_the_watchdog_within_ten_seconds_and_only_the
     finally:
         service.stop()
         manager.close()
+
+
+def test_a_healthy_service_is_never_told_to_hang(tmp_path: Path) -> None:
+    outcome = campaign(6, tmp_path)
+    assert outcome.intervals == 6
+    assert outcome.beats
+    assert not outcome.faults, outcome
 
 
 def test_waiting_for_a_wake_and_a_long_pause_count_as_moving() -> None:

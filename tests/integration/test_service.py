@@ -66,21 +66,33 @@ def test_status_and_info_are_retained(tmp_path: Path, running: Broker) -> None:
     assert seen["info"]["software"]["holonode"]
 
 
+def _tell_truth(service: Service, file: Path) -> None:
+    """The twin writes what lands."""
+    text = service.config.read_text()
+    service.config.write_text(text.replace("[twin]\n", f'[twin]\ntruth_file = "{file}"\n'))
+
+
 def test_kill_9_ends_with_offline_and_the_next_start_resumes_the_sequence(
     tmp_path: Path, running: Broker, listener: Subscriber
 ) -> None:
-    service = Service.configured(tmp_path, running.url)
+    service, truth = Service.configured(tmp_path, running.url), tmp_path / "truth.jsonl"
+    _tell_truth(service, truth)
     service.start()
     first = listener.until("intervals")
     service.kill()
+    landed = truth.read_text().splitlines()
     listener.until("status", status="offline")
     Service.configured(tmp_path, running.url, intervals=1)
+    _tell_truth(service, truth)
     status, output = service.run()
     assert status == 0
     assert "resuming after record" in output
     later = [m for t, m, _ in listener.drain() if t.endswith("/intervals")]
     assert later[-1]["seq"] > first["seq"]
     assert later[-1]["spool_id"] == first["spool_id"]
+    again = truth.read_text().splitlines()[len(landed) :]
+    assert again
+    assert not set(landed) & set(again), "a twin that goes on has new particles"
 
 
 def test_two_services_on_one_store_is_one_clear_error(tmp_path: Path, running: Broker, listener: Subscriber) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from device.errors import InputError
-from device.inference.manifest import load_manifest
+from device.inference.bounds import load_manifest
 from device.rig.models import ARTEFACTS
 from models.cli import main
 from models.training.export import check_free

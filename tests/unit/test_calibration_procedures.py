@@ -18,6 +18,7 @@ from calibration.procedures.ruling import measure_ruled_pitch
 from device.analysis.baseline import baseline
 from device.analysis.efficiency import DetectionEfficiency
 from device.calibration import CalibrationRecord, sealed
+from device.duct_flow import Duct
 from device.errors import InputError
 from device.health.optics import compare_optics
 from device.instrument import Instrument, SensorSpec, load_instrument
@@ -53,6 +54,15 @@ def test_dark_frames_tell_pedestal_read_noise_and_hot_pixels(instrument: Instrum
     assert outcome.values["dark_level_counts"].value == pytest.approx(sensor.dark_level_counts, abs=0.1)
     assert outcome.values["read_noise_e"].value == pytest.approx(noise_counts * electrons_per_count(sensor), rel=0.03)
     assert outcome.values["hot_pixels"].value == 1
+
+
+@pytest.mark.parametrize(("noise_counts", "within"), [(0.35, 0.3), (0.6, 0.06), (1.5, 0.06)])
+def test_rounding_to_whole_counts_is_no_read_noise(instrument: Instrument, noise_counts: float, within: float) -> None:
+    sensor, rng = instrument.sensor, np.random.default_rng(3)
+    frames = np.round(rng.normal(sensor.dark_level_counts, noise_counts, (8, SIDE, SIDE)))
+    found, true = measure_dark(list(frames), sensor).values["read_noise_e"], noise_counts * electrons_per_count(sensor)
+    assert abs(found.value - true) < 2 * found.uncertainty
+    assert found.value == pytest.approx(true, rel=within)
 
 
 def test_dark_frames_with_light_fail(instrument: Instrument) -> None:
@@ -208,11 +218,12 @@ def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     # 4 mm/s through 2.8 mm2 are 11.2 uL a second.
     fluidics = msgspec.structs.replace(instrument.fluidics, flow_ml_min=0.0112 * 60)
     instrument = msgspec.structs.replace(instrument, fluidics=fluidics)
-    pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.02, 4000.0
+    pitch_um, interval_s, mean_um_s = instrument.geometry.object_pitch_um, 0.016, 4000.0
     section = ChannelSection(800.0, 3500.0)
     places = [(96 + 64 * (k % 6), 96 + 64 * (k // 6)) for k in range(12)]
     offsets_um = np.linspace(-300, 300, len(places))
-    speeds_um_s = 1.5 * mean_um_s * (1 - (offsets_um / 400.0) ** 2)
+    across_um = (np.array([row for row, _ in places]) - (side - 1) / 2) * pitch_um
+    speeds_um_s = mean_um_s * Duct(section.width_um, section.height_um).relative_speed(across_um, offsets_um)
     moved_px = speeds_um_s * interval_s / pitch_um
     first, second = (
         np.sum(

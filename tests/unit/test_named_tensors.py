@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from device.errors import CheckError, InputError
+from device.inference.bounds import load_manifest
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import Manifest, load_manifest
+from device.inference.manifest import Manifest
 from device.inference.store import Bundle, ModelStore, verify_golden
 from device.rig.models import ARTEFACTS
 from models.training.export import BundleSpec, write_bundle

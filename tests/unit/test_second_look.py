@@ -15,7 +15,7 @@ from device.analysis.second_look import RingGain, knot_shares, ring_weight
 from device.analysis.segment import Segment, segment
 from device.config import load_config
 from device.errors import InputError
-from device.inference.manifest import load_manifest
+from device.inference.bounds import load_manifest
 from device.inference.networks import HidefNetwork
 from device.optics.coherence import Coherence
 from device.optics.propagation import backpropagate

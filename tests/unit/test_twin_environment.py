@@ -22,6 +22,8 @@ from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
 from device.twin.scene import Particle, draw_particle
 from device.twin.sensor import SENSORS, SensorModel
+from device.twin.world import TwinWorld
+from tests.worlds import small_instrument
 
 LIT = LampState(0, 20.0, acknowledged=True)
 LIGHT = Illumination(0.85)
@@ -121,6 +123,22 @@ def test_the_same_seed_gives_the_same_frame() -> None:
     # Statistics of that frame, as first rendered: what another machine must come to.
     assert frames[0].mean() == pytest.approx(FRAME_MEAN, abs=0.05)
     assert frames[0].std() == pytest.approx(FRAME_DEVIATION, rel=0.005)
+
+
+def test_a_later_run_has_the_same_sensor_and_other_particles_and_noise() -> None:
+    wear = Environment(hot_share=0.01, dark_current_e_s=50.0)
+    worlds = [TwinWorld(small_instrument(64), {"dust": 5e5}, 3, run, environment=wear) for run in (0, 0, 7, 8)]
+    dark = [world.expose(Exposure(1e6)) for world in worlds]
+    hot = [np.flatnonzero(frame > 500).tolist() for frame in dark]
+    assert hot[0]
+    assert hot[0] == hot[1] == hot[2] == hot[3]
+    truths = []
+    for world in worlds:
+        ((_, particles),) = list(world.frames_with_truth(1, (8, 8), Exposure(1000.0)))[1:]
+        truths.append([particle.truth() for particle in particles])
+    assert truths[0] == truths[1]
+    assert len({json.dumps(truth) for truth in truths}) == 3
+    assert not (dark[0] == dark[2]).all()
 
 
 def test_conditions_are_flags_and_stand_beside_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from device.calibration import CalibrationRecord, Quantity, read_record, sealed,
 from device.cli import main
 from device.config import PRESET, load_config
 from device.errors import InputError
-from device.inference.manifest import load_manifest
+from device.inference.bounds import load_manifest
 from device.instrument import REFERENCE_FOLDER, load_instrument
 from device.strict_json import dumps
 from tests.stores import START

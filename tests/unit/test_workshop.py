@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.inference.manifest import load_manifest
+from device.inference.bounds import load_manifest
 from device.rig.models import ARTEFACTS
 from models.cli import main
 from models.recipes.protocol import recipes
