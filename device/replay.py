@@ -110,6 +110,8 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
         model_store(config), settings, request.geometry, strict=False, instrument=request.instrument
     )
     result = ReplayResult(unnamed=pipeline.unclassified.unnamed if pipeline.classifier is None else None)
+    if pipeline.binning_note:
+        say(pipeline.binning_note)
     if pipeline.unclassified.owed:
         say(f"counted, not named: {result.unnamed}")
     origin = Origin(
@@ -374,6 +376,7 @@ def _write_run(
         "method": request.method,
         "models": msgspec.to_builtins(pipeline.models),
         "pipeline_id": pipeline.id,
+        "binning": pipeline.binning,
         "config_hash": origin.config_hash,
         "frames": result.frames,
         **result.summary,

@@ -132,6 +132,12 @@ class Pipeline:
             content.append(self.binning)
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
+    @property
+    def binning_note(self) -> str:
+        """What averaged pixels mean, for a person; empty where none are."""
+        n = self.binning
+        return "" if n == 1 else f"pixels are averaged {n} by {n}: as fine as they are, the network doesn't cover them"
+
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
         """Locate, reconstruct, segment, refine, verify, measure, classify; places and fields in the hologram's own pixels."""
         if self.binning == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -272,6 +273,8 @@ def _network_field(args: argparse.Namespace, frame: Normalised, geometry: Geomet
         raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=refine)
     settings = msgspec.structs.replace(config.analysis, reconstruction="hidef", classifier_model="", refine_iterations=refine)
     pipeline, _ = build_pipeline(model_store(config), settings, geometry)
+    if pipeline.binning_note:
+        print(pipeline.binning_note, file=sys.stderr)
     if pipeline.network is None:
         raise CheckError("the reconstruction network did not load", where=settings.reconstruction_model)
     # Nothing here depends on when a recorded file was taken.
