@@ -70,6 +70,7 @@ test: lint mosquitto postgresql firmware faketime
 test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.stop_anytime --stops 30
+	$(BIN)/python -m tests.faults.heartbeat
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
@@ -186,6 +187,7 @@ bench-physics: $(VENV)/.dev
 # about an hour
 bench-calibration: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.calibration_twin --trials 500
+	OMP_NUM_THREADS=1 $(BIN)/holonode-calibrate rehearse
 
 bench-sampler: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.sampler_truth

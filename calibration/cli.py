@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from device.text import say
 if TYPE_CHECKING:
     from calibration.frames import Shots
     from calibration.procedures.outcome import Outcome
+    from calibration.rehearsal import AnswerLine
+    from calibration.targets import Stage
     from device.calibration import CalibrationRecord
     from device.config import Config
     from device.instrument import Instrument
@@ -32,8 +35,16 @@ _PROCEDURES = {
     "distance": ("object plane to sensor, from beads of known size", "Put the bead slide in.", 2),
     "tilt": ("tilt of the window against the sensor, from beads", "Put the bead slide in.", 2),
     "pitch": ("pixel pitch at the object, from beads or a ruled target", "Put the bead slide or the ruled target in.", 2),
-    "flow": ("volume flow, from two frames a known time apart", "Let water with a few beads run through the channel.", 2),
-    "counts": ("detection efficiency, from beads of known concentration", "Let the bead suspension run through.", 20),
+    "flow": (
+        "volume flow, from two frames a known time apart",
+        "Let water with a few beads run through the channel; a pump of the box starts by itself.",
+        2,
+    ),
+    "counts": (
+        "detection efficiency, from beads of known concentration",
+        "Let the bead suspension run through; a pump of the box starts by itself.",
+        20,
+    ),
     "dose": ("response of the biosensor, from assays of known doses, blanks among them", "Have the samples ready.", 1),
     "transfer": (
         "distance and aberrations, from frames of whatever there is, and a file to adapt a model with",
@@ -41,6 +52,13 @@ _PROCEDURES = {
         8,
     ),
 }
+_REHEARSE = (
+    "every calibration on the simulated instrument, with the answers: what was true, measured, stated, and whether it holds"
+)
+_BY_HAND = (
+    "To try one by hand: `holonode-calibrate distance --hidden 7`, with options as on a real instrument; it ends in its answers, too. "
+    "Flow and counts take --config simulated-flow, dose --config simulated-assay."
+)
 _LENGTH_UM = number(0, 1e6, above=True)
 _BEADS = {"distance", "tilt", "pitch", "flow"}
 
@@ -70,8 +88,21 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print the record as JSON")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         add_reading_arguments(sub)
+        sub.add_argument(
+            "--hidden", type=whole(0, 2**31), metavar="SEED",
+            help="an exercise: the simulated instrument differs from its file, drawn by SEED within what that states",
+        )  # fmt: skip
         _add_target(sub, name)
+    text = f"{_REHEARSE[0].upper()}{_REHEARSE[1:]}. {_BY_HAND}"
+    _add_rehearsal(commands.add_parser("rehearse", help=_REHEARSE, description=text))
     return parser
+
+
+def _add_rehearsal(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("only", nargs="*", metavar="PROCEDURE", help="these alone (default: all)")
+    sub.add_argument("--hidden", type=whole(0, 2**31), default=1, metavar="SEED", help="draws what is true (default 1)")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="keep the records here (default: nowhere)")
+    sub.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
 def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
@@ -87,9 +118,11 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
             "(default: polystyrene in an adhesive in air, in water where the instrument holds water)",
         )  # fmt: skip
         group.add_argument(
-            "--search-um", type=_LENGTH_UM, default=60.0, metavar="X", help="distances searched around the nominal one"
-        )
+            "--search-um", type=_LENGTH_UM, metavar="X",
+            help="distances searched around the nominal one (default 60; for flow half the channel's height)",
+        )  # fmt: skip
     if name == "pitch":
+        sub.add_argument("--beads", action="store_true", help="of the simulated instrument: beads, not its ruled target")
         sub.add_argument("--ruling-um", type=_LENGTH_UM, metavar="X", help="period of a ruled target; else beads")
         sub.add_argument(
             "--ruling-uncertainty-um", type=number(0, 1e6), default=0.005, metavar="X", help="one standard deviation of it"
@@ -106,6 +139,10 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
             "--reach-px", type=whole(1, 16_384), default=110, metavar="N", help="farthest a particle may go between the frames"
         )
     if name == "counts":
+        sub.add_argument(
+            "--diameter-um", type=_LENGTH_UM, default=10.0, metavar="X", help="of the simulated beads (default 10)"
+        )
+        sub.add_argument("--index", type=number(0.5, 5), metavar="N", help="of the simulated beads (default: polystyrene's)")
         sub.add_argument(
             "--concentration-per-ml", type=number(0, 1e15, above=True), required=True, metavar="C", help="of the suspension"
         )
@@ -152,25 +189,75 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _execute(args: argparse.Namespace) -> int:
+    if args.procedure == "rehearse":
+        return _rehearse(args)
+    done = _carried_out(args)
+    _report(args, done)
+    return 0 if done.outcome.passed else 4
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A procedure that was carried out."""
+
+    outcome: Outcome
+    record: CalibrationRecord
+    path: Path
+    sheet: list[AnswerLine]
+    """What was true, of the simulated instrument."""
+    hint: str = ""
+
+
+def _carried_out(args: argparse.Namespace, side_px: int = 0) -> _Done:
+    """Carry a procedure out; with `side_px` on so much of the sensor alone."""
+    from msgspec.structs import replace as replace_struct
+
     from device.config import load_config
     from device.instrument import load_instrument
     from device.output import output_folder
 
     config = load_config(args.config)
     instrument = load_instrument(args.instrument or config.device.instrument)
+    if side_px:
+        instrument = replace_struct(instrument, sensor=replace_struct(instrument.sensor, width_px=side_px, height_px=side_px))
+    if args.hidden is not None and (args.frames or config.camera.driver != "twin"):
+        raise InputError(
+            "only the simulated instrument hides what is true", where="--hidden", expected="live frames, camera.driver = 'twin'",
+            got="recorded frames" if args.frames else config.camera.driver,
+        )  # fmt: skip
     # Tried before anybody puts a target in.
     output_folder(args.out or Path(config.calibration.folder))
     if args.procedure == "dose":
         return _dose(args, config, instrument)
     if not args.frames and not args.yes and sys.stdin.isatty():
         input(f"{_PROCEDURES[args.procedure][1]} Press Enter when ready: ")
-    shots = _shots(args, config, instrument)
+    shots, stage = _shots(args, config, instrument)
     if args.procedure == "transfer":
-        return _transfer(args, config, instrument, shots)
-    outcome = _measure(args, config, instrument, shots)
+        return _transfer(args, config, instrument, shots, stage)
+    return _measured(args, config, instrument, shots, stage)
+
+
+def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> tuple[Shots, Stage | None]:
+    from calibration.frames import recorded
+
+    if args.frames:
+        return recorded(args.frames, _options(args, instrument)), None
+    from calibration.staging import live_shots
+
+    return live_shots(args, config, instrument)
+
+
+def _measured(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots, stage: Stage | None) -> _Done:
+    from calibration.measuring import count_beads, measure
+    from calibration.rehearsal import answer_sheet, counts_truth
+
+    if args.procedure == "counts":
+        outcome, found = count_beads(args, config, instrument, shots)
+        truth = {} if stage is None else counts_truth(stage, outcome.values, found)
+    else:
+        outcome, truth = measure(args, config, instrument, shots), {} if stage is None else stage.truth
     record, path = _written(args, config, instrument, shots, outcome)
-    _report(args, record, path)
-    return 0 if outcome.passed else 4
+    return _Done(outcome, record, path, answer_sheet(outcome.values, truth))
 
 
 def _options(args: argparse.Namespace, instrument: Instrument) -> ReadOptions:
@@ -181,130 +268,19 @@ def _options(args: argparse.Namespace, instrument: Instrument) -> ReadOptions:
     return replace(options, level_mosaic=args.procedure not in ("dark", "flat"))
 
 
-def _shots(args: argparse.Namespace, config: Config, instrument: Instrument) -> Shots:
-    from calibration.frames import capture, recorded
-
-    if args.frames:
-        return recorded(args.frames, _options(args, instrument))
-    from calibration.targets import RULING_UM, put_beads, put_ruling
-    from device.rig.build import build_rig
-    from device.rig.simulated import twin_world
-
-    interval_s = getattr(args, "interval_s", 0.0)
-    world = None
-    if config.camera.driver == "twin":
-        world = twin_world(config, instrument=instrument)
-        if args.procedure in {"flow", "counts", "transfer"}:
-            raise InputError(
-                "the simulated sampler has no such target", where=args.procedure, expected="recorded frames, or a real instrument",
-                got="camera.driver = 'twin'", remedy="Name recorded frames on the command line.",
-            )  # fmt: skip
-        if args.procedure == "pitch":
-            # The twin's beads are phase screens; their angular pattern isn't exact enough to tell a pitch from.
-            args.ruling_um = args.ruling_um or RULING_UM
-            put_ruling(world, instrument, period_um=args.ruling_um)
-        elif args.procedure in _BEADS:
-            contrast = _index(args, instrument) - instrument.optics.medium_index
-            put_beads(world, instrument, diameter_um=args.diameter_um, contrast=contrast, count=24)
-    drivers = build_rig(config, instrument, world)
-    try:
-        return capture(config, instrument, drivers, args.count, lamp=args.procedure != "dark", interval_s=interval_s)
-    finally:
-        drivers.close()
-
-
-def _index(args: argparse.Namespace, instrument: Instrument) -> float:
-    """A bead's index in the units of the instrument's medium."""
-    if args.index is not None:
-        return float(args.index)
-    return 1.578 - 1.47 + 1.0 if instrument.optics.medium_index < 1.2 else 1.578
-
-
-def _measure(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> Outcome:
-    from calibration.procedures.dark import measure_dark
-    from calibration.procedures.flat import measure_flat
-
-    if args.procedure == "dark":
-        return measure_dark(shots.frames, instrument.sensor)
-    if args.procedure == "flat":
-        return measure_flat(shots.frames, instrument.sensor)
-    if args.procedure == "counts":
-        return _counts(args, config, instrument, shots)
-    return _targets(args, instrument, shots)
-
-
-def _targets(args: argparse.Namespace, instrument: Instrument, shots: Shots) -> Outcome:
-    """Procedures that look at a target through the optics."""
-    import numpy as np
-
-    from calibration.procedures.beads import BeadTarget, find_beads, measure_distance, measure_pitch, measure_tilt, scan_beads
-    from calibration.procedures.flow import ChannelSection, measure_flow
-    from calibration.procedures.ruling import measure_ruled_pitch
-    from device.analysis.background import normalise
-
-    lit = [np.maximum(f - np.float32(instrument.sensor.dark_level_counts), 0) for f in shots.frames]
-    if args.procedure == "flow":
-        if len(lit) < 2:
-            raise InputError("too few frames", where="flow", expected="2", got=len(lit))
-        frames = [normalise(f).intensity for f in lit[:2]]
-    else:
-        # A slide stands still: its frames are one frame with less noise.
-        frames = [normalise(np.mean(lit, axis=0)).intensity]
-    if getattr(args, "ruling_um", None):
-        return measure_ruled_pitch(frames[0], instrument, args.ruling_um, args.ruling_uncertainty_um)
-    target = BeadTarget(args.diameter_um, args.diameter_uncertainty_um, _index(args, instrument), args.search_um)
-    beads = (scan_beads if args.procedure == "flow" else find_beads)(frames[0], instrument, target)
-    if args.procedure == "distance":
-        return measure_distance(beads, instrument, target.diameter_um)
-    if args.procedure == "tilt":
-        return measure_tilt(beads, instrument)
-    if args.procedure == "pitch":
-        return measure_pitch(frames[0], instrument, target, beads)
-    height_um = args.channel_height_um or instrument.fluidics.channel_height_um
-    section = ChannelSection(height_um, args.channel_width_um)
-    return measure_flow(frames[0], frames[1], beads, instrument, section, interval_s=args.interval_s, reach_px=args.reach_px)
-
-
-def _counts(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> Outcome:
-    import msgspec
-    import numpy as np
-
-    from calibration.procedures.counts import measure_counts
-    from device.analysis.background import normalise
-    from device.frames import Hologram
-    from device.rig.models import build_pipeline, model_store
-
-    settings = msgspec.structs.replace(
-        config.analysis,
-        classifier_model="",
-        min_esd_um=args.min_esd_um,
-        max_esd_um=args.max_esd_um,
-    )
-    pipeline, _ = build_pipeline(model_store(config), settings, instrument.geometry, strict=False)
-    per_frame: list[int] = []
-    for pixels in shots.frames:
-        frame = normalise(np.maximum(pixels - np.float32(instrument.sensor.dark_level_counts), 0))
-        hologram = Hologram(frame.intensity, instrument.geometry, frame.noise, datetime.now(UTC))
-        per_frame.append(len(pipeline.analyse(hologram).particles))
-    return measure_counts(
-        sum(per_frame), volume_ml=args.volume_ml, concentration_per_ml=args.concentration_per_ml,
-        relative_uncertainty=args.relative_uncertainty, size_class_um=args.size_class_um,
-        per_frame=per_frame,
-    )  # fmt: skip
-
-
-def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> int:
+def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots, stage: Stage | None) -> _Done:
     """Measure from plain frames; a passed record gets its transfer file."""
     from dataclasses import replace
 
     import numpy as np
 
     from calibration.frames import recorded
+    from calibration.measuring import known_instrument
     from calibration.procedures.transfer import measure_transfer
+    from calibration.rehearsal import answer_sheet, truth_of_pupil
     from device.analysis.background import normalise
     from device.inference.networks import HidefNetwork
     from device.rig.models import model_store
-    from device.rig.records import calibrations
     from device.transfer import write_transfer
 
     dark = instrument.sensor.dark_level_counts
@@ -314,27 +290,29 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
         else None
     )
     intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]
-    known = calibrations(config, instrument).instrument
+    known = known_instrument(args, config, instrument)
     bundle, interpreter = model_store(config).open(config.analysis.reconstruction_model)
     measured = measure_transfer(
         intensities, known, HidefNetwork(interpreter, bundle.manifest), heights_um=args.heights_um,
         aberrations=not args.no_aberrations, rounds=args.rounds,
     )  # fmt: skip
     record, path = _written(args, config, instrument, shots, measured.outcome)
-    _report(args, record, path)
+    values = measured.outcome.values
+    sheet = [] if stage is None else answer_sheet(values, stage.truth | truth_of_pupil(stage, values))
     if not measured.outcome.passed:
-        return 4
+        return _Done(measured.outcome, record, path, sheet)
     target = args.file or path.with_suffix(".npz")
     write_transfer(target, replace(measured.file, instrument_id=instrument.id))
-    print(f"holonode-models finetune hidef --frames {target} --version X.Y.Z --out DIR", file=sys.stderr)
-    return 0
+    hint = f"holonode-models finetune hidef --frames {target} --version X.Y.Z --out DIR"
+    return _Done(measured.outcome, record, path, sheet, hint)
 
 
-def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> int:
+def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> _Done:
     """Fit known doses, of a table or of assays made on the spot."""
     from calibration.assays import assay_response
     from calibration.frames import Shots
     from calibration.procedures.dose import measure_dose_response, read_table, responses_of
+    from calibration.rehearsal import answer_sheet, hidden_dose, told_dose
     from device.sampling.assay.settings import assay_settings
 
     if (len(args.frames) == 1) == bool(args.doses_per_ul):
@@ -359,8 +337,11 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> i
         known = responses_of(args.doses_per_ul, run)
     outcome = measure_dose_response(*known, duration_s=assay_settings(config).duration_s)
     record, path = _written(args, config, instrument, Shots([], digests), outcome)
-    _report(args, record, path)
-    return 0 if outcome.passed else 4
+    sheet: list[AnswerLine] = []
+    if args.hidden is not None:
+        dose_per_ul = hidden_dose(args.hidden, args.doses_per_ul)
+        sheet = answer_sheet(told_dose(outcome.values, run(dose_per_ul)), {"dose_per_ul": dose_per_ul})
+    return _Done(outcome, record, path, sheet)
 
 
 def _written(
@@ -387,19 +368,58 @@ def _written(
     return record, write_record(folder, record)
 
 
-def _report(args: argparse.Namespace, record: CalibrationRecord, path: Path) -> None:
+def _report(args: argparse.Namespace, done: _Done) -> None:
     import msgspec
 
+    record = done.record
     if args.json:
         print(msgspec.json.encode(record).decode())
-        return
-    for name, quantity in record.values.items():
-        say(f"{name:24} {quantity.value:.6g} +- {quantity.uncertainty:.2g} {quantity.unit}")
-    for name, value in record.residuals.items():
-        print(f"  {name:22} {value:.4g}")
-    print(f"{record.verdict}: {path}")
-    for reason in record.reasons:
-        say(f"  {reason}")
+    else:
+        for name, quantity in record.values.items():
+            say(f"{name:24} {quantity.value:.6g} +- {quantity.uncertainty:.2g} {quantity.unit}")
+        for name, value in record.residuals.items():
+            print(f"  {name:22} {value:.4g}")
+        print(f"{record.verdict}: {done.path}")
+        for reason in record.reasons:
+            say(f"  {reason}")
+        if done.sheet:
+            from calibration.rehearsal import table
+
+            print(f"what is true of the simulated instrument:\n{table([('', line) for line in done.sheet])}")
+    if done.hint:
+        print(done.hint, file=sys.stderr)
+
+
+def _rehearse(args: argparse.Namespace) -> int:
+    """Every calibration in turn; 4 where one fails or states a figure that is wrong."""
+    import tempfile
+
+    from calibration.rehearsal import CASES, table
+
+    chosen = {name: case for name, case in CASES.items() if not args.only or case.options[0] in args.only}
+    if unknown := set(args.only) - _PROCEDURES.keys():
+        raise InputError(
+            "no such calibration", where="rehearse", expected=" | ".join(_PROCEDURES), got=", ".join(sorted(unknown))
+        )
+    sheet: list[tuple[str, AnswerLine]] = []
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, case in chosen.items():
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            common = ["--hidden", str(args.hidden), "--out", str(args.out or folder), "--operator", "rehearsal", "--yes"]
+            done = _carried_out(parsed(_parser(), [*case.options, *common]), case.side_px)
+            lines = [(name, line) for line in done.sheet]
+            print(table(lines), file=sys.stderr, flush=True)
+            sheet += lines
+            failed += [f"{name}: {reason}" for reason in done.outcome.reasons]
+    print(table(sheet))
+    for reason in failed:
+        say(reason)
+    wrong = [line.name for _, line in sheet if line.wrong]
+    print(
+        f"{len(chosen)} calibrations, {sum(line.holds for _, line in sheet)} of {len(sheet)} figures within their 95 % interval"
+    )
+    return 4 if failed or wrong else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ them away, gravity and lift don't move them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +35,8 @@ class Channel:
     per_ml: Mapping[str, float]
     """Particles per millilitre, by morphology."""
     rng: np.random.Generator
+    body: Callable[[np.random.Generator], Particle] | None = None
+    """Draws each particle on its grid; None: as its morphology is."""
     number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Of each particle in the channel: its number, from 0."""
     places_um: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
@@ -101,7 +103,10 @@ class Channel:
         body = self._bodies.get(number)
         if body is None:
             label = self._labels[int(np.searchsorted(self.number, number))]
-            body = draw_particle(self.rng, label, field_um=(1.0, 1.0), depth_um=(1.0, 1.0), voxel_um=self.voxel_um)
+            if self.body is not None:
+                body = self.body(self.rng)
+            else:
+                body = draw_particle(self.rng, label, field_um=(1.0, 1.0), depth_um=(1.0, 1.0), voxel_um=self.voxel_um)
             self._bodies[number] = body
         x_um, y_um = (
             (round(c / self.voxel_um - s) + s) * self.voxel_um for c, s in zip(place_um[:2], body.sub_px, strict=True)

@@ -21,6 +21,7 @@ from device.frames import Exposure, LampState
 from device.instrument import Instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
+from device.optics.pupil import Pupil
 from device.twin.aggregation import Sample
 from device.twin.chamber import Chamber
 from device.twin.channel import Channel
@@ -73,6 +74,8 @@ class TwinWorld:
     """How particles scatter."""
     sample: Sample | None = None
     """Beads and dose in the chamber of an assay; None where the instrument is none."""
+    pupil: Pupil | None = None
+    """Aberrations of a lens, a window or a cover slip; None: there are none."""
     deposits: list[Particle] = field(default_factory=list)
     """What lies on the window."""
     frames_taken: int = 0
@@ -138,13 +141,18 @@ class TwinWorld:
         if self.instrument.fluidics.kind != "flow":
             self._land(moved_ml * 1e-6 * self.instrument.fluidics.collection_fraction)
             return
-        if self._channel is None:
-            pitch_um, distance_um = self.instrument.sensor.pitch_um, self.instrument.optics.distance_um
-            field_um = (self._shape[0] * pitch_um, self._shape[1] * pitch_um)
-            per_ml = {label: value / 1000 for label, value in self.concentration_per_m3.items()}
-            rng = np.random.default_rng([self.seed, 2, self.run])
-            self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng)
-        self._channel.advance(moved_ml)
+        channel = self._channel or self.fill_channel({label: n / 1000 for label, n in self.concentration_per_m3.items()})
+        channel.advance(moved_ml)
+
+    def fill_channel(
+        self, per_ml: Mapping[str, float], body: Callable[[np.random.Generator], Particle] | None = None
+    ) -> Channel:
+        """Put a liquid in front of the sensor, with particles per millilitre by morphology; `body` draws all of them alike."""
+        pitch_um, distance_um = self.instrument.sensor.pitch_um, self.instrument.optics.distance_um
+        field_um = (self._shape[0] * pitch_um, self._shape[1] * pitch_um)
+        rng = np.random.default_rng([self.seed, 2, self.run])
+        self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng, body)
+        return self._channel
 
     def _fill(self, sample: Sample) -> None:
         """A sample in the chamber; what comes after the first of it is like it."""
@@ -275,7 +283,10 @@ class TwinWorld:
         self._account()
         self.frames_taken += 1
         around = self._surroundings()
-        intensity = (np.abs(1 + self._wave + self._flowing() + self._clumping()) ** 2).astype(np.float32) * self._shade
+        wave = self._wave + self._flowing() + self._clumping()
+        if self.pupil is not None:
+            wave = fft.ifft2(fft.fft2(wave) * self.pupil.transfer(self._shape, self.instrument.sensor.pitch_um))
+        intensity = (np.abs(1 + wave) ** 2).astype(np.float32) * self._shade
         lamp = self._other_lamp() if self._other_lamp else self.lamp
         intensity = around.moved(intensity, self.instrument.sensor.pitch_um, lamp.lit_us(exposure.exposure_us))
         self.strobes += int(lamp.is_on and lamp.strobe_width_us > 0)

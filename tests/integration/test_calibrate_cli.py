@@ -31,6 +31,36 @@ def test_dark_and_flat_of_the_twin_pass_and_apply(tmp_path: Path, config: Path, 
     assert calibrated.instrument.sensor.full_well_e == pytest.approx(nominal.sensor.full_well_e, rel=0.02)
 
 
+def test_a_rehearsal_ends_in_its_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rehearse", "dark", "flat", "distance", "--hidden", "5", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    answers = {cells[1]: cells for line in said.splitlines() if len(cells := line.split()) > 6}
+    # The truth is drawn anew: it isn't what the instrument file says.
+    assert 470 < float(answers["distance_um"][2]) < 530
+    assert answers["distance_um"][2] not in ("500", "500.0")
+    assert {answers[name][-1] for name in ("dark_level_counts", "read_noise_e", "electrons_per_count", "distance_um")} <= {
+        "yes",
+        "no",
+    }
+    assert "3 calibrations" in said
+    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"dark", "flat", "distance"}
+
+
+def test_one_by_hand_ends_in_its_answers_too_and_a_recording_has_none(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dark", "--config", str(config), "--yes", "--hidden", "2"]) == 0
+    assert "95 % holds" in capsys.readouterr().out
+    np.save(tmp_path / "dark.npy", np.full((64, 64), 64, np.uint16))
+    assert main(["dark", str(tmp_path / "dark.npy"), "--config", str(config), "--hidden", "2"]) == 2
+    assert "--hidden" in capsys.readouterr().err
+
+
+def test_a_calibration_that_nobody_knows_is_not_rehearsed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rehearse", "taste"]) == 2
+    assert "no such calibration" in capsys.readouterr().err
+
+
 def test_distance_of_beads_in_the_twin_holds_the_truth(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distance", "--config", str(config), "--yes", "--json", "--count", "1"]) == 0
     measured = json.loads(capsys.readouterr().out)["values"]["distance_um"]

@@ -56,6 +56,15 @@ def test_dark_frames_tell_pedestal_read_noise_and_hot_pixels(instrument: Instrum
     assert outcome.values["hot_pixels"].value == 1
 
 
+@pytest.mark.parametrize(("noise_counts", "within"), [(0.35, 0.3), (0.6, 0.06), (1.5, 0.06)])
+def test_rounding_to_whole_counts_is_no_read_noise(instrument: Instrument, noise_counts: float, within: float) -> None:
+    sensor, rng = instrument.sensor, np.random.default_rng(3)
+    frames = np.round(rng.normal(sensor.dark_level_counts, noise_counts, (8, SIDE, SIDE)))
+    found, true = measure_dark(list(frames), sensor).values["read_noise_e"], noise_counts * electrons_per_count(sensor)
+    assert abs(found.value - true) < 2 * found.uncertainty
+    assert found.value == pytest.approx(true, rel=within)
+
+
 def test_dark_frames_with_light_fail(instrument: Instrument) -> None:
     outcome = measure_dark(lit_frames(instrument.sensor), instrument.sensor)
     assert "not dark" in outcome.reasons[0]
