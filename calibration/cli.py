@@ -35,8 +35,16 @@ _PROCEDURES = {
     "distance": ("object plane to sensor, from beads of known size", "Put the bead slide in.", 2),
     "tilt": ("tilt of the window against the sensor, from beads", "Put the bead slide in.", 2),
     "pitch": ("pixel pitch at the object, from beads or a ruled target", "Put the bead slide or the ruled target in.", 2),
-    "flow": ("volume flow, from two frames a known time apart", "Let water with a few beads run through the channel.", 2),
-    "counts": ("detection efficiency, from beads of known concentration", "Let the bead suspension run through.", 20),
+    "flow": (
+        "volume flow, from two frames a known time apart",
+        "Let water with a few beads run through the channel; a pump of the box starts by itself.",
+        2,
+    ),
+    "counts": (
+        "detection efficiency, from beads of known concentration",
+        "Let the bead suspension run through; a pump of the box starts by itself.",
+        20,
+    ),
     "dose": ("response of the biosensor, from assays of known doses, blanks among them", "Have the samples ready.", 1),
     "transfer": (
         "distance and aberrations, from frames of whatever there is, and a file to adapt a model with",
@@ -304,8 +312,7 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> _
     from calibration.assays import assay_response
     from calibration.frames import Shots
     from calibration.procedures.dose import measure_dose_response, read_table, responses_of
-    from calibration.rehearsal import answer_sheet, dose_truth
-    from device.sampling.assay.mode import look_times_s
+    from calibration.rehearsal import answer_sheet, hidden_dose, told_dose
     from device.sampling.assay.settings import assay_settings
 
     if (len(args.frames) == 1) == bool(args.doses_per_ul):
@@ -328,18 +335,12 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> _
         digests.append(hashlib.sha256(args.frames[0].read_bytes()).hexdigest())
     else:
         known = responses_of(args.doses_per_ul, run)
-    settings = assay_settings(config)
-    outcome = measure_dose_response(*known, duration_s=settings.duration_s)
+    outcome = measure_dose_response(*known, duration_s=assay_settings(config).duration_s)
     record, path = _written(args, config, instrument, Shots([], digests), outcome)
     sheet: list[AnswerLine] = []
-    if not args.frames and config.camera.driver == "twin":
-        told, truth = dose_truth(
-            outcome.values,
-            args.doses_per_ul,
-            config.twin.beads_per_ul,
-            look_times_s(settings.duration_s, settings.look_every_s),
-        )
-        sheet = answer_sheet(told, truth)
+    if args.hidden is not None:
+        dose_per_ul = hidden_dose(args.hidden, args.doses_per_ul)
+        sheet = answer_sheet(told_dose(outcome.values, run(dose_per_ul)), {"dose_per_ul": dose_per_ul})
     return _Done(outcome, record, path, sheet)
 
 

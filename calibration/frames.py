@@ -31,7 +31,7 @@ class Shots:
     digests: list[str]
     """SHA-256 of each frame's pixels."""
     times_s: list[float] = field(default_factory=list)
-    """Of each live frame, by the sensor's own time stamps."""
+    """Of each live frame, by the sensor's own time stamps; numbers alone where a replay stands for the camera."""
 
 
 def _shots(frames: list[NDArray[np.generic]], times_s: list[float] | None = None) -> Shots:

@@ -89,8 +89,8 @@ def _flow(args: argparse.Namespace, instrument: Instrument, frames: list[NDArray
         raise InputError("too few frames", where="flow", expected="2", got=len(frames))
     section = section_of(args, instrument)
     beads = scan_beads(frames[0], instrument, _target(args, instrument, section.height_um / 2))
-    # A camera takes its time: between live frames lies what their time stamps say.
-    interval_s = times_s[1] - times_s[0] if len(times_s) > 1 else args.interval_s
+    # A camera takes its time: between live frames lies what their time stamps say. Replayed ones have none.
+    interval_s = max(times_s[1] - times_s[0], args.interval_s) if len(times_s) > 1 else args.interval_s
     return measure_flow(frames[0], frames[1], beads, instrument, section, interval_s=interval_s, reach_px=args.reach_px)
 
 

@@ -10,16 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.targets import Stage, found_share
-from device.analysis.aggregation import start_line
 from device.analysis.dose_response import from_values
 from device.calibration import Quantity
-from device.twin.aggregation import Coagulation, Sample
 
-__all__ = ["CASES", "AnswerLine", "Rehearsed", "answer_sheet", "counts_truth", "dose_truth", "table", "truth_of_pupil"]
+__all__ = [
+    "CASES",
+    "AnswerLine",
+    "Rehearsed",
+    "answer_sheet",
+    "counts_truth",
+    "hidden_dose",
+    "table",
+    "told_dose",
+    "truth_of_pupil",
+]
 
 _HOLDS_SIGMAS = 1.96
 _FAR_SIGMAS = 4.0
-_COAGULATION_BEADS = 20_000
 _FOUND_WITHIN_UM = 15.0
 _DOSES_PER_UL = (0, 0, 0, 10, 20, 40, 80, 160, 320)
 
@@ -115,27 +122,20 @@ def truth_of_pupil(stage: Stage, values: Mapping[str, Quantity]) -> dict[str, fl
     }
 
 
-def dose_truth(
-    values: Mapping[str, Quantity], doses_per_ul: Sequence[float], beads_per_ul: float, looks_s: Sequence[float]
-) -> tuple[dict[str, Quantity], dict[str, float]]:
-    """The fitted response at every dose and its uncertainty, and the mean of many chambers."""
+def hidden_dose(seed: int, doses_per_ul: Sequence[float]) -> float:
+    """A dose between those that were calibrated with, for an assay of its own."""
+    known = [dose for dose in doses_per_ul if dose > 0]
+    return float(np.exp(np.random.default_rng([seed, 2]).uniform(np.log(1.5 * min(known)), np.log(max(known) / 2))))
+
+
+def told_dose(values: Mapping[str, Quantity], response: float | None) -> dict[str, Quantity]:
+    """What the calibrated response tells of an assay's dose; empty where it tells none.
+
+    The response itself has no truth of its own: clusters that are misread are misread alike in every assay.
+    """
     curve = from_values({name: (quantity.value, quantity.uncertainty) for name, quantity in values.items()})
-    told: dict[str, Quantity] = {}
-    truth: dict[str, float] = {}
-    for dose in sorted(set(doses_per_ul)):
-        if curve is None:
-            break
-        at = np.array([dose])
-        name = f"response_at_{dose:g}_per_ul"
-        told[name] = Quantity(
-            value=float(curve.response(at)[0]), uncertainty=float(curve.fit_uncertainty(at)[0]), unit="bonds per bead"
-        )
-        sample, free = Sample(dose, beads_per_ul), round(_COAGULATION_BEADS * dose / beads_per_ul)
-        beads = Coagulation(sample, _COAGULATION_BEADS, free, np.random.default_rng(0))
-        sizes = [1.0]
-        for seconds in np.diff(looks_s):
-            beads.bonds(float(seconds))
-            sizes.append(_COAGULATION_BEADS / beads.clusters)
-        elapsed_s = np.asarray(looks_s, np.float64)
-        truth[name] = float(elapsed_s[-1] * start_line(elapsed_s, np.array(sizes)[:, None])[0])
-    return told, truth
+    dose = curve.dose(response) if curve is not None and response is not None else None
+    if dose is None or dose.value is None or dose.high is None:
+        return {}
+    uncertainty = (dose.high - dose.low) / 2 / _HOLDS_SIGMAS
+    return {"dose_per_ul": Quantity(value=dose.value, uncertainty=uncertainty, unit="per uL")}

@@ -47,7 +47,7 @@ def live_shots(args: argparse.Namespace, config: Config, instrument: Instrument)
         stage = stage_for(args, config, instrument)
     drivers = build_rig(config, instrument if stage is None else stage.world.instrument, stage and stage.world)
     flow_ml_min = 0.0
-    if args.procedure in ("flow", "counts") and drivers.parts.pump != "none":
+    if args.procedure in ("flow", "counts") and instrument.fluidics.kind == "flow" and drivers.parts.pump != "none":
         flow_ml_min = instrument.fluidics.flow_ml_min if stage is None else stage.flow_ml_min
     interval_s = getattr(args, "interval_s", 0.0)
     if args.procedure == "counts" and flow_ml_min > 0:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from calibration.cli import _PROCEDURES
-from calibration.rehearsal import CASES, AnswerLine, answer_sheet, dose_truth, table
+from calibration.procedures.dose import measure_dose_response
+from calibration.rehearsal import CASES, AnswerLine, answer_sheet, hidden_dose, table, told_dose
 from calibration.targets import found_share, hidden_instrument, put_suspension
-from device.analysis.dose_response import CURVE_VALUES
 from device.calibration import Quantity
 from device.frames import Exposure
 from device.instrument import load_instrument
@@ -75,11 +75,14 @@ def test_a_suspension_is_as_dense_as_stated_and_moves_with_the_pump(tmp_path: Pa
     assert len({line["particle"] for line in there}) > 0.8 * len(there)
 
 
-def test_the_truth_of_a_dose_is_the_mean_of_many_chambers() -> None:
-    values = dict.fromkeys(CURVE_VALUES, 0.0) | {"rise": 1.0, "highest_per_ul": 100.0, "replicates": 5.0}
-    told, truth = dose_truth(
-        {name: Quantity(value=v, uncertainty=0.1, unit="1") for name, v in values.items()}, [0, 0, 40], 200.0, [0, 600, 1200]
-    )
-    assert list(told) == list(truth) == ["response_at_0_per_ul", "response_at_40_per_ul"]
-    assert 0 < truth["response_at_0_per_ul"] < 0.01
-    assert 0.1 < truth["response_at_40_per_ul"] < 0.2
+def test_a_hidden_dose_is_told_with_its_interval_or_not_at_all() -> None:
+    doses = [0.0, 0.0, 0.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0]
+    responses = [0.010, 0.012, 0.008, 0.045, 0.09, 0.17, 0.31, 0.52, 0.80]
+    values = measure_dose_response(doses, responses, duration_s=1200.0).values
+    told = told_dose(values, 0.17)["dose_per_ul"]
+    assert told.value == pytest.approx(40.0, rel=0.2)
+    assert 0 < told.uncertainty < 30
+    assert not told_dose(values, 0.0)
+    assert not told_dose(values, None)
+    assert not told_dose({}, 0.17)
+    assert all(15 <= hidden_dose(seed, doses) <= 160 for seed in range(50))
