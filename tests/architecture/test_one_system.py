@@ -30,7 +30,7 @@ from device.cli import main as holonode
 from device.config import AnalysisConfig, load_config
 from device.errors import HolonodeError
 from device.optics.geometry import Geometry
-from device.rig.models import model_store, open_models
+from device.rig.models import build_pipeline, model_store, open_models
 from models.cli import main
 box = Path(sys.argv[1])
 made = ["--work", str(box / "runs"), "--artefacts", str(box / "made")]
@@ -45,6 +45,8 @@ opened = open_models(model_store(config), config.analysis, Geometry(0.85, 1.12, 
 told["roles"] = {role: msgspec.to_builtins(one.bundle.use) for role, one in opened.items()}
 rows = np.array([[0.5] * 8, [-0.5] * 8], np.float32), np.array([[1.0], [2.0]], np.float32)
 told["edge"], told["size"] = (values.tolist() for values in opened["shading"].network.judge(*rows))
+pipeline, _ = build_pipeline(model_store(config), config.analysis, Geometry(0.85, 1.12, 500.0))
+told["records"], told["seats"] = msgspec.to_builtins(pipeline.models), list(pipeline.networks)
 wrong = {
     "unknown": ({"shadng": "shading"}, 1.12), "own": ({"classification": "water"}, 1.12), "other": ({"shading": "hidef"}, 1.12),
     "far": ({"shading": "shading"}, 3.0),
@@ -95,6 +97,8 @@ def test_the_box_installs_it_and_opens_it_by_its_role(life: tuple[dict, Path, st
     assert (told["install"], told["activate"]) == (0, 0)
     assert list(told["roles"]) == ["reconstruction", "classifier", "shading"]
     assert told["roles"]["shading"]["version"] == "1.0.0"
+    assert told["records"] == told["roles"]
+    assert told["seats"] == ["shading"]
     assert "the shading model doesn't cover this instrument" in told["far"]
     assert "pitch_um 3 is outside 1 to 2" in told["far"]
     assert "Its model is set by analysis.classifier_model" in told["own"]
