@@ -34,6 +34,7 @@ __all__ = [
     "Name",
     "Particle",
     "Qartod",
+    "SceneRecord",
     "Seq",
     "from_json",
     "iso_time",
@@ -64,6 +65,7 @@ _Stamp = Annotated[
 """RFC 3339 in UTC."""
 _Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 """Millions of these add up, squared too, within double precision."""
+_Share = Annotated[float, Meta(ge=0, le=1)]
 _Whole = Annotated[int, Meta(ge=0, le=10**12)]
 """A count: a particle every microsecond for eleven days."""
 _Pixel = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -200,6 +202,17 @@ class Detection(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     media_id: _Label | None = None
     qc: Qartod = QARTOD_NOT_EVALUATED
     historical: bool = False
+    confidence: _Share | None = None
+    """Share of the fringes' energy around it that the reconstruction predicts; null where nothing stands above the noise."""
+
+
+class SceneRecord(Struct, frozen=True, kw_only=True):
+    """What kind of scene the frames of an interval showed."""
+
+    tiles: Annotated[dict[_Label, _Share], Meta(max_length=_MOST_LABELS)]
+    """Share of the frames' tiles that are empty, sparse, dense, extended (no particles) or too strong."""
+    explained: _Share | None = None
+    """Share of the fringes' energy that the reconstruction predicts, of the frame in which it is least; null: all were empty."""
 
 
 class FrameCounts(Struct, frozen=True, kw_only=True):
@@ -304,6 +317,10 @@ class Interval(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pipeline_id: _Label
     qc: Qartod = QARTOD_NOT_EVALUATED
     historical: bool = False
+    scene: SceneRecord | None = None
+    """None where no frame could be searched."""
+    reasons: Annotated[tuple[_Text, ...], Meta(max_length=64)] = ()
+    """Why `qc` is not 1, in words."""
 
 
 class Event(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
