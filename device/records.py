@@ -37,6 +37,7 @@ __all__ = [
     "Particle",
     "Qartod",
     "Role",
+    "SceneRecord",
     "Seq",
     "Stamp",
     "from_json",
@@ -79,6 +80,7 @@ Stamp = Annotated[
 """RFC 3339 in UTC."""
 _Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 """Millions of these add up, squared too, within double precision."""
+_Share = Annotated[float, Meta(ge=0, le=1)]
 _Whole = Annotated[int, Meta(ge=0, le=10**12)]
 """A count: a particle every microsecond for eleven days."""
 _Pixel = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -260,6 +262,17 @@ class Detection(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """That took part, by role (reconstruction, classifier or another); a role that nobody took is left out."""
     media_id: _Label | None = None
     """Of a picture that goes with it; None: none."""
+    confidence: _Share | None = None
+    """Share of the fringes' energy around it that the reconstruction predicts; null where nothing stands above the noise."""
+
+
+class SceneRecord(Struct, frozen=True, kw_only=True):
+    """What kind of scene the frames of an interval showed."""
+
+    tiles: Annotated[dict[_Label, _Share], Meta(max_length=_MOST_LABELS)]
+    """Share of the frames' tiles that are empty, sparse, dense, extended (no particles) or too strong."""
+    explained: _Share | None = None
+    """Share of the fringes' energy that the reconstruction predicts, of the frame in which it is least; null: all were empty."""
 
 
 class FrameCounts(Struct, frozen=True, kw_only=True):
@@ -387,6 +400,10 @@ class Interval(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of an assay's look."""
     dose: DoseEstimate | None = None
     """Of an assay's last look, where its response was calibrated."""
+    scene: SceneRecord | None = None
+    """None where no frame could be searched."""
+    reasons: Annotated[tuple[_Text, ...], Meta(max_length=64)] = ()
+    """Why `qc` is not 1, in words."""
 
 
 class Event(_Record, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ from device.analysis.background import median_background, normalise
 from device.analysis.panels import frame_panel
 from device.analysis.pipeline import FrameAnalysis, Pipeline
 from device.analysis.report import Origin, detection_records, interval_record
+from device.analysis.scene import FieldScene
 from device.config import AnalysisConfig, Config, config_hash
 from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each, read_frames
 from device.errors import InputError
@@ -27,7 +28,7 @@ from device.identifiers import record_ulid
 from device.instrument import Instrument
 from device.optics.geometry import Geometry
 from device.output import output_folder, write_image, writing
-from device.records import FrameCounts, to_json
+from device.records import FrameCounts, Qartod, to_json
 from device.rig.models import build_pipeline, model_store
 from device.strict_json import dumps
 
@@ -71,6 +72,13 @@ class ReplayResult:
     """Analysed, but with more particles than are checked against the hologram."""
     unnamed: str | None = None
     """Why the particles have no names."""
+    qc: int = 0
+    """Of the interval; 0 before it was judged."""
+    reasons: tuple[str, ...] = ()
+    """Why that is not 1."""
+    scenes: list[FieldScene] = field(default_factory=list)
+    flags: list[Qartod] = field(default_factory=list)
+    """Of the detections' consistency."""
     counts: Counter[str] = field(default_factory=Counter)
     frames: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
@@ -84,6 +92,8 @@ class ReplayResult:
             "frames_obstructed": self.frames_obstructed,
             "frames_unchecked": self.frames_unchecked,
             "unnamed": self.unnamed,
+            "qc": self.qc,
+            "reasons": list(self.reasons),
             "counts": dict(sorted(self.counts.items())),
             "errors": self.errors,
         }
@@ -190,14 +200,29 @@ def _count(
     """What a frame held, for run.json and for whoever watches."""
     result.frames_analysed += 1
     result.counts.update(labels)
+    result.flags.extend(consistency.flag for consistency in analysis.consistencies)
     entry = _frame_entry(source, hologram, len(labels)) | {"unexplained": analysis.unexplained}
+    against = ""
+    if analysis.scene is not None:
+        result.scenes.append(analysis.scene)
+        entry["scene"] = _scene_entry(analysis.scene)
+        against = "".join(f"; {verdict.reason}" for verdict in analysis.scene.verdicts)
     crowded = ""
     if analysis.unchecked:
         result.frames_unchecked += 1
         entry["unchecked"] = True
         crowded = ", too many to be refined and checked (analysis.refine_most_particles)"
     result.frames.append(entry)
-    say(f"{source.frame.name}: {len(labels)} particles{crowded}")
+    say(f"{source.frame.name}: {len(labels)} particles{crowded}{against}")
+
+
+def _scene_entry(scene: FieldScene) -> dict[str, Any]:
+    return {
+        "way": scene.way,
+        "tiles": {kind: round(share, 4) for kind, share in scene.shares.items()},
+        "explained": None if scene.explained is None else round(scene.explained, 4),
+        "against": [verdict.reason for verdict in scene.verdicts],
+    }
 
 
 def _write_interval(
@@ -220,7 +245,10 @@ def _write_interval(
         labels=[label for label, n in result.counts.items() for _ in range(n)],
         unexplained=sum(frame.get("unexplained", 0) for frame in result.frames),
         names_owed=names_owed,
+        scenes=result.scenes,
+        flags=result.flags,
     )
+    result.qc, result.reasons = interval.qc, interval.reasons
     (out / "intervals.jsonl").write_bytes(to_json(interval) + b"\n")
 
 

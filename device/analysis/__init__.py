@@ -8,7 +8,8 @@ reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres
 second_look  what one pass smoothed away, put back from the hologram at the depth found
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
-verify       does the reconstruction explain the hologram
+verify       does the reconstruction explain the hologram, particle by particle
+scene        what the field holds, and whether the hologram bears counts of it
 measure      masks -> Particle: place, size, shape, phase
 fragments    pieces of one particle put together
 bubbles      told from particles, in water

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import root_scalar
-from scipy.special import gammaincc
+from scipy.special import bdtrc, gammaincc, pdtrc
 
 from device.analysis.bubbles import BUBBLE
 from device.analysis.efficiency import Recovered
@@ -23,7 +23,15 @@ from device.analysis.overlap import Overlap
 from device.errors import InputError
 from device.records import Concentration, Count
 
-__all__ = ["ARTEFACTS", "concentration", "count_labels", "mean_interval", "poisson_interval"]
+__all__ = [
+    "ARTEFACTS",
+    "concentration",
+    "count_labels",
+    "mean_interval",
+    "poisson_interval",
+    "surely_above",
+    "surely_more",
+]
 
 ARTEFACTS = frozenset({BUBBLE})
 """Named and counted, but no particles of the sample: left out of the total."""
@@ -32,6 +40,9 @@ Unit = Literal["m^-3", "L^-1", "mL^-1"]
 
 _NODES = np.linspace(-6.0, 6.0, 241)
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
+_BY_CHANCE = 0.01
+"""What happens more rarely is not put down to chance."""
+
 _LARGE = 5000.0
 """From this count on a Poisson variable is log-normal to a part in a thousand of its own spread."""
 
@@ -87,6 +98,16 @@ def count_labels(labels: Iterable[str], known: Iterable[str]) -> dict[str, Count
     names = [*dict.fromkeys(known), *sorted(set(seen) - set(known))]
     counts = {name: poisson_interval(seen.get(name, 0)) for name in names}
     return counts | {"total": poisson_interval(sum(n for name, n in seen.items() if name not in ARTEFACTS))}
+
+
+def surely_more(seen: int, expected: float) -> bool:
+    """Whether so many are more than a Poisson number of this mean would be once in a hundred times."""
+    return seen > 0 and float(pdtrc(seen - 1, expected)) < _BY_CHANCE
+
+
+def surely_above(seen: int, of: int, share: float) -> bool:
+    """Whether so many of a number are more than this share of it: a binomial number would be once in a hundred times."""
+    return seen > 0 and float(bdtrc(seen - 1, of, share)) < _BY_CHANCE
 
 
 def concentration(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ BLOCK_PX = 4
 # A block mean of pure noise passes six standard deviations once in 1e9; a 12-megapixel frame has 750,000 blocks.
 _SIGMAS = 6.0
 
+# Root mean square of the blocks over that of white noise; what JPEG leaves has up to 1.3 times.
+_COLOURED = 1.6
+
 # What slow light changes and compression leave behind even where the noise is lower.
 _LEAST_CONTRAST = 0.02
 
@@ -26,8 +31,11 @@ def is_empty(intensity: NDArray[np.float32], noise: float) -> bool:
     """
     blocks = block_means(intensity, BLOCK_PX)
     slow = cv2.blur(blocks, (15, 15), borderType=cv2.BORDER_REFLECT)
-    departure = float(np.abs(blocks - slow).max())
-    return departure < max(_SIGMAS * noise / BLOCK_PX, _LEAST_CONTRAST)
+    blocks -= slow
+    level = noise / BLOCK_PX
+    # Where the whole field is full, its own fine fringes are taken for noise; but the means of blocks of noise are quiet.
+    quiet = cv2.norm(blocks) < max(_COLOURED * level, _LEAST_CONTRAST / _SIGMAS) * math.sqrt(blocks.size)
+    return quiet and cv2.norm(blocks, cv2.NORM_INF) < max(_SIGMAS * level, _LEAST_CONTRAST)
 
 
 def busy_blocks(field: NDArray[np.complex64], contrast: float, block_px: int = 32) -> NDArray[np.bool_]:

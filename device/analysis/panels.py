@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from device.analysis.drawing import FONT, GAP_PX, INK, PANE_PX, PAPER, Picture, phase_colours, scale_bar
 from device.analysis.gallery import close_ups
 from device.analysis.pipeline import FrameAnalysis
+from device.analysis.scene import LEAST_EXPLAINED, FieldScene
 from device.frames import Hologram
 from device.records import Classification, Particle
 
@@ -19,6 +20,7 @@ __all__ = ["frame_panel"]
 _PALETTE = (
     (178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230), (233, 180, 86), (60, 60, 60), (66, 160, 180),
 )  # fmt: skip
+_DOUBTED = (0, 94, 213)
 _UNKNOWN = (40, 40, 150)
 """What is none of the classes has a colour that none of them has."""
 
@@ -33,6 +35,7 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
     amplitude, delay = _grey(np.abs(field), 0.2, 1.5), phase_colours(np.angle(field))
     recorded = _pane(_grey(hologram.intensity, 0.4, 1.8), scale)
     focused, phase = _pane(amplitude, scale), _pane(delay, scale)
+    doubted = _tinted(recorded, analysis.scene)
     for particle, name in zip(analysis.particles, analysis.classifications, strict=True):
         _box(focused, particle, name, colours[name.label], scale)
     for pane in (recorded, focused, phase):
@@ -43,7 +46,17 @@ def frame_panel(hologram: Hologram, analysis: FrameAnalysis, labels: tuple[str, 
     row = _row([*(_titled(p, t) for p, t in zip((recorded, focused, phase), titles, strict=True)), _phase_key(phase.shape[0])])
     width = row.shape[1]
     gallery = close_ups(analysis, amplitude, delay, colours, width)
-    return np.vstack([_heading(hologram, analysis, width), row, gallery, _legend(analysis, colours, width)])
+    return np.vstack([_heading(hologram, analysis, width), row, gallery, _legend(analysis, colours, width, doubted=doubted)])
+
+
+def _tinted(pane: Picture, scene: FieldScene | None) -> bool:
+    """Colour where what was found does not predict the fringes; whether there is such a place."""
+    if scene is None:
+        return False
+    doubted = (scene.confidence < LEAST_EXPLAINED).astype(np.uint8)
+    there = cv2.resize(doubted, (pane.shape[1], pane.shape[0]), interpolation=cv2.INTER_NEAREST).astype(bool)
+    pane[there] = (0.7 * pane[there] + 0.3 * np.array(_DOUBTED)).astype(np.uint8)
+    return bool(doubted.any())
 
 
 def _phase_key(height: int) -> Picture:
@@ -103,6 +116,8 @@ def _heading(hologram: Hologram, analysis: FrameAnalysis, width: int) -> Picture
     said = "nothing found" if found == 0 else f"{found} particle{'s' if found != 1 else ''}"
     if analysis.unchecked:
         said += ", too many to be checked"
+    if analysis.scene is not None and analysis.scene.fails:
+        said += ", not a particle field"
     if not analysis.analysed:
         said = f"not analysed, {analysis.obstructed:.0%} of the field is blocked"
     recorded = f"{hologram.geometry.distance_um / 1000:.3g} mm from the sensor, {hologram.geometry.wavelength_um * 1000:.0f} nm"
@@ -111,7 +126,7 @@ def _heading(hologram: Hologram, analysis: FrameAnalysis, width: int) -> Picture
     return head
 
 
-def _legend(analysis: FrameAnalysis, colours: dict[str, tuple[int, int, int]], width: int) -> Picture:
+def _legend(analysis: FrameAnalysis, colours: dict[str, tuple[int, int, int]], width: int, *, doubted: bool) -> Picture:
     foot = np.full((64, width, 3), PAPER, np.uint8)
     x = GAP_PX
     names = [n.label for n in analysis.classifications]
@@ -121,5 +136,7 @@ def _legend(analysis: FrameAnalysis, colours: dict[str, tuple[int, int, int]], w
         cv2.putText(foot, text, (x + 24, 26), FONT, 0.55, INK, 1, cv2.LINE_AA)
         x += 24 + 11 * len(text) + 30
     note = "numbers beside the boxes: diameter in micrometres of the disc of the same area"
+    if doubted:
+        note += "; orange on the left: fringes that what was found does not predict"
     cv2.putText(foot, note, (GAP_PX, 52), FONT, 0.45, (110, 110, 110), 1, cv2.LINE_AA)
     return foot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -143,7 +143,7 @@ def _meeting(shape: tuple[int, ...], top: int, left: int, size: tuple[int, ...])
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
 
 
-def together(shape: tuple[int, ...], patches: Sequence[Patch]) -> Complex:
+def together(shape: tuple[int, ...], patches: Iterable[Patch]) -> Complex:
     """The wave at the sensor, complex64 [height, width]."""
     wave = np.ones(shape, np.complex64)
     for patch in patches:

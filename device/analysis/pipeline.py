@@ -20,7 +20,8 @@ from device.analysis.locate import is_empty
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
-from device.analysis.refine import RefineSettings, refine
+from device.analysis.refine import RefineSettings, predicted, refine
+from device.analysis.scene import FieldScene, fringes_of, in_pieces, off_plane, scene_of
 from device.analysis.second_look import RingGain
 from device.analysis.segment import Segment, SegmentSettings, segment
 from device.analysis.verify import VerifySettings, unexplained_regions, verify
@@ -53,6 +54,8 @@ class PipelineSettings:
     """Iterations of physics on what the network found; 0: none."""
     refine_most: int = 300
     """Frames with more particles are left as the network gave them."""
+    depth_half_range_um: float = 0.0
+    """By which particles may lie before and behind the stated distance; 0: in a plane, or not known."""
     segmentation: SegmentSettings = field(default_factory=SegmentSettings)
     depth: DepthSettings = field(default_factory=DepthSettings)
     verification: VerifySettings = field(default_factory=VerifySettings)
@@ -77,6 +80,8 @@ class FrameAnalysis:
     """Whether it held more particles than are refined and checked."""
     obstructed: float = 0.0
     """Share of the field behind something too large to be a particle; above MOST_OBSTRUCTED nothing was analysed."""
+    scene: FieldScene | None = None
+    """What the field holds, and what speaks against counts of it; None where it could not be searched."""
 
     @property
     def analysed(self) -> bool:
@@ -100,6 +105,7 @@ class _Found:
     depths: list[Depth]
     consistencies: list[Consistency]
     unexplained: int
+    scene: FieldScene
     unchecked: bool = False
 
 
@@ -153,7 +159,7 @@ class Pipeline:
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
-            return FrameAnalysis((), (), None, time.monotonic() - started)
+            return FrameAnalysis((), (), None, time.monotonic() - started, scene=FieldScene.empty(hologram.intensity.shape))
         obstructed = opaque_share(hologram.intensity, self.settings.max_esd_um / hologram.geometry.object_pitch_um)
         if obstructed > MOST_OBSTRUCTED:
             return FrameAnalysis((), (), None, time.monotonic() - started, obstructed=obstructed)
@@ -164,7 +170,15 @@ class Pipeline:
         elapsed_s = time.monotonic() - started
         consistencies = tuple(c for _, c in kept)
         return FrameAnalysis(
-            particles, names, found.result, elapsed_s, consistencies, found.unexplained, found.unchecked, obstructed
+            particles,
+            names,
+            found.result,
+            elapsed_s,
+            consistencies,
+            found.unexplained,
+            found.unchecked,
+            obstructed,
+            found.scene,
         )
 
     def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
@@ -179,12 +193,18 @@ class Pipeline:
         geometry = hologram.geometry
         parts = segment(result.field, self.settings.segmentation, start=result.start)
         depths = [self._depth(result, part, geometry) for part in parts]
-        why_not = self._why_unchecked(len(parts))
-        if why_not is not None or not parts:
-            crowded = self.settings.refine_most < len(parts) and self._checks
-            return _Found(result, parts, depths, [Consistency(reason=why_not)] * len(parts), 0, crowded)
         equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
+        ahead = predicted(amplitude.shape, result.field, parts, equivalent, geometry) if parts else None
+        given = fringes_of(amplitude, ahead, hologram.noise)
+        covered = _covered(parts, amplitude.shape)
+        pieces = in_pieces(parts, covered, geometry)
+        scene = scene_of(given, given, covered, len(parts), self._way, pieces)
+        why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts))
+        if why_not is not None or not parts:
+            crowded = self.settings.refine_most < len(parts) and self._checks
+            unchecked = [Consistency(reason=why_not)] * len(parts)
+            return _Found(result, parts, depths, unchecked, 0, self._placed(scene, depths, geometry), crowded)
         settings = RefineSettings(self.settings.refine_iterations)
         refined = refine(
             amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise, gain=self.ring_gain
@@ -197,7 +217,23 @@ class Pipeline:
         ]
         field = np.where(refined.supports, refined.field, result.field)
         unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)
-        return _Found(replace(result, field=field), parts, found, judged, unexplained)
+        final = fringes_of(amplitude, refined.explained, hologram.noise)
+        scene = scene_of(given, final, covered, len(parts), f"{self._way}, refined", pieces)
+        return _Found(replace(result, field=field), parts, found, judged, unexplained, self._placed(scene, found, geometry))
+
+    @property
+    def _way(self) -> str:
+        return "back-propagation" if self.network is None else "network"
+
+    def _placed(self, scene: FieldScene, depths: list[Depth], geometry: Geometry) -> FieldScene:
+        """With what speaks against the stated distance."""
+        if self.network is None:
+            return scene
+        stated = self.settings.verification.distance_uncertainty_um
+        calibration_um = geometry.distance_um / 50 if stated is None else stated
+        half_range_um = self.settings.depth_half_range_um
+        elsewhere = off_plane(depths, geometry, calibration_um=calibration_um, half_range_um=half_range_um)
+        return replace(scene, verdicts=(*scene.verdicts, *elsewhere))
 
     @property
     def _checks(self) -> bool:
@@ -235,3 +271,12 @@ class Pipeline:
             return (self.unclassified,) * len(particles)
         crops = classifier_crops(result.field, particles, hologram.geometry.object_pitch_um)
         return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))
+
+
+def _covered(parts: list[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels of any particle."""
+    covered = np.zeros(shape, np.bool_)
+    for part in parts:
+        height, width = part.mask.shape
+        covered[part.y_px : part.y_px + height, part.x_px : part.x_px + width] |= part.mask
+    return covered

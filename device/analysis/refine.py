@@ -43,7 +43,7 @@ _NOISE_GAIN = 4.0
 """Variance of a refined field over that of the measured amplitude, after some eight iterations: half of the wave, its phase, was
 not measured. From 24 simulated particles (multi-slice) at 10 to 3,000 photons a pixel."""
 
-__all__ = ["NETWORK_ERROR", "Misfit", "RefineSettings", "Refined", "refine"]
+__all__ = ["NETWORK_ERROR", "Misfit", "RefineSettings", "Refined", "predicted", "refine"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -127,6 +127,18 @@ def refine(
         refined[there][inside] = known + share * (1 + patch.scattered[here][inside] - known)
         supports[there] |= inside
     return Refined(refined, supports, tuple(depths), tuple(sought), explained, amplitude - explained, misfits)
+
+
+def predicted(
+    shape: tuple[int, ...], field: Complex, parts: Sequence[Segment], depths: Sequence[Depth], geometry: Geometry
+) -> Real:
+    """Amplitude at the sensor, float32 [height, width], that particles make with the fields and depths they were given.
+
+    Parameters as for `refine`.
+    """
+    settings = RefineSettings()
+    patches = (make_patch(field, part, depth.z_um, geometry, settings) for part, depth in zip(parts, depths, strict=True))
+    return np.abs(together(shape, patches))
 
 
 def _improve_with_depths(

@@ -111,7 +111,7 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     field = _field(args, frame, geometry)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
     out = result_path(args.out, name if several else None)
-    write_field(out, field, geometry, args.method, found)
+    write_field(out, field, geometry, args.method, found, confidence=_confidence(field, frame, geometry))
     files = [str(out)]
     if args.png:
         files.append(str(write_picture(out, field, geometry, args.method)))
@@ -126,6 +126,17 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     distance = f"{geometry.distance_um:.6g} um" + (f" +- {uncertainty_um:.3g} um (found)" if uncertainty_um else "")
     agrees = f"correlation {found.correlation:.3f}, unexplained {found.residual:.0%} of the fringes"
     print(f"{name}: {args.method} at {distance}; propagated back to the sensor: {agrees}; {', '.join(files)}", flush=True)
+
+
+def _confidence(field: NDArray[np.complex64], frame: Normalised, geometry: Geometry) -> NDArray[np.float32]:
+    """Share of the fringes' energy that the field predicts, by tile, float32 [rows, columns]; NaN where nothing stands out."""
+    import numpy as np
+
+    from device.analysis.scene import fringes_of
+    from device.optics.consistency import predicted_intensity
+
+    ahead = np.sqrt(np.maximum(predicted_intensity(field, geometry), 0))
+    return fringes_of(np.sqrt(np.maximum(frame.intensity, 0)), ahead, frame.noise).confidence
 
 
 def _multiheight(args: argparse.Namespace) -> None:

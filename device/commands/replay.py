@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "execute"]
 
 
+_FLAGS = {2: "not evaluated", 3: "suspect", 4: "fail"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="files, folders or globs of recorded holograms")
@@ -77,3 +80,5 @@ def _print_summary(result: ReplayResult, out: Path) -> None:
     blocked = f"; {result.frames_obstructed} blocked and not analysed" if result.frames_obstructed else ""
     crowded = f"; {result.frames_unchecked} held more than are checked" if result.frames_unchecked else ""
     say(f"{result.frames_analysed} frames: {counts}{blocked}{crowded}{failed}. Results in {out}")
+    if result.reasons:
+        say(f"quality flag {result.qc} ({_FLAGS[result.qc]}): {'; '.join(result.reasons)}")

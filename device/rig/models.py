@@ -59,6 +59,7 @@ def build_pipeline(
         settings.reject_below,
         settings.refine_iterations,
         settings.refine_most_particles,
+        depth_half_range_um=_depth_half_range_um(instrument) if instrument else 0.0,
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
@@ -90,6 +91,11 @@ def open_models(store: ModelStore, settings: AnalysisConfig, geometry: Geometry,
                 raise not_covered(store, one.bundle, geometry, one.refusal)
             out[kind.role] = one
     return out
+
+
+def _depth_half_range_um(instrument: Instrument) -> float:
+    """By which particles may lie before and behind the stated distance."""
+    return max(instrument.optics.depth_um, instrument.fluidics.channel_height_um / 2)
 
 
 def _depth_uncertainty_um(instrument: Instrument) -> float:

@@ -75,6 +75,8 @@ class Recorder:
                 dead_time_s=found.dead_time_s,
                 unexplained=found.unexplained,
                 suspect=found.suspect,
+                scenes=[frame.analysis.scene for frame in found.frames if frame.analysis.scene is not None],
+                flags=[d.consistency.flag for d in detections],
                 aggregation=found.aggregation,
                 dose=found.dose,
             )

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
 
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap
 from device.analysis.report import Losses, Origin, Volume, detection_records, interval_record
+from device.analysis.scene import FieldScene, Verdict
 from device.frames import Clock
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, iso_time
 from tests.analyses import analysis, hologram, particle
@@ -35,8 +37,9 @@ def detections(origin: Origin = ORIGIN, label: str = "birch", flag: int = QARTOD
     [
         (0, 0, 0, QARTOD_PASS),
         (0, 1, 0, QARTOD_SUSPECT),
-        (40, 2, 0, QARTOD_PASS),
-        (40, 3, 0, QARTOD_SUSPECT),
+        (13, 1, 0, QARTOD_PASS),
+        (40, 9, 0, QARTOD_PASS),
+        (40, 10, 0, QARTOD_SUSPECT),
         (40, 0, 1, QARTOD_SUSPECT),
     ],
 )
@@ -50,6 +53,70 @@ def test_what_speaks_against_the_counts_keeps_an_interval_from_passing() -> None
     assert interval(suspect=True).qc == QARTOD_SUSPECT
     assert interval(losses=Losses(overlap=Overlap(2.0, 0.2, crowded=True))).qc == QARTOD_SUSPECT
     assert interval(replace(ORIGIN, simulated=("pump",), mixed=True)).qc == QARTOD_SUSPECT
+
+
+@pytest.mark.parametrize(
+    ("failed", "doubted", "fine", "qc"),
+    [
+        (0, 2, 6, QARTOD_PASS),
+        (7, 0, 18, QARTOD_PASS),
+        (1, 0, 0, QARTOD_PASS),
+        (82, 0, 4, QARTOD_SUSPECT),
+        (0, 40, 60, QARTOD_PASS),
+        (0, 40, 20, QARTOD_SUSPECT),
+    ],
+)
+def test_no_single_flag_but_a_share_of_them_speaks_against_an_interval(failed: int, doubted: int, fine: int, qc: int) -> None:
+    flags = [QARTOD_FAIL] * failed + [QARTOD_SUSPECT] * doubted + [QARTOD_PASS] * fine
+    assert interval(labels=["dust"] * len(flags), flags=flags).qc == qc
+
+
+def _scene(*verdicts: Verdict, explained: float | None = 0.9) -> FieldScene:
+    return FieldScene(np.ones((2, 2), np.uint8), np.full((2, 2), 0.8, np.float32), explained, "network", (128, 128), verdicts)
+
+
+def test_a_field_that_is_no_particle_field_fails_with_its_reason() -> None:
+    failed = _scene(Verdict("fail", "not a particle field: so"), explained=0.2)
+    record = interval(labels=["dust"] * 3, scenes=[failed])
+    assert (record.qc, record.reasons) == (QARTOD_FAIL, ("not a particle field: so",))
+    assert record.scene is not None
+    assert (record.scene.explained, record.scene.tiles["sparse"]) == (0.2, 1.0)
+    empty_handed = interval(scenes=[failed])
+    assert (empty_handed.counts["total"].n, empty_handed.qc) == (0, QARTOD_FAIL)
+
+
+def test_one_doubtful_frame_of_twelve_says_nothing_of_the_interval_but_two_do() -> None:
+    doubtful, fine = _scene(Verdict("suspect", "in pieces")), _scene()
+    frames = FrameCounts(captured=12, analysed=12)
+    assert interval(frames=frames, scenes=[doubtful] + [fine] * 11).qc == QARTOD_PASS
+    record = interval(frames=frames, scenes=[doubtful] * 2 + [fine] * 10)
+    assert (record.qc, record.reasons) == (QARTOD_SUSPECT, ("2 of 12 frames: in pieces",))
+    failed = _scene(Verdict("fail", "not a particle field: so"))
+    assert interval(frames=frames, scenes=[failed] * 7 + [fine] * 5).qc == QARTOD_FAIL
+
+
+def test_whatever_keeps_an_interval_from_passing_is_said() -> None:
+    kept = [
+        interval(suspect=True),
+        interval(frames=FrameCounts()),
+        interval(frames=FrameCounts(captured=2, analysed=1, dropped=1)),
+        interval(losses=Losses(overlap=Overlap(2.0, 0.2, crowded=True))),
+        interval(replace(ORIGIN, simulated=("pump",), mixed=True)),
+        interval(unexplained=1),
+        interval(names_owed=True),
+        interval(frames=FrameCounts(captured=1, analysed=1, unchecked=1)),
+    ]
+    assert all(record.qc != QARTOD_PASS and len(record.reasons) == 1 for record in kept)
+    assert interval().reasons == ()
+
+
+def test_a_detection_tells_how_well_the_hologram_is_predicted_where_it_lies() -> None:
+    frame = analysis([particle(10.0, 20.0)], ["dust"], [QARTOD_PASS])
+    assert detection_records(ORIGIN, hologram(), frame, 1, "i")[0].confidence is None
+    seen = replace(frame, scene=_scene())
+    assert detection_records(ORIGIN, hologram(), seen, 1, "i")[0].confidence == pytest.approx(0.8)
+    failed = replace(frame, scene=_scene(Verdict("fail", "not a particle field: so")))
+    assert detection_records(ORIGIN, hologram(), failed, 1, "i")[0].qc == QARTOD_FAIL
 
 
 def test_an_interval_names_the_parts_that_were_simulated() -> None:
