@@ -38,8 +38,9 @@ from device.records import (
 
 __all__ = ["Losses", "Origin", "Volume", "detection_records", "interval_record"]
 
-_MISSED_SHARE = 0.1
-"""Unexplained regions a detection. One in a hundred particles that are right has one, the twin's beads one in fourteen."""
+_MISSED_SHARE = 0.2
+"""Unexplained regions a particle that was seen. One in a hundred particles that are right has one; grains too small to be found make
+others: one for fourteen beads of the twin's assay, up to one for four particles in an interval of its lake water."""
 
 _INCONSISTENT_SHARE = 0.25
 """Of the detections that were checked: more that fail, and the count itself is off."""
@@ -173,6 +174,7 @@ def interval_record(
     losses: Losses | None = None,
     dead_time_s: float = 0.0,
     unexplained: int = 0,
+    seen: int | None = None,
     suspect: bool = False,
     names_owed: bool = False,
     aggregation: Aggregation | None = None,
@@ -184,7 +186,7 @@ def interval_record(
 
     `sizes_um` of the particles, one a label, are needed where `losses` depend on them. What makes the counts suspect, each in
     words: `unexplained` regions with fringes that no detection accounts for and detections' `flags` of consistency where they
-    are surely more than a share of the detections; `scenes` of the frames; `suspect`, something else that speaks against
+    are surely more than a share of the particles (`seen`, where they are seen more often than they count); `scenes` of the frames; `suspect`, something else that speaks against
     them. `names_owed`: a classifier was configured and did not speak.
     """
     counts = count_labels(labels, origin.labels)
@@ -196,7 +198,7 @@ def interval_record(
     in_air = volume is not None and volume.unit == "m^-3"
     speaks = [
         *_of_frames(frames, losses, suspect=suspect, mixed=origin.mixed),
-        *_of_detections(len(labels), unexplained, flags),
+        *_of_detections(len(labels) if seen is None else seen, unexplained, flags),
     ]
     failed = sum(scene.fails for scene in scenes) > len(scenes) / 2
     speaks += _of_scenes(scenes)
@@ -242,11 +244,11 @@ def _of_frames(frames: FrameCounts, losses: Losses, *, suspect: bool, mixed: boo
     return [reason for reason, holds in said.items() if holds]
 
 
-def _of_detections(found: int, unexplained: int, flags: Sequence[Qartod]) -> list[str]:
+def _of_detections(seen: int, unexplained: int, flags: Sequence[Qartod]) -> list[str]:
     """What speaks against counts in how the particles explain the holograms, in words."""
     reasons: list[str] = []
-    if surely_more(unexplained, _MISSED_SHARE * found):
-        reasons.append(f"fringes in {unexplained} regions that no particle accounts for, beside {found} particles")
+    if surely_more(unexplained, _MISSED_SHARE * seen):
+        reasons.append(f"fringes in {unexplained} regions that no particle accounts for, beside {seen} particles")
     checked = [flag for flag in flags if flag != QARTOD_NOT_EVALUATED]
     failed = checked.count(QARTOD_FAIL)
     if surely_above(failed, len(checked), _INCONSISTENT_SHARE):

@@ -50,7 +50,7 @@ TILE_PX: Final = 64
 """Side of a tile: a few Fresnel lengths sqrt(wavelength * distance) of the geometries the networks cover."""
 
 LEAST_EXPLAINED: Final = 0.45
-"""Share of the fringes' energy that what was given must predict, for the field to be one of particles. Measured: 0.55 to 0.76 of 63
+"""Share of the fringes' energy that what was given must predict, for the field to be one of particles. Measured: 0.55 to 0.76 of 57
 recordings of beads and red cells, 0.94 and more of simulated particles, 0 to 0.26 of sections, tissue and films, up to 0.65 of mats
 whose threads lie apart."""
 

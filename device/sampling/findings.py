@@ -63,6 +63,8 @@ class Findings:
     """The volume in words."""
     dead_time_s: float = 0.0
     unexplained: int = 0
+    seen: int | None = None
+    """Particles of all frames, each as often as it was seen; None: as many as count."""
     suspect: bool = False
     """Whether something speaks against the counts."""
     notices: tuple[Notice, ...] = ()

@@ -74,6 +74,7 @@ class Recorder:
                 losses=found.losses,
                 dead_time_s=found.dead_time_s,
                 unexplained=found.unexplained,
+                seen=found.seen,
                 suspect=found.suspect,
                 scenes=[frame.analysis.scene for frame in found.frames if frame.analysis.scene is not None],
                 flags=[d.consistency.flag for d in detections],

@@ -221,7 +221,7 @@ def twin(table: Table, intervals: int) -> None:
                 labels = ["particle" for frame in found.frames for _ in frame.analysis.particles]
                 interval = interval_record(
                     Origin("bench", "bench", "", "", Models(), preset), seq=1, interval_id="i", span=(NOW, NOW), clock=Clock(),
-                    frames=found.taken, labels=labels, unexplained=found.unexplained, suspect=found.suspect, scenes=scenes,
+                    frames=found.taken, labels=labels, unexplained=found.unexplained, seen=found.seen, suspect=found.suspect, scenes=scenes,
                     flags=flags,
                 )  # type: ignore[arg-type]  # fmt: skip
                 table.add(preset, str(k), interval)

@@ -38,8 +38,8 @@ def detections(origin: Origin = ORIGIN, label: str = "birch", flag: int = QARTOD
         (0, 0, 0, QARTOD_PASS),
         (0, 1, 0, QARTOD_SUSPECT),
         (13, 1, 0, QARTOD_PASS),
-        (40, 9, 0, QARTOD_PASS),
-        (40, 10, 0, QARTOD_SUSPECT),
+        (40, 15, 0, QARTOD_PASS),
+        (40, 16, 0, QARTOD_SUSPECT),
         (40, 0, 1, QARTOD_SUSPECT),
     ],
 )
@@ -53,6 +53,11 @@ def test_what_speaks_against_the_counts_keeps_an_interval_from_passing() -> None
     assert interval(suspect=True).qc == QARTOD_SUSPECT
     assert interval(losses=Losses(overlap=Overlap(2.0, 0.2, crowded=True))).qc == QARTOD_SUSPECT
     assert interval(replace(ORIGIN, simulated=("pump",), mixed=True)).qc == QARTOD_SUSPECT
+
+
+def test_regions_of_all_frames_are_held_against_the_particles_of_all_frames() -> None:
+    assert interval(labels=["dust"] * 10, unexplained=9).qc == QARTOD_SUSPECT
+    assert interval(labels=["dust"] * 10, unexplained=9, seen=80).qc == QARTOD_PASS
 
 
 @pytest.mark.parametrize(

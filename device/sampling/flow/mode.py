@@ -72,6 +72,8 @@ class _Sums:
     seen_ml: float = 0.0
     """Of that, what some frame showed."""
     unexplained: int = 0
+    seen: int = 0
+    """Particles of all frames, as often as they were seen."""
     unchecked: int = 0
 
 
@@ -121,6 +123,7 @@ class FlowMode:
             sampled=f"{sums.swept_ml * 1000:.1f} uL in {analysed} frames",
             dead_time_s=self._dead_time_s(burst, sums),
             unexplained=sums.unexplained,
+            seen=sums.seen,
             suspect=bool(notices),
             notices=tuple(notices),
             background=Backdrop(background, burst.frames[0].bit_depth, clean=True),
@@ -150,6 +153,7 @@ class FlowMode:
         sums.squares_um2 += sum(p.esd_um**2 for p in particles)
         sums.counted += int(new.sum())
         sums.unexplained += analysis.unexplained
+        sums.seen += len(analysis.particles)
         sums.unchecked += analysis.unchecked
         named = self._named(hologram, analysis, inside)
         sums.frames.append(chosen(hologram, named, [k for k, is_new in zip(inside, new.tolist(), strict=True) if is_new]))
