@@ -13,6 +13,7 @@ from device.storage.sums import record_sum
 __all__ = ["as_earlier", "store_as_earlier"]
 
 _SLOTS = ("reconstruction", "classifier")
+_LATER = ("confidence", "scene", "reasons")
 
 
 def as_earlier(body: bytes) -> bytes:
@@ -23,7 +24,7 @@ def as_earlier(body: bytes) -> bytes:
     for name, value in record.items():
         if name == "models":
             found["model"] = {role: value.get(role) for role in _SLOTS}
-        else:
+        elif name not in _LATER:
             found[name] = value
     return msgspec.json.encode(found)
 

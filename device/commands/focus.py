@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_hologram_arguments(parser)
     parser.add_argument(
-        "--range-um", type=float, nargs=2, required=True, metavar=("A", "B"), help="distances to search, object to sensor"
+        "--range-um",
+        type=float,
+        nargs=2,
+        metavar=("A", "B"),
+        help="distances to search, object to sensor (default: all that pitch, frame and wavelength can tell)",
     )
     parser.add_argument("--tiles", action="store_true", help="also find the distance of each region")
     parser.add_argument(
@@ -35,19 +39,21 @@ def execute(args: argparse.Namespace) -> int:
     from device.commands.geometry_args import geometry_from
     from device.commands.hologram_input import normalised_frames
     from device.errors import InputError
-    from device.optics.autofocus import estimate_distance, estimate_tiles, region
+    from device.optics.autofocus import default_range_um, estimate_distance, estimate_tiles, region
 
-    low_um, high_um = args.range_um
-    if not 0 <= low_um < high_um:
+    if args.range_um and not 0 <= args.range_um[0] < args.range_um[1]:
         raise InputError(
             "the search range is not a range", where="--range-um", expected="0 <= A < B, in micrometres",
-            got=f"{low_um:g} {high_um:g}",
+            got=f"{args.range_um[0]:g} {args.range_um[1]:g}",
         )  # fmt: skip
     if args.tile_px < 32:
         raise InputError("too small a region", where="--tile-px", expected="32 or more", got=args.tile_px)
-    geometry = geometry_from(args, distance_um=high_um)
+    # Of the geometry's distance nothing is asked; it must only lie before a point source.
+    stand_in_um = args.range_um[1] if args.range_um else min(1.0, (args.source_distance_um or 1.0) / 2)
+    geometry = geometry_from(args, distance_um=stand_in_um)
     for name, frame in normalised_frames(args):
         intensity = region(frame.intensity, tuple(args.box_px)) if args.box_px else frame.intensity
+        low_um, high_um = args.range_um or default_range_um(geometry, min(intensity.shape))
         estimate = estimate_distance(intensity, geometry, low_um, high_um)
         tiles: tuple[TileFocus, ...] = ()
         if args.tiles:
@@ -62,9 +68,11 @@ def execute(args: argparse.Namespace) -> int:
 def _as_json(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "name": name,
-        "distance_um": round(estimate.distance_um, 3),
-        "uncertainty_um": round(estimate.uncertainty_um, 3),
-        "bracketed": estimate.bracketed,
+        **_verdict_as_json(estimate),
+        "maxima": [
+            {"criterion": m.criterion, "distance_um": round(m.distance_um, 3), "height": round(m.height, 3)}
+            for m in estimate.maxima
+        ],
         "method": estimate.method,
         "curve": {
             "distance_um": [round(float(d), 3) for d in estimate.distances_um],
@@ -76,14 +84,24 @@ def _as_json(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...] | 
     return answer
 
 
-def _tile_as_json(tile: TileFocus) -> dict[str, Any]:
-    found = tile.estimate
+def _verdict_as_json(estimate: FocusEstimate) -> dict[str, Any]:
+    found = estimate.found
     return {
-        "box_px": [tile.column_px, tile.row_px, tile.width_px, tile.height_px],
-        "distance_um": round(found.distance_um, 3) if found else None,
-        "uncertainty_um": round(found.uncertainty_um, 3) if found else None,
-        "bracketed": found.bracketed if found else None,
+        "verdict": "found" if found else "not found",
+        "reason": estimate.reason or None,
+        "distance_um": round(estimate.distance_um, 3) if found else None,
+        "uncertainty_um": round(estimate.uncertainty_um, 3) if found else None,
+        "interval_um": [round(end_um, 3) for end_um in estimate.interval_um] if found else None,
+        "bracketed": found,
     }
+
+
+def _tile_as_json(tile: TileFocus) -> dict[str, Any]:
+    box_px = [tile.column_px, tile.row_px, tile.width_px, tile.height_px]
+    if tile.estimate is not None:
+        return {"box_px": box_px, **_verdict_as_json(tile.estimate)}
+    nothing = {"distance_um": None, "uncertainty_um": None, "interval_um": None, "bracketed": None}
+    return {"box_px": box_px, "verdict": "not found", "reason": "nothing to focus on", **nothing}
 
 
 def _print(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...]) -> None:
@@ -95,6 +113,16 @@ def _print(name: str, estimate: FocusEstimate, tiles: tuple[TileFocus, ...]) -> 
 
 
 def _words(estimate: FocusEstimate) -> str:
-    digits = 0 if estimate.distance_um >= 100 else 2
-    text = f"{estimate.distance_um:.{digits}f} um +- {estimate.uncertainty_um:.{digits}f} um"
-    return text if estimate.bracketed else f"{text} (at the end of the range: the object may lie outside it)"
+    if not estimate.found:
+        peaks = ", ".join(f"{m.criterion} {_micrometres(m.distance_um)}" for m in estimate.maxima)
+        return f"not found: {estimate.reason} (maxima: {peaks})"
+    digits = _digits(estimate.distance_um)
+    return f"{estimate.distance_um:.{digits}f} um +- {estimate.uncertainty_um:.{digits}f} um"
+
+
+def _micrometres(distance_um: float) -> str:
+    return f"{distance_um:.{_digits(distance_um)}f} um"
+
+
+def _digits(distance_um: float) -> int:
+    return 0 if distance_um >= 100 else 2

@@ -253,6 +253,12 @@ def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, fl
     nominal = geometry_from(args, distance_um=args.range_um[1] if args.range_um else None)
     low_um, high_um = args.range_um or (nominal.distance_um / 2, nominal.distance_um * 2)
     estimate = estimate_distance(frame.intensity, nominal, low_um, high_um)
+    if not estimate.found:
+        raise InputError(
+            "the hologram doesn't tell its distance", where="--distance-um auto", got=estimate.reason,
+            expected=f"one plane of focus from {low_um:g} to {high_um:g} um",
+            remedy="Give --distance-um, or a --range-um around what you know; `holonode focus` lists the maxima.",
+        )  # fmt: skip
     return nominal.at(estimate.distance_um), estimate.uncertainty_um
 
 

@@ -161,14 +161,14 @@ def focus_check(before: RawFrame, after: RawFrame, instrument: Instrument) -> Ch
     except InputError as error:
         return Check(name="focus", status="not evaluated", message=error.what)
     allowed_um = optics.depth_um + _OUT_OF_FOCUS_SIGMAS * float(np.hypot(found.uncertainty_um, optics.distance_uncertainty_um))
-    good = found.bracketed and abs(found.distance_um - optics.distance_um) <= allowed_um
+    good = found.found and abs(found.distance_um - optics.distance_um) <= allowed_um
     where = (
         f"at {found.distance_um:.0f} +- {found.uncertainty_um:.0f} um"
-        if found.bracketed
-        else f"not from {low_um:.0f} to {high_um:.0f} um"
+        if found.found
+        else f"at no one distance from {low_um:.0f} to {high_um:.0f} um: {found.reason}"
     )
     return Check(
-        name="focus", status="ok" if good else "warning", value=round(found.distance_um), unit="um",
+        name="focus", status="ok" if good else "warning", value=round(found.distance_um) if found.found else None, unit="um",
         message=f"what came lies {where}; particles are looked for at {optics.distance_um:.0f} +- {optics.depth_um:.0f} um",
         remedy="" if good else "Seat window and spacer, then: holonode-calibrate distance",
     )  # fmt: skip

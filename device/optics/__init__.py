@@ -5,7 +5,7 @@ propagation      band-limited angular spectrum, kernels cached by geometry
 fresnel          by one transform, and onto a grid of one's own choosing      fft    the one place that knows the library
 pupil            what a lens, a window or a cover slip does to the wave
 coherence        what partial coherence and finite pixels leave of a fringe
-autofocus        distance with uncertainty from one hologram
+autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form
 multiheight      phase retrieval from several heights or wavelengths

@@ -173,7 +173,8 @@ def _single_bead_focus_um(hologram: Hologram, half_px: int = 64) -> float:
     x, y = (int(c) - half_px for c in places[lonely])
     try:
         part = region(hologram.intensity, (x, y, 2 * half_px, 2 * half_px))
-        return estimate_distance(part, geometry, geometry.distance_um - 80, geometry.distance_um + 80).distance_um
+        found = estimate_distance(part, geometry, geometry.distance_um - 80, geometry.distance_um + 80)
+        return found.distance_um if found.found else geometry.distance_um
     except InputError:
         return geometry.distance_um
 

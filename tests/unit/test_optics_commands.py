@@ -48,6 +48,30 @@ def test_focus_gives_curve_and_tiles_as_json(frame: str, capsys: pytest.CaptureF
     assert [t["box_px"] for t in answer["tiles"]] == [[0, 0, 96, 96], [96, 0, 96, 96], [0, 96, 96, 96], [96, 96, 96, 96]]
 
 
+def test_focus_says_why_there_is_no_distance(frame: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("focus", frame, "--range-um", "700", "800", "--json", *GEOMETRY) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "not found"
+    assert answer["distance_um"] is None
+    assert answer["reason"]
+    assert {m["criterion"] for m in answer["maxima"]} == {"misfit", "edges", "few edges", "compactness"}
+    assert _run("focus", frame, "--range-um", "700", "800", *GEOMETRY) == 0
+    assert "not found: " in capsys.readouterr().out
+
+
+def test_focus_without_a_range_searches_all_that_can_be_told(frame: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("focus", frame, "--json", *GEOMETRY) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["interval_um"][0] < answer["distance_um"] < answer["interval_um"][1]
+    assert abs(answer["distance_um"] - 500) < 6
+
+
+def test_a_distance_that_is_not_found_is_asked_for(frame: str, tmp_path: Path) -> None:
+    arguments = ["--method", "backpropagate", "--distance-um", "auto", "--range-um", "700", "800", *GEOMETRY]
+    with pytest.raises(InputError, match="Give --distance-um"):
+        _run("reconstruct", frame, "--out", str(tmp_path / "field.npz"), *arguments)
+
+
 def test_reconstruct_writes_the_promised_fields_and_a_picture(frame: str, tmp_path: Path) -> None:
     out = tmp_path / "field.npz"
     arguments = ["--method", "iterative", "--distance-um", "500", "--png", *GEOMETRY]
