@@ -154,7 +154,8 @@ class Pipeline:
             start, field = (spread(coarse, hologram.intensity.shape, self.binning) for coarse in (result.start, result.field))
             result = Reconstruction(start, field, result.tiles)
         particles = tuple(unbinned(particle, hologram.geometry, self.binning) for particle in analysis.particles)
-        return replace(analysis, particles=particles, reconstruction=result)
+        scene = replace(analysis.scene, shape=hologram.intensity.shape) if analysis.scene else None
+        return replace(analysis, particles=particles, reconstruction=result, scene=scene)
 
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
         started = time.monotonic()
