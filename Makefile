@@ -174,6 +174,8 @@ bench-real: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.empty_frames
 	$(BIN)/python -m tests.benchmarks.real_multi_height
 	$(BIN)/python -m tests.benchmarks.real_offaxis
+	$(BIN)/python -m tests.benchmarks.focus_recordings
+	$(BIN)/python -m tests.benchmarks.scenes
 
 # one core: ratios are per core. PyHoloscope for optics_speed: pip install PyHoloscope
 bench-physics: $(VENV)/.dev
