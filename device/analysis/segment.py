@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segment", "SegmentSettings", "segment"]
+from device.analysis.middle_line import is_stout, middle_line
+
+__all__ = ["Segment", "SegmentSettings", "filled", "segment"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,6 +55,17 @@ class SegmentSettings:
     """Bodies whose common border is shorter than this share of the lesser one's diameter have a neck between them."""
     neck_dip: float = 0.1
     """Dip asked on top where the border is longer, for every further diameter."""
+    thread_elongation: float = 2.8
+    """Length over mean width from which a body without a neck is a thread or an animal, one whatever its texture; two round
+    ones that touch have 2.5."""
+    thread_neck: float = 0.72
+    """Of such a body the least width, as a share of the lesser width on either side."""
+    chain_elongation: float = 5.5
+    """And from which one that has necks is a chain."""
+    tip_contrast: float = 0.06
+    """Least |field - 1| at the outline of such a body: its tips are fainter than anything that is found by itself."""
+    tip_px: int = 24
+    """So far from what is brighter its tips are looked for."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,11 @@ def segment(
     for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
         box = (slice(y, y + height), slice(x, x + width))
         region, local = labels[box] == label, smooth[box]
-        body = _filled(region & (local > settings.edge_share * float(local[region].max())))
+        body = filled(region & (local > settings.edge_share * float(local[region].max())))
         if body.sum() < settings.least_area_px:
+            continue
+        if _is_one_thread(filled(region), settings):
+            found.append(_thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings))
             continue
         parting = local if start is None else _sharpened(local, _contrast(start[box], settings), body, settings)
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
@@ -143,7 +159,7 @@ def _boxes(labels: NDArray[np.int32], count: int) -> list[tuple[int, int, int, i
     ]
 
 
-def _filled(mask: Mask) -> Mask:
+def filled(mask: Mask) -> Mask:
     """The mask without holes: where the phase passes a multiple of 2 pi a particle looks like nothing."""
     padded = np.pad(mask.astype(np.uint8), 1)
     cv2.floodFill(padded, None, (0, 0), 2)
@@ -171,6 +187,35 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
             return parts
         peaks.pop(int(np.argmax(lacking)))
     return [mask]
+
+
+def _is_one_thread(region: Mask, settings: SegmentSettings) -> bool:
+    """Whether a region is long and unbranched, and without a neck or longer than a few bodies that touch by chance."""
+    if region.size > settings.widest_px**2 or is_stout(region):
+        return False
+    line = middle_line(region)
+    if line.branched or line.elongation < settings.thread_elongation:
+        return False
+    return line.elongation >= settings.chain_elongation or line.neck >= settings.thread_neck
+
+
+def _thread(
+    smooth: Image, labels: NDArray[np.int32], label: int, box: tuple[int, int, int, int], weakest: float, settings: SegmentSettings
+) -> Segment:
+    """A long body with its tips, which are thinner and fainter than the rest: its outline is at a share of the peak nearby."""
+    x, y, width, height = box
+    margin = settings.tip_px
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    near = (slice(top, y + height + margin), slice(left, x + width + margin))
+    local, free = smooth[near], np.isin(labels[near], (0, label))
+    region = labels[near] == label
+    inner = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    size = 2 * int(np.ceil(inner.max())) + 1
+    peak = cv2.dilate(np.where(free, local, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    above = (free & (local > np.maximum(settings.edge_share * peak, weakest))).astype(np.uint8)
+    _, parts = cv2.connectedComponents(above, connectivity=8)
+    own = np.isin(parts, np.unique(parts[region & (above > 0)]))
+    return _cut(filled(own & (above > 0)), left, top, labels.shape)
 
 
 def _asked_dips(parts: list[Mask], settings: SegmentSettings) -> NDArray[np.float64]:
