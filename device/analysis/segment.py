@@ -62,10 +62,14 @@ class SegmentSettings:
     """Of such a body the least width, as a share of the lesser width on either side."""
     chain_elongation: float = 5.5
     """And from which one that has necks is a chain."""
-    tip_contrast: float = 0.06
+    tip_contrast: float = 0.1
     """Least |field - 1| at the outline of such a body: its tips are fainter than anything that is found by itself."""
+    tip_reach: float = 0.35
+    """The outline is at edge_share of the highest contrast so near, as a share of the body's inscribed radius."""
     tip_px: int = 24
     """So far from what is brighter its tips are looked for."""
+    narrow_neck: float = 0.6
+    """Round bodies whose border has less than this share of the lesser one's half width are two, whatever their contrast."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,8 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     The contrast is smoothed over a share of the region's own inscribed radius, so that the texture of a large grain
     doesn't split it while two small beads that touch are seen.
     """
-    padded = np.pad(mask.astype(np.uint8), 1)
-    radius = float(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+    depth = _depth(mask)
+    radius = float(depth.max())
     # One round body fills its inscribed circle; two that touch fill at least twice that.
     if mask.size > settings.widest_px**2 or mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
@@ -186,7 +190,32 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
         if lacking.max() <= 0:
             return parts
         peaks.pop(int(np.argmax(lacking)))
-    return [mask]
+    return _round_parts(mask, depth, settings)
+
+
+def _depth(mask: Mask) -> Image:
+    """Distance of every pixel to the nearest outside the mask, float32 [height, width]."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float32)
+
+
+def _round_parts(mask: Mask, depth: Image, settings: SegmentSettings) -> list[Mask]:
+    """A mask parted at its necks, where all that comes of it is round; else the mask."""
+    peaks = _persistent_peaks(depth, mask, 1 - settings.narrow_neck)[: settings.most_parts]
+    if len(peaks) < 2:
+        return [mask]
+    parts = _nearest_discs(mask, [(place, float(depth[place])) for place, _ in peaks])
+    is_round = all(
+        part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2 for part, (place, _) in zip(parts, peaks, strict=True)
+    )
+    return parts if is_round else [mask]
+
+
+def _nearest_discs(mask: Mask, discs: list[tuple[tuple[int, int], float]]) -> list[Mask]:
+    """The mask shared out by power distance to discs ((row, column), radius): its border is where two would cut each other."""
+    y, x = np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]]
+    owner = np.argmin(np.stack([(y - row) ** 2 + (x - column) ** 2 - r**2 for (row, column), r in discs]), axis=0)
+    return [mask & (owner == k) for k in range(len(discs))]
 
 
 def _is_one_thread(region: Mask, settings: SegmentSettings) -> bool:
@@ -209,8 +238,8 @@ def _thread(
     near = (slice(top, y + height + margin), slice(left, x + width + margin))
     local, free = smooth[near], np.isin(labels[near], (0, label))
     region = labels[near] == label
-    inner = cv2.distanceTransform(np.pad(region.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    size = 2 * int(np.ceil(inner.max())) + 1
+    inner = _depth(region)
+    size = 2 * int(np.ceil(settings.tip_reach * inner.max())) + 1
     peak = cv2.dilate(np.where(free, local, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     above = (free & (local > np.maximum(settings.edge_share * peak, weakest))).astype(np.uint8)
     _, parts = cv2.connectedComponents(above, connectivity=8)
