@@ -62,6 +62,10 @@ class SegmentSettings:
     """Of such a body the least width, as a share of the lesser width on either side."""
     chain_elongation: float = 5.5
     """And from which one that has necks is a chain."""
+    thread_shares: tuple[float, ...] = (0.28, 0.42)
+    """Shares of a body's peak above which a thread is looked for in it: without a network it has fringes at its sides."""
+    thread_weight: float = 0.6
+    """Of the body's contrast such a thread has at least this share."""
     tip_contrast: float = 0.1
     """Least |field - 1| at the outline of such a body: its tips are fainter than anything that is found by itself."""
     tip_reach: float = 0.35
@@ -107,6 +111,10 @@ def segment(
             continue
         if _is_one_thread(filled(region), settings):
             found.append(_thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings))
+            continue
+        bright = _bright_thread(body, local, settings)
+        if bright is not None:
+            found.append(_cut(bright, x, y, field.shape))
             continue
         parting = local if start is None else _sharpened(local, _contrast(start[box], settings), body, settings)
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
@@ -226,6 +234,21 @@ def _is_one_thread(region: Mask, settings: SegmentSettings) -> bool:
     if line.branched or line.elongation < settings.thread_elongation:
         return False
     return line.elongation >= settings.chain_elongation or line.neck >= settings.thread_neck
+
+
+def _bright_thread(body: Mask, local: Image, settings: SegmentSettings) -> Mask | None:
+    """The thread that most of a body's contrast is in, beside it only fringes of its own; None where there is none."""
+    top, total = float(local[body].max()), float(local[body].sum())
+    for share in settings.thread_shares:
+        _, parts = cv2.connectedComponents((body & (local > share * top)).astype(np.uint8), connectivity=8)
+        weights = np.bincount(np.asarray(parts).ravel(), np.where(body, local, 0).ravel())
+        weights[0] = 0
+        core = filled(np.asarray(parts) == int(np.argmax(weights)))
+        if float(weights.max()) < settings.thread_weight * total:
+            return None
+        if _is_one_thread(core, settings):
+            return core
+    return None
 
 
 def _thread(

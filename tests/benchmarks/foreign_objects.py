@@ -16,9 +16,11 @@ from scipy.spatial import KDTree
 from device.twin.morphology import Volume
 from device.twin.scene import Particle
 
-__all__ = ["KINDS", "TrueObject", "draw_object", "tube_volume"]
+__all__ = ["KINDS", "TrueObject", "ball", "draw_object"]
 
 Float = NDArray[np.float64]
+Drawn = tuple[Float, Float, "complex | NDArray[np.complex128]", float, int]
+"""Centre line, radius and contrast along it, length, bodies."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TrueObject:
     """Bodies in it that should be told apart."""
 
 
-def tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[np.complex128], voxel_um: float) -> Volume:
+def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[np.complex128], voxel_um: float) -> Volume:
     """A tube about a centre line (x, y) float64 [n, 2] finely sampled, around its middle; radius and contrast at every point."""
     half = int(np.ceil((np.abs(line_um).max() + radius_um.max()) / voxel_um)) + 2
     deep = int(np.ceil(radius_um.max() / voxel_um)) + 1
@@ -66,9 +68,6 @@ def _bent(rng: np.random.Generator, length_um: float, turn_rad: float) -> Float:
 def _tube(rng: np.random.Generator, length_um: float, width_um: float, contrast: complex, turn_rad: float) -> Drawn:
     line = _bent(rng, length_um - width_um, turn_rad)
     return line, np.full(len(line), width_um / 2), contrast, length_um, 1
-
-
-Drawn = tuple[Float, Float, "complex | NDArray[np.complex128]", float, int]
 
 
 def _fibre(rng: np.random.Generator) -> Drawn:
@@ -127,7 +126,7 @@ def draw_object(
 ) -> TrueObject:
     """One object of a kind with its box's middle at a place (x, y)."""
     line, radius, contrast, length_um, count = KINDS[kind](rng)
-    volume = tube_volume(line, radius, contrast, voxel_um)
+    volume = _tube_volume(line, radius, contrast, voxel_um)
     rows, columns = np.nonzero(np.abs(volume.contrast).max(axis=0) > 1e-4)
     (xx, xy), (_, yy) = np.cov(np.stack([columns, rows]))
     width_um = np.pi * volume.esd_um**2 / 4 / length_um if length_um else 0.0
@@ -135,3 +134,22 @@ def draw_object(
     return TrueObject(
         kind, Particle(kind, where[0], where[1], z_um, volume), length_um, width_um, 0.5 * float(np.arctan2(2 * xy, xx - yy)), count
     )
+
+
+def ball(
+    rng: np.random.Generator, diameter_um: float, place_um: tuple[float, float], z_um: float, voxel_um: float, *, flat: bool
+) -> TrueObject:
+    """A sphere, or a disc of the phase that the sphere has in its middle: 0.7 to 2.6 rad at 0.85 um."""
+    thick_um = 2.0 if flat else diameter_um
+    contrast = rng.uniform(0.7, 2.6) * 0.85 / (2 * np.pi * thick_um)
+    half = int(np.ceil(diameter_um / 2 / voxel_um)) + 2
+    z, y, x = np.mgrid[-half : half + 1, -half : half + 1, -half : half + 1] * voxel_um
+    across = np.clip((diameter_um / 2 - np.hypot(x, y)) / voxel_um + 0.5, 0, 1)
+    filled = (
+        across * np.clip((thick_um / 2 - np.abs(z)) / voxel_um + 0.5, 0, 1)
+        if flat
+        else np.clip((diameter_um / 2 - np.sqrt(x**2 + y**2 + z**2)) / voxel_um + 0.5, 0, 1)
+    )
+    volume = Volume((filled * contrast).astype(np.complex64), voxel_um, diameter_um, diameter_um)
+    where = [round(p / voxel_um) * voxel_um for p in place_um]
+    return TrueObject("ball", Particle("ball", where[0], where[1], z_um, volume), 0.0, diameter_um, 0.0)
