@@ -17,9 +17,10 @@ __all__ = ["measure"]
 Complex = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
 
-_EDGE_SHARE = 0.35
-"""Of the contrast nearby, at the outline. A blurred step has it at half, a sphere, whose path falls to nothing at its rim,
-beyond: between them both are right to some per cent, on the twin's discs, spheres, grains and on recorded beads."""
+_EDGE_SHARE = 0.34
+"""Of the body's contrast, its upper quartile, at the outline. A blurred step has it at half; a sphere, whose path falls to
+nothing at its rim, farther in. Between them both are right to a few per cent: the twin's discs, spheres and grains, and
+recorded beads (decisions/2026-11-27-long-objects-and-diameters.md)."""
 _FINER = 4
 """Pixels' parts that the outline is drawn on."""
 _SURE_PX = 2.0
@@ -31,7 +32,7 @@ def measure(field: Complex, part: Segment, depth: Depth, geometry: Geometry) -> 
     """One particle of an object field complex64 [height, width].
 
     The place is the centroid of the mask, weighted by |field - 1|; the diameter that of the disc of the same area, within an
-    outline between pixels, where |field - 1| has a share of the contrast nearby; uncertain by a quarter pixel along it.
+    outline between pixels, where |field - 1| has a share of what it has within; uncertain by a quarter pixel along it.
     """
     height, width = part.mask.shape
     crop = field[part.y_px : part.y_px + height, part.x_px : part.x_px + width]
@@ -70,20 +71,19 @@ def _area_px(field: Complex, part: Segment) -> float:
     y, x = part.y_px - top, part.x_px - left
     mask[y : y + part.mask.shape[0], x : x + part.mask.shape[1]] = part.mask
     deep = np.asarray(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
-    peak = np.asarray(cv2.dilate(np.where(mask > 0, contrast, 0), _disc(int(np.ceil(deep.max())))), np.float32)
-    grown = cv2.dilate(mask, _disc(1))
+    fine = _finer(contrast, cv2.INTER_CUBIC)
+    sure = _finer((deep > _SURE_PX).astype(np.uint8), cv2.INTER_NEAREST) > 0
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    within = _finer(np.asarray(cv2.dilate(mask, reach)), cv2.INTER_NEAREST) > 0
+    body = _finer(mask, cv2.INTER_NEAREST) > 0
+    # Once for what the mask says the contrast is, once for what the outline does.
+    for _ in range(2):
+        body = filled(((fine > _EDGE_SHARE * np.percentile(fine[body], 75)) & within) | sure)
+    return float(body.sum()) / _FINER**2
 
-    def finer(image: NDArray[np.generic], how: int) -> NDArray[np.generic]:
-        return np.asarray(cv2.resize(image, None, fx=_FINER, fy=_FINER, interpolation=how))
 
-    above = finer(contrast, cv2.INTER_CUBIC) > _EDGE_SHARE * finer(peak, cv2.INTER_LINEAR)
-    sure = finer((deep > _SURE_PX).astype(np.uint8), cv2.INTER_NEAREST) > 0
-    within = finer(grown, cv2.INTER_NEAREST) > 0
-    return float(filled((above & within) | sure).sum()) / _FINER**2
-
-
-def _disc(radius: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
+def _finer(image: NDArray[np.float32] | NDArray[np.uint8], how: int) -> NDArray[np.generic]:
+    return np.asarray(cv2.resize(image, None, fx=_FINER, fy=_FINER, interpolation=how))
 
 
 def _features(crop: Complex, part: Segment, area_px: float, geometry: Geometry) -> dict[str, float]:

@@ -179,7 +179,7 @@ def filled(mask: Mask) -> Mask:
 
 
 def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]:
-    """Bodies that touch, told apart where the contrast dips between them.
+    """Bodies that touch, told apart at narrow necks between round ones, or where the contrast dips between them.
 
     The contrast is smoothed over a share of the region's own inscribed radius, so that the texture of a large grain
     doesn't split it while two small beads that touch are seen.
@@ -189,6 +189,9 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
     # One round body fills its inscribed circle; two that touch fill at least twice that.
     if mask.size > settings.widest_px**2 or mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
+    rounds = _round_parts(mask, depth, settings)
+    if rounds:
+        return rounds
     inside = np.where(mask, contrast, 0).astype(np.float32)
     smooth = _blurred(inside, max(settings.split_smoothing * radius, 0.5), cv2.BORDER_CONSTANT)
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)[: settings.most_parts]
@@ -198,7 +201,7 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
         if lacking.max() <= 0:
             return parts
         peaks.pop(int(np.argmax(lacking)))
-    return _round_parts(mask, depth, settings)
+    return [mask]
 
 
 def _depth(mask: Mask) -> Image:
@@ -208,15 +211,15 @@ def _depth(mask: Mask) -> Image:
 
 
 def _round_parts(mask: Mask, depth: Image, settings: SegmentSettings) -> list[Mask]:
-    """A mask parted at its necks, where all that comes of it is round; else the mask."""
+    """A mask parted at its necks, where all that comes of it is round, whatever its texture; else nothing."""
     peaks = _persistent_peaks(depth, mask, 1 - settings.narrow_neck)[: settings.most_parts]
     if len(peaks) < 2:
-        return [mask]
+        return []
     parts = _nearest_discs(mask, [(place, float(depth[place])) for place, _ in peaks])
     is_round = all(
         part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2 for part, (place, _) in zip(parts, peaks, strict=True)
     )
-    return parts if is_round else [mask]
+    return parts if is_round else []
 
 
 def _nearest_discs(mask: Mask, discs: list[tuple[tuple[int, int], float]]) -> list[Mask]:
