@@ -4,11 +4,11 @@ background   raw frame -> Hologram, with or without a background
 median       pixel by pixel, of a few frames
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
-segment      field -> particles' masks and centres
+segment      field -> particles' masks and centres; middle_line: of long ones, their length and necks
 second_look  what one pass smoothed away, put back from the hologram at the depth found
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
 verify       does the reconstruction explain the hologram
-measure      masks -> Particle: place, size, shape, phase
+measure      masks -> Particle: place, size, shape, skeleton, phase
 fragments    pieces of one particle put together
 bubbles      told from particles, in water
 tracking     particles of a stream counted once

@@ -16,13 +16,16 @@ __all__ = ["measure"]
 
 Complex = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
+Real = NDArray[np.float32]
 
 _EDGE_SHARE = 0.34
 """Of the body's contrast, its upper quartile, at the outline. A blurred step has it at half; a sphere, whose path falls to
 nothing at its rim, farther in. Between them both are right to a few per cent: the twin's discs, spheres and grains, and
 recorded beads (decisions/2026-11-27-long-objects-and-diameters.md)."""
 _FINER = 4
-"""Pixels' parts that the outline is drawn on."""
+"""Parts of a pixel's side that the outline is drawn on."""
+_LARGE_PX = 90_000
+"""A box of more pixels is outlined by whole ones."""
 _SURE_PX = 2.0
 """Of a mask, what lies so deep is the particle whatever its contrast: phases that wrap, clear middles."""
 _SKELETON_POINTS = 5
@@ -51,7 +54,7 @@ def measure(field: Complex, part: Segment, depth: Depth, geometry: Geometry) -> 
         z_uncertainty_um=depth.uncertainty_um,
         bbox_px=(part.x_px, part.y_px, width, height),
         esd_um=float(esd_px * pitch_um),
-        esd_uncertainty_um=float(np.hypot(0.5 * pitch_um, 0.03 * esd_px * pitch_um)),
+        esd_uncertainty_um=float(np.hypot(0.5 * pitch_um, 0.04 * esd_px * pitch_um)),
         features=_features(crop, part, area_px, geometry),
         mask=part.mask,
         field_crop=np.ascontiguousarray(crop),
@@ -70,20 +73,21 @@ def _area_px(field: Complex, part: Segment) -> float:
     mask = np.zeros(contrast.shape, np.uint8)
     y, x = part.y_px - top, part.x_px - left
     mask[y : y + part.mask.shape[0], x : x + part.mask.shape[1]] = part.mask
-    deep = np.asarray(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
-    fine = _finer(contrast, cv2.INTER_CUBIC)
-    sure = _finer((deep > _SURE_PX).astype(np.uint8), cv2.INTER_NEAREST) > 0
+    deep = np.asarray(cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)[1:-1, 1:-1]
+    parts = _FINER if contrast.size <= _LARGE_PX else 1
+    fine = _finer(contrast, parts, cv2.INTER_CUBIC)
+    sure = _finer(deep, parts, cv2.INTER_NEAREST) > _SURE_PX
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    within = _finer(np.asarray(cv2.dilate(mask, reach)), cv2.INTER_NEAREST) > 0
-    body = _finer(mask, cv2.INTER_NEAREST) > 0
+    within = _finer(np.asarray(cv2.dilate(mask, reach), np.float32), parts, cv2.INTER_NEAREST) > 0
+    body = _finer(mask.astype(np.float32), parts, cv2.INTER_NEAREST) > 0
     # Once for what the mask says the contrast is, once for what the outline does.
     for _ in range(2):
         body = filled(((fine > _EDGE_SHARE * np.percentile(fine[body], 75)) & within) | sure)
-    return float(body.sum()) / _FINER**2
+    return float(body.sum()) / parts**2
 
 
-def _finer(image: NDArray[np.float32] | NDArray[np.uint8], how: int) -> NDArray[np.generic]:
-    return np.asarray(cv2.resize(image, None, fx=_FINER, fy=_FINER, interpolation=how))
+def _finer(image: Real, parts: int, how: int) -> Real:
+    return np.asarray(cv2.resize(image, None, fx=parts, fy=parts, interpolation=how), np.float32)
 
 
 def _features(crop: Complex, part: Segment, area_px: float, geometry: Geometry) -> dict[str, float]:

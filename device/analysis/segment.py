@@ -55,9 +55,9 @@ class SegmentSettings:
     """Bodies whose common border is shorter than this share of the lesser one's diameter have a neck between them."""
     neck_dip: float = 0.1
     """Dip asked on top where the border is longer, for every further diameter."""
-    thread_elongation: float = 2.8
-    """Length over mean width from which a body without a neck is a thread or an animal, one whatever its texture; two round
-    ones that touch have 2.5."""
+    thread_elongation: float = 3.5
+    """Length over mean width from which a body without a neck is a thread or an animal, one whatever its texture. Two round
+    ones that touch have 2.5; with 2.8 recorded beads that stick together pass for threads."""
     thread_neck: float = 0.72
     """Of such a body the least width, as a share of the lesser width on either side."""
     chain_elongation: float = 5.5
@@ -110,7 +110,9 @@ def segment(
         if body.sum() < settings.least_area_px:
             continue
         if _is_one_thread(filled(region), settings):
-            found.append(_thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings))
+            found.append(
+                _thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings)
+            )
             continue
         bright = _bright_thread(body, local, settings)
         if bright is not None:
@@ -217,7 +219,8 @@ def _round_parts(mask: Mask, depth: Image, settings: SegmentSettings) -> list[Ma
         return []
     parts = _nearest_discs(mask, [(place, float(depth[place])) for place, _ in peaks])
     is_round = all(
-        part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2 for part, (place, _) in zip(parts, peaks, strict=True)
+        part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2
+        for part, (place, _) in zip(parts, peaks, strict=True)
     )
     return parts if is_round else []
 
@@ -255,7 +258,12 @@ def _bright_thread(body: Mask, local: Image, settings: SegmentSettings) -> Mask 
 
 
 def _thread(
-    smooth: Image, labels: NDArray[np.int32], label: int, box: tuple[int, int, int, int], weakest: float, settings: SegmentSettings
+    smooth: Image,
+    labels: NDArray[np.int32],
+    label: int,
+    box: tuple[int, int, int, int],
+    weakest: float,
+    settings: SegmentSettings,
 ) -> Segment:
     """A long body with its tips, which are thinner and fainter than the rest: its outline is at a share of the peak nearby."""
     x, y, width, height = box

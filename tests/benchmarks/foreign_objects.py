@@ -44,7 +44,9 @@ def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[n
     half = int(np.ceil((np.abs(line_um).max() + radius_um.max()) / voxel_um)) + 2
     deep = int(np.ceil(radius_um.max() / voxel_um)) + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1] * voxel_um
-    away, nearest = KDTree(line_um).query(np.stack([x.ravel(), y.ravel()], axis=1), distance_upper_bound=radius_um.max() + voxel_um)
+    away, nearest = KDTree(line_um).query(
+        np.stack([x.ravel(), y.ravel()], axis=1), distance_upper_bound=radius_um.max() + voxel_um
+    )
     reached = nearest < len(line_um)
     away, nearest = np.where(reached, away, 1e3).reshape(x.shape), np.where(reached, nearest, 0).reshape(x.shape)
     own, index = radius_um[nearest], np.broadcast_to(np.asarray(contrast, np.complex128), len(line_um))[nearest]
@@ -53,7 +55,9 @@ def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[n
     silhouette = np.clip((own - away) / voxel_um + 0.5, 0, 1)
     area_um2 = float(silhouette.sum()) * voxel_um**2
     middle = (float((silhouette * x).sum() / silhouette.sum()), float((silhouette * y).sum() / silhouette.sum()))
-    return Volume((filled * index).astype(np.complex64), voxel_um, float(2 * np.sqrt(area_um2 / np.pi)), 2 * half * voxel_um, middle)
+    return Volume(
+        (filled * index).astype(np.complex64), voxel_um, float(2 * np.sqrt(area_um2 / np.pi)), 2 * half * voxel_um, middle
+    )
 
 
 def _bent(rng: np.random.Generator, length_um: float, turn_rad: float) -> Float:
@@ -91,7 +95,7 @@ def _balls(line_um: Float, at_um: Float, diameter_um: Float, contrast: complex) 
 def _chain(rng: np.random.Generator) -> Drawn:
     count, diameter = int(rng.integers(6, 15)), rng.uniform(7, 14)
     line = _bent(rng, count * diameter, 0.8)
-    at = diameter * (np.arange(count) + 0.5) * 0.97
+    at = (diameter * (np.arange(count) + 0.5) * 0.97).astype(np.float64)
     return _balls(line, at, np.full(count, diameter), complex(rng.uniform(0.02, 0.05), rng.uniform(0, 0.002)))
 
 
@@ -104,7 +108,7 @@ def _animal(rng: np.random.Generator) -> Drawn:
     profile = (place ** rng.uniform(0.4, 0.6)) * ((1 - place) ** rng.uniform(0.5, 0.9))
     grains = sum(rng.uniform(-0.3, 0.6) * np.exp(-(((place - rng.uniform(0.15, 0.85)) / 0.05) ** 2)) for _ in range(5))
     contrast = rng.uniform(0.008, 0.02) * (1 + grains) + 1j * rng.uniform(0.0, 0.002)
-    return line, widest / 2 * profile / profile.max(), contrast, length, 1
+    return line, widest / 2 * profile / profile.max(), np.asarray(contrast, np.complex128), length, 1
 
 
 def _pair(rng: np.random.Generator) -> Drawn:
@@ -121,9 +125,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Drawn]] = {
 }  # fmt: skip
 
 
-def draw_object(
-    rng: np.random.Generator, kind: str, place_um: tuple[float, float], z_um: float, voxel_um: float
-) -> TrueObject:
+def draw_object(rng: np.random.Generator, kind: str, place_um: tuple[float, float], z_um: float, voxel_um: float) -> TrueObject:
     """One object of a kind with its box's middle at a place (x, y)."""
     line, radius, contrast, length_um, count = KINDS[kind](rng)
     volume = _tube_volume(line, radius, contrast, voxel_um)
@@ -132,7 +134,12 @@ def draw_object(
     width_um = np.pi * volume.esd_um**2 / 4 / length_um if length_um else 0.0
     where = [round(p / voxel_um) * voxel_um for p in place_um]
     return TrueObject(
-        kind, Particle(kind, where[0], where[1], z_um, volume), length_um, width_um, 0.5 * float(np.arctan2(2 * xy, xx - yy)), count
+        kind,
+        Particle(kind, where[0], where[1], z_um, volume),
+        length_um,
+        width_um,
+        0.5 * float(np.arctan2(2 * xy, xx - yy)),
+        count,
     )
 
 

@@ -39,7 +39,7 @@ def test_a_bent_thread_is_as_long_as_its_arc() -> None:
 
 
 def test_a_row_of_discs_has_necks_and_a_spindle_has_none() -> None:
-    at = np.arange(6) * 14.0
+    at = np.linspace(0, 70, 6)
     row = middle_line(_tube(60 + at, np.full(6, 100.0), 7.5))
     along = np.linspace(-1, 1, 200)
     spindle = middle_line(_tube(100 + 70 * along, np.full(200, 100.0), 2 + 14 * (1 - along**2)))
