@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -111,33 +112,34 @@ def balls(pipeline: Pipeline, each: int, seed: int) -> None:
         print(f"{shape:9s} {len(ratios)} of {each}: diameter, found / true {median_interval(np.array(ratios))}", flush=True)
 
 
+def bead_ratios(folder: Path, nominal: int) -> NDArray[np.float64]:
+    """Diameters found, over the true one, of the beads of one recording (its nominal millimetres) that stand alone."""
+    truth = true_peaks(folder)
+    apart = np.hypot(*(truth[:, None] - truth[None]).transpose(2, 0, 1))
+    np.fill_diagonal(apart, np.inf)
+    alone = truth[(apart.min(axis=1) > 9) & (truth >= 8).all(axis=1) & (truth <= 247).all(axis=1)]
+    pixels = scipy.io.loadmat(str(folder / f"holo_{nominal:02d}mm.mat"))["holography"].astype(np.float32)
+    geometry = Geometry(BEAD_WAVELENGTH_UM, BEAD_PITCH_UM, DISTANCES_UM[nominal])
+    config = load_config(None)
+    pipeline, _ = build_pipeline(model_store(config), msgspec.structs.replace(config.analysis, classifier_model=""), geometry)
+    found = pipeline.analyse(Hologram(pixels / np.median(pixels), geometry, 0.03, _EPOCH)).particles
+    places = np.array([[p.x_um, p.y_um] for p in found]) / BEAD_PITCH_UM
+    nearest = [np.hypot(*(places - bead).T) for bead in alone]
+    return np.array([found[int(np.argmin(d))].esd_um / TRUE_BEAD_UM for d in nearest if d.min() < 2])
+
+
 def recorded() -> None:
     """Print the diameters of the recorded beads that stand alone."""
     folder = real_data_folder() / "beads_multiheight_gt" / "fov1"
     if not folder.is_dir():
         print("the recorded beads are not here")
         return
-    config = load_config(None)
-    settings = msgspec.structs.replace(config.analysis, classifier_model="")
-    truth = true_peaks(folder)
-    apart = np.hypot(*(truth[:, None] - truth[None]).transpose(2, 0, 1))
-    np.fill_diagonal(apart, np.inf)
-    alone = truth[(apart.min(axis=1) > 9) & (truth >= 8).all(axis=1) & (truth <= 247).all(axis=1)]
-    everything: list[float] = []
-    for nominal, distance_um in DISTANCES_UM.items():
-        pixels = scipy.io.loadmat(str(folder / f"holo_{nominal:02d}mm.mat"))["holography"].astype(np.float32)
-        geometry = Geometry(BEAD_WAVELENGTH_UM, BEAD_PITCH_UM, distance_um)
-        pipeline, _ = build_pipeline(model_store(config), settings, geometry)
-        found = pipeline.analyse(Hologram(pixels / np.median(pixels), geometry, 0.03, _EPOCH)).particles
-        places = np.array([[p.x_um, p.y_um] for p in found]) / BEAD_PITCH_UM
-        nearest = [np.hypot(*(places - bead).T) for bead in alone]
-        ratios = [found[int(np.argmin(d))].esd_um / TRUE_BEAD_UM for d in nearest if d.min() < 2]
-        everything += ratios
-        print(
-            f"recorded beads {nominal:2d} mm  {len(ratios):2d}: diameter, found / true {median_interval(np.array(ratios))}",
-            flush=True,
-        )
-    values = np.array(everything)
+    everything: list[NDArray[np.float64]] = []
+    for nominal in DISTANCES_UM:
+        everything.append(bead_ratios(folder, nominal))
+        found = everything[-1]
+        print(f"recorded beads {nominal:2d} mm  {len(found):2d}: diameter, found / true {median_interval(found)}", flush=True)
+    values = np.concatenate(everything)
     print(f"recorded beads, all   {len(values)}: {median_interval(values)}, "
           f"{np.mean(np.abs(values - 1) <= 0.05):.0%} within 5 % (true {TRUE_BEAD_UM:g} um)")  # fmt: skip
 
