@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Segment", "SegmentSettings", "segment"]
+from device.analysis.middle_line import is_stout, middle_line
+
+__all__ = ["Segment", "SegmentSettings", "filled", "segment"]
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,6 +55,25 @@ class SegmentSettings:
     """Bodies whose common border is shorter than this share of the lesser one's diameter have a neck between them."""
     neck_dip: float = 0.1
     """Dip asked on top where the border is longer, for every further diameter."""
+    thread_elongation: float = 3.5
+    """Length over mean width from which a body without a neck is a thread or an animal, one whatever its texture. Two round
+    ones that touch have 2.5; with 2.8 recorded beads that stick together pass for threads."""
+    thread_neck: float = 0.72
+    """Of such a body the least width, as a share of the lesser width on either side."""
+    chain_elongation: float = 5.5
+    """And from which one that has necks is a chain."""
+    thread_shares: tuple[float, ...] = (0.28, 0.42)
+    """Shares of a body's peak above which a thread is looked for in it: without a network it has fringes at its sides."""
+    thread_weight: float = 0.6
+    """Of the body's contrast such a thread has at least this share."""
+    tip_contrast: float = 0.1
+    """Least |field - 1| at the outline of such a body: its tips are fainter than anything that is found by itself."""
+    tip_reach: float = 0.35
+    """The outline is at edge_share of the highest contrast so near, as a share of the body's inscribed radius."""
+    tip_px: int = 24
+    """So far from what is brighter its tips are looked for."""
+    narrow_neck: float = 0.6
+    """Round bodies whose border has less than this share of the lesser one's half width are two, whatever their contrast."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +106,17 @@ def segment(
     for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
         box = (slice(y, y + height), slice(x, x + width))
         region, local = labels[box] == label, smooth[box]
-        body = _filled(region & (local > settings.edge_share * float(local[region].max())))
+        body = filled(region & (local > settings.edge_share * float(local[region].max())))
         if body.sum() < settings.least_area_px:
+            continue
+        if _is_one_thread(filled(region), settings):
+            found.append(
+                _thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings)
+            )
+            continue
+        bright = _bright_thread(body, local, settings)
+        if bright is not None:
+            found.append(_cut(bright, x, y, field.shape))
             continue
         parting = local if start is None else _sharpened(local, _contrast(start[box], settings), body, settings)
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
@@ -143,7 +173,7 @@ def _boxes(labels: NDArray[np.int32], count: int) -> list[tuple[int, int, int, i
     ]
 
 
-def _filled(mask: Mask) -> Mask:
+def filled(mask: Mask) -> Mask:
     """The mask without holes: where the phase passes a multiple of 2 pi a particle looks like nothing."""
     padded = np.pad(mask.astype(np.uint8), 1)
     cv2.floodFill(padded, None, (0, 0), 2)
@@ -151,16 +181,19 @@ def _filled(mask: Mask) -> Mask:
 
 
 def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]:
-    """Bodies that touch, told apart where the contrast dips between them.
+    """Bodies that touch, told apart at narrow necks between round ones, or where the contrast dips between them.
 
     The contrast is smoothed over a share of the region's own inscribed radius, so that the texture of a large grain
     doesn't split it while two small beads that touch are seen.
     """
-    padded = np.pad(mask.astype(np.uint8), 1)
-    radius = float(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+    depth = _depth(mask)
+    radius = float(depth.max())
     # One round body fills its inscribed circle; two that touch fill at least twice that.
     if mask.size > settings.widest_px**2 or mask.sum() < settings.round_area * np.pi * radius**2:
         return [mask]
+    rounds = _round_parts(mask, depth, settings)
+    if rounds:
+        return rounds
     inside = np.where(mask, contrast, 0).astype(np.float32)
     smooth = _blurred(inside, max(settings.split_smoothing * radius, 0.5), cv2.BORDER_CONSTANT)
     peaks = _persistent_peaks(smooth, mask, settings.split_dip)[: settings.most_parts]
@@ -171,6 +204,81 @@ def _split(mask: Mask, contrast: Image, settings: SegmentSettings) -> list[Mask]
             return parts
         peaks.pop(int(np.argmax(lacking)))
     return [mask]
+
+
+def _depth(mask: Mask) -> Image:
+    """Distance of every pixel to the nearest outside the mask, float32 [height, width]."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float32)
+
+
+def _round_parts(mask: Mask, depth: Image, settings: SegmentSettings) -> list[Mask]:
+    """A mask parted at its necks, where all that comes of it is round, whatever its texture; else nothing."""
+    peaks = _persistent_peaks(depth, mask, 1 - settings.narrow_neck)[: settings.most_parts]
+    if len(peaks) < 2:
+        return []
+    parts = _nearest_discs(mask, [(place, float(depth[place])) for place, _ in peaks])
+    is_round = all(
+        part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2
+        for part, (place, _) in zip(parts, peaks, strict=True)
+    )
+    return parts if is_round else []
+
+
+def _nearest_discs(mask: Mask, discs: list[tuple[tuple[int, int], float]]) -> list[Mask]:
+    """The mask shared out by power distance to discs ((row, column), radius): its border is where two would cut each other."""
+    y, x = np.mgrid[0 : mask.shape[0], 0 : mask.shape[1]]
+    owner = np.argmin(np.stack([(y - row) ** 2 + (x - column) ** 2 - r**2 for (row, column), r in discs]), axis=0)
+    return [mask & (owner == k) for k in range(len(discs))]
+
+
+def _is_one_thread(region: Mask, settings: SegmentSettings) -> bool:
+    """Whether a region is long and unbranched, and without a neck or longer than a few bodies that touch by chance."""
+    if region.size > settings.widest_px**2 or is_stout(region):
+        return False
+    line = middle_line(region)
+    if line.branched or line.elongation < settings.thread_elongation:
+        return False
+    return line.elongation >= settings.chain_elongation or line.neck >= settings.thread_neck
+
+
+def _bright_thread(body: Mask, local: Image, settings: SegmentSettings) -> Mask | None:
+    """The thread that most of a body's contrast is in, beside it only fringes of its own; None where there is none."""
+    top, total = float(local[body].max()), float(local[body].sum())
+    for share in settings.thread_shares:
+        _, parts = cv2.connectedComponents((body & (local > share * top)).astype(np.uint8), connectivity=8)
+        weights = np.bincount(np.asarray(parts).ravel(), np.where(body, local, 0).ravel())
+        weights[0] = 0
+        core = filled(np.asarray(parts) == int(np.argmax(weights)))
+        if float(weights.max()) < settings.thread_weight * total:
+            return None
+        if _is_one_thread(core, settings):
+            return core
+    return None
+
+
+def _thread(
+    smooth: Image,
+    labels: NDArray[np.int32],
+    label: int,
+    box: tuple[int, int, int, int],
+    weakest: float,
+    settings: SegmentSettings,
+) -> Segment:
+    """A long body with its tips, which are thinner and fainter than the rest: its outline is at a share of the peak nearby."""
+    x, y, width, height = box
+    margin = settings.tip_px
+    top, left = max(y - margin, 0), max(x - margin, 0)
+    near = (slice(top, y + height + margin), slice(left, x + width + margin))
+    local, free = smooth[near], np.isin(labels[near], (0, label))
+    region = labels[near] == label
+    inner = _depth(region)
+    size = 2 * int(np.ceil(settings.tip_reach * inner.max())) + 1
+    peak = cv2.dilate(np.where(free, local, 0), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    above = (free & (local > np.maximum(settings.edge_share * peak, weakest))).astype(np.uint8)
+    _, parts = cv2.connectedComponents(above, connectivity=8)
+    own = np.isin(parts, np.unique(parts[region & (above > 0)]))
+    return _cut(filled(own & (above > 0)), left, top, labels.shape)
 
 
 def _asked_dips(parts: list[Mask], settings: SegmentSettings) -> NDArray[np.float64]:

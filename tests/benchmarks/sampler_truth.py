@@ -102,7 +102,9 @@ def _score(tally: Tally, analysis: FrameAnalysis, particles: list[TrueParticle],
         return edge_um <= min(x_um, y_um) and max(x_um, y_um) <= far_um
 
     found = np.array([[p.x_um, p.y_um] for p in analysis.particles], np.float64).reshape(-1, 2)
-    truth = np.array([[p.x_um, p.y_um] for p in particles], np.float64).reshape(-1, 2)
+    # A chain's volume begins at its first spore: what is looked for is the middle of what is seen.
+    middles = [p.truth() for p in particles]
+    truth = np.array([[m["x_um"], m["y_um"]] for m in middles], np.float64).reshape(-1, 2)
     reach = np.array([max(p.esd_um / 2, _LEAST_REACH_UM) for p in particles])
     pairs = match(found, truth, reach)
     of_found, of_true = dict(pairs), {t: f for f, t in pairs}

@@ -121,3 +121,49 @@ def test_a_particle_out_of_the_focal_plane_is_found_at_its_own_depth(offset_um: 
     depth = estimate_depth(start, focused, part, GEOMETRY)
     assert depth.z_um == pytest.approx(500.0 + offset_um, abs=5)
     assert depth.uncertainty_um > 0
+
+
+def _thread(length_px: float, width_px: float, turn_rad: float, ripple_rad: float, phase_rad: float = 1.6) -> np.ndarray:
+    """A straight phase thread with round ends whose phase goes up and down along it, complex64."""
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    along = (x - 128) * np.cos(turn_rad) + (y - 96) * np.sin(turn_rad)
+    away = np.hypot(along - np.clip(along, -(length_px - width_px) / 2, (length_px - width_px) / 2),
+                    (y - 96) * np.cos(turn_rad) - (x - 128) * np.sin(turn_rad))  # fmt: skip
+    inside = np.clip(width_px / 2 - away + 0.5, 0, 1)
+    return (1 + inside * (np.exp(1j * (phase_rad + ripple_rad * np.cos(along / 3))) - 1)).astype(np.complex64)
+
+
+@pytest.mark.parametrize(("length_px", "width_px"), [(120, 5), (150, 9), (100, 24)])
+def test_a_thread_is_one_whatever_its_texture_with_its_length_width_and_direction(length_px: float, width_px: float) -> None:
+    (found,) = _measured(_thread(length_px, width_px, 0.4, ripple_rad=0.9))
+    features = found.features
+    assert features["length_um"] == pytest.approx(length_px * 1.12, rel=0.05)
+    area_um2 = (np.pi / 4 * width_px**2 + (length_px - width_px) * width_px) * 1.12**2
+    assert features["width_um"] == pytest.approx(area_um2 / (length_px * 1.12), rel=0.1)
+    assert features["orientation_rad"] == pytest.approx(0.4, abs=0.02)
+    ends = np.array([[features[f"skeleton_{k}_{axis}_um"] for axis in "xy"] for k in (1, 3, 5)]) / 1.12
+    assert ends[1] == pytest.approx([128, 96], abs=3)
+    assert np.hypot(*(ends[2] - ends[0])) == pytest.approx(length_px, rel=0.06)
+
+
+def test_a_chain_of_many_is_one_and_three_that_touch_are_three() -> None:
+    chain = _discs([(40.0 + 11 * k, 96.0) for k in range(9)], 11)
+    assert len(_measured(chain)) == 1
+    assert len(_measured(_discs([(100.0 + 11 * k, 96.0) for k in range(3)], 11))) == 3
+
+
+def test_round_bodies_of_uneven_contrast_are_parted_at_their_neck() -> None:
+    field = _discs([(100.0, 96.0), (132.0, 96.0)], 32)
+    # As bright at the neck as anywhere.
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    field[np.hypot(y - 96, x - 116) < 3] = np.exp(1.2j)
+    places = sorted(p.x_um / 1.12 for p in _measured(field))
+    assert places == [pytest.approx(100, abs=1), pytest.approx(132, abs=1)]
+
+
+@pytest.mark.parametrize("diameter_px", [6, 9, 16, 40])
+@pytest.mark.parametrize("phase_rad", [0.8, 2.4])
+def test_a_disc_as_sharp_as_its_pixels_has_its_diameter(diameter_px: float, phase_rad: float) -> None:
+    (particle,) = _measured(_discs([(128.2, 96.4)], diameter_px, phase_rad=phase_rad, blur_px=0.25))
+    # A step over one pixel is that step blurred: its outline lies a little outside.
+    assert particle.esd_um / 1.12 == pytest.approx(diameter_px, abs=0.05 * diameter_px + 0.25)
