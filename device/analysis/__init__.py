@@ -8,14 +8,9 @@ reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres; middle_line: of long ones, their length and necks
 second_look  what one pass smoothed away, put back from the hologram at the depth found
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
-<<<<<<< HEAD
 verify       does the reconstruction explain the hologram, particle by particle
 scene        what the field holds, and whether the hologram bears counts of it
-measure      masks -> Particle: place, size, shape, phase
-=======
-verify       does the reconstruction explain the hologram
 measure      masks -> Particle: place, size, shape, skeleton, phase
->>>>>>> objects
 fragments    pieces of one particle put together
 bubbles      told from particles, in water
 tracking     particles of a stream counted once

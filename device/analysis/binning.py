@@ -64,6 +64,9 @@ def unbinned(particle: Particle, geometry: Geometry, binning: int) -> Particle:
         particle,
         x_um=particle.x_um + shift_um,
         y_um=particle.y_um + shift_um,
+        features={
+            name: value + shift_um if name.startswith("skeleton_") else value for name, value in particle.features.items()
+        },
         bbox_px=(x * binning, y * binning, width * binning, height * binning),
         mask=mask,
         field_crop=crop,

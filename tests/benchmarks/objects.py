@@ -31,7 +31,7 @@ from device.optics.geometry import Geometry
 from device.records import Particle
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram
-from models.recipes.hidef_evaluation import GEOMETRY, LIGHT
+from models.recipes.hidef.evaluation import GEOMETRY, LIGHT
 from tests.benchmarks.foreign_objects import KINDS, TrueObject, ball, draw_object
 from tests.benchmarks.real_beads import BEAD_PITCH_UM, BEAD_WAVELENGTH_UM, DISTANCES_UM, true_peaks
 from tests.conftest import real_data_folder
