@@ -44,9 +44,10 @@ brighter lenses than simulated grains, scatter twice as far."""
 FINE_STEPS = 20
 """To either side; it goes on only as long as it gets better."""
 
-_FINE_SHARES = 0.5, 0.05, 0.6
-"""Of a defocus number, of a diameter, and of the misfit's own deviation, in the deviation of a depth by fine rings. From 39
-simulated particles (multi-slice)."""
+_FINE_SHARES = 1.2, 0.12, 0.25
+"""Of a defocus number, of a diameter, and of the misfit's own deviation, in the deviation of a depth by fine rings. From 154
+recorded beads in a known plane at eleven distances, whose misfit is mostly what neighbours and glass leave, and 62 simulated
+particles (multi-slice), whose misfit is small and says little: 94 and 95 in 100 lie within 1.96 of it."""
 
 _FINE_WEAK_LENS = 0.063
 """As the weak lens of `depth`: 0.083 um nearer for each um of diameter at 850 nm and 1.12 um (61 simulated particles)."""
@@ -138,15 +139,17 @@ class _Attempt:
             transfer = transfer * _stride(patch.side, (k - nearest) * self._step_um, self._geometry)
         trial = replace(patch, depth_um=patch.depth_um + k * self._step_um, transfer=transfer)
         trial.scattered = trial.ahead = self._first
-        wave = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here]
+        wave, whole = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here], self._first
         for turn in range(self._iterations):
             seen = np.zeros((patch.side, patch.side), np.complex64)
             seen[here] = missing_wave(self._measured, wave)
             trial.improve(seen, self._settings, self._weight if turn == 0 else None)
-            trial.scattered, trial.ahead = trial.scattered * self._kept, trial.ahead * self._kept
+            whole = trial.scattered
+            trial.scattered, trial.ahead = whole * self._kept, trial.ahead * self._kept
             if turn == 0 and self._weight is not None:
                 trial.ahead = trial.scattered
             wave = self._others + trial.carried()[here]
+        trial.scattered = whole
         residual = self._measured - np.abs(wave)
         self.misfits[k] = float((residual**2).sum()) if self._weight is None else _fine_energy(residual)
         self._tried[k] = trial

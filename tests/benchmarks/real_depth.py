@@ -1,10 +1,10 @@
-"""Depth of isolated beads on recorded slides: `python -m tests.benchmarks.real_depth [--off-um 0]`.
+"""Depth of isolated beads on recorded slides: `python -m tests.benchmarks.real_depth [--unpaired] [--off-um 0]`.
 
 All beads of a frame lie in one plane. Of `fov1` its distance is known: where the measured field, carried forward, predicts the
 frame best (`real_focus`, 'registered'; 'stated' is how far the catalogue's distance lies from it). Isolated are beads 16 px and
 more from the next peak of the measured phase and from the border. Frames of unpaired beads have
-nominal distances only: their depths are laid against the frame's own middle, which tells scatter and nothing of bias; isolated
-are detections 16 px and more from the next. Everything in depths of field, 4 pitch^2 / wavelength: median error, scatter
+nominal distances only: their depths are laid against the frame's own focus (`device.optics.autofocus`, itself uncertain by 0.3);
+isolated are detections 16 px and more from the next. Everything in depths of field, 4 pitch^2 / wavelength: median error, scatter
 (1.48 times the median absolute deviation), root mean square, stated deviation (median), share that lies within 1.96 of it.
 'one' is by each particle alone, 'frame' what is reported. '--off-um': the box is told a distance that is so much off.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,12 @@ from device.analysis.segment import Segment, segment
 from device.config import load_config
 from device.drivers.recorded import read_frames
 from device.frames import Hologram
+from device.optics.autofocus import estimate_distance
 from device.optics.geometry import Geometry
 from device.rig.models import build_pipeline, model_store
 from models.training.blind_spots import depth_of_field_um
 from tests.benchmarks.real_beads import BEAD_PITCH_UM, BEAD_WAVELENGTH_UM, DISTANCES_UM, true_peaks
-from tests.benchmarks.real_focus import measured_field, registered_distance
+from tests.benchmarks.real_focus import BEAD_RANGE_UM, measured_field, registered_distance
 from tests.conftest import real_data_folder
 
 ISOLATED_PX = 16.0
@@ -91,13 +92,14 @@ def depths(path: Path, distance_um: float, pipeline: Pipeline) -> tuple[list[Seg
     return parts, list(refined.sought), list(refined.depths)
 
 
-def known_plane(data: Path, pipeline: Pipeline, off_um: float) -> Iterator[Row]:
+def known_plane(data: Path, pipeline: Pipeline, off_um: float, frames_mm: Sequence[int] = tuple(DISTANCES_UM)) -> Iterator[Row]:
     """Beads of the slide whose field was measured."""
     folder = data / "beads_multiheight_gt" / "fov1"
     peaks = true_peaks(folder)
     lone = peaks[isolated(peaks, 256)]
     truth = measured_field(folder)
-    for nominal_mm, stated_um in DISTANCES_UM.items():
+    for nominal_mm in frames_mm:
+        stated_um = DISTANCES_UM[nominal_mm]
         path = folder / f"holo_{nominal_mm:02d}mm.mat"
         true_um = registered_distance(truth, normalise(next(iter(read_frames(path))).pixels).intensity, stated_um)
         parts, alone, together = depths(path, stated_um + off_um, pipeline)
@@ -113,9 +115,10 @@ def unknown_plane(data: Path, pipeline: Pipeline, off_um: float) -> Iterator[Row
         stated_um = 1000.0 * nominal_mm
         parts, alone, together = depths(path, stated_um + off_um, pipeline)
         chosen = [k for k in np.flatnonzero(isolated(places(parts), 256)) if parts[k].mask.sum() >= LEAST_PX]
-        middle_um = float(np.median([alone[k].z_um for k in chosen]))
+        ready = normalise(next(iter(read_frames(path))).pixels)
+        focus = estimate_distance(ready.intensity, Geometry(BEAD_WAVELENGTH_UM, BEAD_PITCH_UM, stated_um), *BEAD_RANGE_UM)
         for k in chosen:
-            yield Row("unpaired", nominal_mm, alone[k], together[k], middle_um, stated_um)
+            yield Row("unpaired", nominal_mm, alone[k], together[k], focus.distance_um, stated_um)
 
 
 def line(rows: list[Row], stage: str) -> str:
