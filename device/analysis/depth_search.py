@@ -47,8 +47,8 @@ FINE_STEPS = 20
 _FINE_SHARES = 2.0, 0.08, 0.25
 """Of a defocus number, of a diameter, and of the misfit's own deviation, in the deviation of a depth by fine rings. From 154
 recorded beads in a known plane at eleven distances, whose misfit is mostly what neighbours and glass leave, and 62 simulated
-particles (multi-slice), whose misfit is small and says little: 96 and 97 in 100 lie within 1.96 of it. Outlines are the larger part
-of the first: a bead of eight pixels whose outline is a pixel too wide lies two defocus numbers too far."""
+particles (multi-slice), whose misfit is small and says little: 96 and 97 in 100 lie within 1.96 of it. Outlines are most of the
+first: a bead of eight pixels whose outline is a pixel too wide lies two defocus numbers too far."""
 
 _FINE_WEAK_LENS = 0.063
 """As the weak lens of `depth`: 0.083 um nearer for each um of diameter at 850 nm and 1.12 um (61 simulated particles)."""
