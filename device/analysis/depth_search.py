@@ -36,12 +36,19 @@ FINE_STEP = 1.7
 FINE_ITERATIONS = 4
 """Of one particle at each of them, the look included: fewer, and what the network got wrong of the lens stands for depth."""
 
-FINE_STEPS = 10
+_MARGIN_SHARE = 0.5
+"""What each iteration of a fine search leaves of the field in the margin around the outline. Outlines are a pixel too tight or too
+wide: believed, they mislead simulated particles; with their margin, light that is out of focus finds room, and recorded beads,
+brighter lenses than simulated grains, scatter twice as far."""
+
+FINE_STEPS = 20
 """To either side; it goes on only as long as it gets better."""
 
-_FINE_SHARES = 0.5, 0.05, 0.6
-"""Of a defocus number, of a diameter, and of the misfit's own deviation, in the deviation of a depth by fine rings. From 39
-simulated particles (multi-slice)."""
+_FINE_SHARES = 2.0, 0.08, 0.25
+"""Of a defocus number, of a diameter, and of the misfit's own deviation, in the deviation of a depth by fine rings. From 154
+recorded beads in a known plane at eleven distances, whose misfit is mostly what neighbours and glass leave, and 62 simulated
+particles (multi-slice), whose misfit is small and says little: 96 and 97 in 100 lie within 1.96 of it. Outlines are most of the
+first: a bead of eight pixels whose outline is a pixel too wide lies two defocus numbers too far."""
 
 _FINE_WEAK_LENS = 0.063
 """As the weak lens of `depth`: 0.083 um nearer for each um of diameter at 850 nm and 1.12 um (61 simulated particles)."""
@@ -111,7 +118,9 @@ class _Attempt:
         self._patch, self._geometry, self._settings = patch, geometry, settings
         self._step_um, _, self._iterations = grid
         self._weight = ring_weight(gain, patch.side, geometry) if gain else None
-        self._first = patch.given if gain else patch.scattered
+        share = _MARGIN_SHARE if gain else 1.0
+        self._kept = np.where(patch.outline, np.float32(1), np.float32(share) * patch.support)
+        self._first = patch.given * self._kept if gain else patch.scattered
         self._spectrum = patch.spectrum(self._first)
         self.misfits: dict[int, float] = {}
         """By steps from where the particle was."""
@@ -131,14 +140,17 @@ class _Attempt:
             transfer = transfer * _stride(patch.side, (k - nearest) * self._step_um, self._geometry)
         trial = replace(patch, depth_um=patch.depth_um + k * self._step_um, transfer=transfer)
         trial.scattered = trial.ahead = self._first
-        wave = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here]
+        wave, whole = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here], self._first
         for turn in range(self._iterations):
             seen = np.zeros((patch.side, patch.side), np.complex64)
             seen[here] = missing_wave(self._measured, wave)
             trial.improve(seen, self._settings, self._weight if turn == 0 else None)
+            whole = trial.scattered
+            trial.scattered, trial.ahead = whole * self._kept, trial.ahead * self._kept
             if turn == 0 and self._weight is not None:
                 trial.ahead = trial.scattered
             wave = self._others + trial.carried()[here]
+        trial.scattered = whole
         residual = self._measured - np.abs(wave)
         self.misfits[k] = float((residual**2).sum()) if self._weight is None else _fine_energy(residual)
         self._tried[k] = trial

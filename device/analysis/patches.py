@@ -69,6 +69,8 @@ class Patch:
     """Of the grid: around the support."""
     support: NDArray[np.bool_]
     """Within the box."""
+    outline: NDArray[np.bool_]
+    """The same without the margin."""
     depth_um: float
     transfer: Complex
     """[side, side]"""
@@ -114,13 +116,14 @@ def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometr
     height, width = part.mask.shape
     side = fft.next_fast_len(max(height, width) + 2 * (reach + margin))
     top, left = part.y_px + height // 2 - side // 2, part.x_px + width // 2 - side // 2
-    support = np.pad(part.mask.astype(np.uint8), margin)
+    outline = np.pad(part.mask.astype(np.uint8), margin)
     size = 2 * margin + 1
-    grown = cv2.dilate(support, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
+    grown = cv2.dilate(outline, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
     y, x = part.y_px - margin - top, part.x_px - margin - left
     box = (slice(y, y + grown.shape[0]), slice(x, x + grown.shape[1]))
     empty = np.zeros(grown.shape, np.complex64)
-    patch = Patch(top, left, side, box, grown, depth_um, to_sensor(side, depth_um, geometry), empty, empty, empty)
+    transfer = to_sensor(side, depth_um, geometry)
+    patch = Patch(top, left, side, box, grown, outline.astype(bool), depth_um, transfer, empty, empty, empty)
     there, here = box_overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.given = patch.scattered

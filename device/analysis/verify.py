@@ -80,7 +80,9 @@ def verify(
     strength = misfit.first_fringes + max(misfit.measured_fringes - floor, 0.0)
     fringes = excess / max(tolerated * strength + spread, 1e-30)
     moved = misfit.moved / tolerated
-    allowed_um2 = calibration_um**2 + first.uncertainty_um**2 + found.uncertainty_um**2
+    # A given field that is wrong by so much lies as far off: its fringes turn by axial_per_um.
+    given_um = chosen.network_error / misfit.axial_per_um if misfit.axial_per_um > 0 else 0.0
+    allowed_um2 = calibration_um**2 + first.uncertainty_um**2 + found.uncertainty_um**2 + given_um**2
     worst = max(fringes, moved, (found.z_um - first.z_um) ** 2 / max(allowed_um2, 1e-30))
     p = min(_QUESTIONS * math.exp(-worst), 1.0)
     flag = QARTOD_PASS if p >= chosen.suspect_below else QARTOD_SUSPECT

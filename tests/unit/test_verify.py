@@ -52,6 +52,12 @@ def test_the_network_s_usual_error_passes() -> None:
     assert judged.chi2 < 2
 
 
+def test_a_given_field_lies_as_far_off_as_its_usual_error_turns_its_fringes() -> None:
+    apart = (Depth(500.0, 3.0), Depth(520.0, 3.0))
+    assert verify(replace(EXPLAINED, axial_per_um=0.02), NOISE, apart, 100.0).flag == QARTOD_PASS
+    assert verify(replace(EXPLAINED, axial_per_um=0.2), NOISE, apart, 100.0).flag == QARTOD_SUSPECT
+
+
 def test_a_particle_that_explains_nothing_fails() -> None:
     nothing_there = replace(EXPLAINED, measured_fringes=1.0, first_residual=102.0)
     judged = verify(nothing_there, NOISE, HERE, 500.0)
