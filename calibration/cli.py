@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from device import __version__
 from device.arguments import Parser, number, whole
-from device.commands.reading_args import add_reading_arguments, reading_options
 from device.edge import at_the_edge, parsed
 from device.errors import InputError
+from device.subcommands.reading_args import add_reading_arguments, reading_options
 from device.text import say
 
 if TYPE_CHECKING:
     from calibration.frames import Shots
-    from calibration.procedures.outcome import Outcome
+    from calibration.procedures.outcome import ProcedureOutcome
     from calibration.rehearsal import AnswerLine
     from calibration.targets import Stage
     from device.calibration import CalibrationRecord
@@ -200,7 +200,7 @@ def _execute(args: argparse.Namespace) -> int:
 class _Done:
     """A procedure that was carried out."""
 
-    outcome: Outcome
+    outcome: ProcedureOutcome
     record: CalibrationRecord
     path: Path
     sheet: list[AnswerLine]
@@ -345,7 +345,7 @@ def _dose(args: argparse.Namespace, config: Config, instrument: Instrument) -> _
 
 
 def _written(
-    args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots, outcome: Outcome
+    args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots, outcome: ProcedureOutcome
 ) -> tuple[CalibrationRecord, Path]:
     from device.calibration import CalibrationRecord, sealed, write_record
 

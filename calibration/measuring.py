@@ -15,7 +15,7 @@ from calibration.procedures.counts import measure_counts
 from calibration.procedures.dark import measure_dark
 from calibration.procedures.flat import measure_flat
 from calibration.procedures.flow import ChannelSection, measure_flow
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from calibration.procedures.ruling import measure_ruled_pitch
 from device.analysis.background import median_background, normalise
 from device.config import Config
@@ -49,7 +49,7 @@ def known_instrument(args: argparse.Namespace, config: Config, instrument: Instr
     return calibrations(config, instrument).instrument
 
 
-def measure(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> Outcome:
+def measure(args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots) -> ProcedureOutcome:
     """Every procedure that needs frames alone; `counts` by `count_beads`."""
     if args.procedure == "dark":
         return measure_dark(shots.frames, instrument.sensor)
@@ -61,7 +61,7 @@ def measure(args: argparse.Namespace, config: Config, instrument: Instrument, sh
     return _targets(args, instrument, shots)
 
 
-def _targets(args: argparse.Namespace, instrument: Instrument, shots: Shots) -> Outcome:
+def _targets(args: argparse.Namespace, instrument: Instrument, shots: Shots) -> ProcedureOutcome:
     """Procedures that look at a target through the optics."""
     lit = [np.maximum(f - np.float32(instrument.sensor.dark_level_counts), 0) for f in shots.frames]
     if args.procedure == "flow":
@@ -84,7 +84,9 @@ def _target(args: argparse.Namespace, instrument: Instrument, search_um: float) 
     return BeadTarget(args.diameter_um, args.diameter_uncertainty_um, index, args.search_um or search_um)
 
 
-def _flow(args: argparse.Namespace, instrument: Instrument, frames: list[NDArray[np.float32]], times_s: list[float]) -> Outcome:
+def _flow(
+    args: argparse.Namespace, instrument: Instrument, frames: list[NDArray[np.float32]], times_s: list[float]
+) -> ProcedureOutcome:
     if len(frames) < 2:
         raise InputError("too few frames", where="flow", expected="2", got=len(frames))
     section = section_of(args, instrument)
@@ -96,7 +98,7 @@ def _flow(args: argparse.Namespace, instrument: Instrument, frames: list[NDArray
 
 def count_beads(
     args: argparse.Namespace, config: Config, instrument: Instrument, shots: Shots
-) -> tuple[Outcome, list[NDArray[np.float64]]]:
+) -> tuple[ProcedureOutcome, list[NDArray[np.float64]]]:
     """The outcome, and where beads were found in every frame: float64 [n, 2] (x_um, y_um)."""
     settings = msgspec.structs.replace(
         config.analysis,

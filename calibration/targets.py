@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from device.instrument import Instrument
 from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.morphology import Body, make_volume
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from device.twin.world import TwinWorld
 
 __all__ = [
@@ -76,11 +76,11 @@ def hidden_instrument(nominal: Instrument, seed: int) -> tuple[Instrument, np.ra
     return true, rng
 
 
-def _sphere(diameter_um: float, contrast: float, pitch_um: float, sub_px: tuple[float, float]) -> Particle:
+def _sphere(diameter_um: float, contrast: float, pitch_um: float, sub_px: tuple[float, float]) -> SimulatedParticle:
     """A bead at the origin, its volume sampled with a shift."""
     radii_um = (diameter_um / 2, diameter_um / 2, diameter_um / 2)
     volume = make_volume([Body((0, 0, 0), radii_um, None, contrast, 0.0, contrast, 1.02)], pitch_um, None, sub_px)
-    return Particle("bead", 0.0, 0.0, 0.0, volume, sub_px)
+    return SimulatedParticle("bead", 0.0, 0.0, 0.0, volume, sub_px)
 
 
 def put_beads(
@@ -105,7 +105,7 @@ def put_beads(
         candidate = rng.uniform(40, [sensor.height_px - 40, sensor.width_px - 40])
         if len(places) < count and all(np.hypot(*(candidate - other)) > _APART_PX for other in places):
             places.append(candidate)
-    particles: list[Particle] = []
+    particles: list[SimulatedParticle] = []
     for row, column in places:
         offset_um = (np.array([row, column]) - middle) * sensor.pitch_um
         z_um = instrument.optics.distance_um + slopes[0] * offset_um[1] + slopes[1] * offset_um[0]
@@ -122,7 +122,7 @@ def put_suspension(
 ) -> None:  # fmt: skip
     """Water with spheres of one size in the channel; those of every frame go to `truth_file` as it is taken."""
 
-    def bead(rng: np.random.Generator) -> Particle:
+    def bead(rng: np.random.Generator) -> SimulatedParticle:
         sub = rng.uniform(-0.5, 0.5, 2)
         return _sphere(diameter_um, contrast, instrument.sensor.pitch_um, (float(sub[0]), float(sub[1])))
 
@@ -142,7 +142,7 @@ def put_grains(world: TwinWorld, instrument: Instrument, number: int) -> None:
     """A fresh window with pollen that stands apart, through a tenth of the instrument's depth; `number` says which."""
     rng, sensor = np.random.default_rng([world.seed, 5, number]), instrument.sensor
     distance_um, around_um = instrument.optics.distance_um, 0.1 * instrument.optics.depth_um
-    particles: list[Particle] = []
+    particles: list[SimulatedParticle] = []
     border = _GRAINS_APART_PX // 2 + 8
     for row in range(border, sensor.height_px - border + 1, _GRAINS_APART_PX):
         for column in range(border, sensor.width_px - border + 1, _GRAINS_APART_PX):

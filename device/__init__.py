@@ -25,7 +25,7 @@ drivers/     what acts on the world     inference/  running the networks that sh
 analysis/    hologram to counts         sampling/   how a sample is taken
 recordings/  foreign files read right   exports/    data out of the store
 storage/     the outbox                 messaging/  MQTT
-health/      checks                     commands/   one file per command
+health/      checks                     subcommands/  one file per subcommand
 rig/         the one composition root: configuration in; parts, models and way of sampling out
 service      sample, analyse, commit, publish (`holonode run`)
 replay       the same analysis over recorded frames

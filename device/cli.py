@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in _COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        importlib.import_module(f"device.commands.{name}").add_arguments(sub)
+        importlib.import_module(f"device.subcommands.{name}").add_arguments(sub)
         sub.add_argument(
             "--config",
             metavar="FILE",
@@ -59,5 +59,5 @@ def main(arguments: list[str] | None = None) -> int:
     from device.edge import at_the_edge, parsed
 
     args = parsed(_parser(), arguments)
-    execute = importlib.import_module(f"device.commands.{args.command}").execute
+    execute = importlib.import_module(f"device.subcommands.{args.command}").execute
     return at_the_edge(f"holonode {args.command}", lambda: execute(args), debug=args.debug)

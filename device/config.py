@@ -50,7 +50,7 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A reference instrument's name or the path of an instrument file."""
 
 
-class _Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The camera. Beside any but the simulated one, lamp, pump and environment name their drivers."""
 
     device: str = "/dev/video0"
@@ -71,14 +71,14 @@ class _Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 if TYPE_CHECKING:
 
-    class CameraConfig(_Camera, frozen=True, kw_only=True):
+    class CameraConfig(_CameraBase, frozen=True, kw_only=True):
         """With the kind of camera, and a table for the settings of each that has some."""
 
         driver: str = "twin"
 
 else:
     CameraConfig = _with_kinds(
-        "CameraConfig", _Camera, "driver", "twin", {k.name: (k.summary, k.settings) for k in camera_kinds().values()}
+        "CameraConfig", _CameraBase, "driver", "twin", {k.name: (k.summary, k.settings) for k in camera_kinds().values()}
     )
 
 
@@ -189,7 +189,7 @@ class ScheduleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Of the box, east positive."""
 
 
-class _Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _SamplingBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a sample is taken."""
 
     sample_volume_l: Positive = 13.0
@@ -211,14 +211,18 @@ class _Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 if TYPE_CHECKING:
 
-    class SamplingConfig(_Sampling, frozen=True, kw_only=True):
+    class SamplingConfig(_SamplingBase, frozen=True, kw_only=True):
         """With the way of sampling, and a table for the settings of each that has some."""
 
         mode: str = "impactor"
 
 else:
     SamplingConfig = _with_kinds(
-        "SamplingConfig", _Sampling, "mode", "impactor", {k.name: (k.summary, k.settings) for k in sampling_tables().values()}
+        "SamplingConfig",
+        _SamplingBase,
+        "mode",
+        "impactor",
+        {k.name: (k.summary, k.settings) for k in sampling_tables().values()},
     )
 
 

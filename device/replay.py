@@ -18,7 +18,7 @@ from device import __version__
 from device.analysis.background import median_background, normalise
 from device.analysis.panels import frame_panel
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Origin, detection_records, interval_record
+from device.analysis.report import Provenance, detection_records, interval_record
 from device.analysis.scene import FieldScene
 from device.config import AnalysisConfig, Config, config_hash
 from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each, read_frames
@@ -100,7 +100,7 @@ class ReplayResult:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _SourceFrame:
     frame: RecordedFrame
     path: Path
     sha256: str
@@ -124,7 +124,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
         say(pipeline.binning_note)
     if pipeline.unclassified.owed:
         say(f"counted, not named: {result.unnamed}")
-    origin = Origin(
+    origin = Provenance(
         device_id=config.device.id,
         spool_id="replay",
         config_hash=config_hash(msgspec.structs.replace(config, analysis=settings)),
@@ -147,7 +147,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
 
 
 def _analyse(
-    files: list[Path], request: ReplayRequest, pipeline: Pipeline, origin: Origin, interval_id: str, result: ReplayResult,
+    files: list[Path], request: ReplayRequest, pipeline: Pipeline, origin: Provenance, interval_id: str, result: ReplayResult,
     say: Callable[[str], None],
 ) -> int:  # fmt: skip
     """Write the detections and panels of every frame; the number of detections."""
@@ -171,7 +171,7 @@ def _analyse(
 
 
 def _looked_at(
-    source: _Source, background: NDArray[np.float32] | None, request: ReplayRequest, pipeline: Pipeline, result: ReplayResult,
+    source: _SourceFrame, background: NDArray[np.float32] | None, request: ReplayRequest, pipeline: Pipeline, result: ReplayResult,
     say: Callable[[str], None],
 ) -> tuple[Hologram, FrameAnalysis] | None:  # fmt: skip
     """A frame analysed; None where it can't be, which is said and stops no other."""
@@ -185,7 +185,7 @@ def _looked_at(
     return None
 
 
-def _too_large(source: _Source) -> InputError:
+def _too_large(source: _SourceFrame) -> InputError:
     height, width = source.frame.pixels.shape
     return InputError(
         "the frame takes more memory to analyse than there is", where=source.frame.name, got=f"{width} x {height} pixels",
@@ -194,7 +194,7 @@ def _too_large(source: _Source) -> InputError:
 
 
 def _count(
-    source: _Source, hologram: Hologram, analysis: FrameAnalysis, labels: list[str], result: ReplayResult,
+    source: _SourceFrame, hologram: Hologram, analysis: FrameAnalysis, labels: list[str], result: ReplayResult,
     say: Callable[[str], None],
 ) -> None:  # fmt: skip
     """What a frame held, for run.json and for whoever watches."""
@@ -226,7 +226,7 @@ def _scene_entry(scene: FieldScene) -> dict[str, Any]:
 
 
 def _write_interval(
-    out: Path, result: ReplayResult, origin: Origin, interval_id: str, seq: int, span: tuple[datetime, datetime], *,
+    out: Path, result: ReplayResult, origin: Provenance, interval_id: str, seq: int, span: tuple[datetime, datetime], *,
     names_owed: bool,
 ) -> None:  # fmt: skip
     frames = FrameCounts(
@@ -266,7 +266,7 @@ def _settings(config: Config, request: ReplayRequest) -> AnalysisConfig:
 
 
 def _pass_over(
-    source: _Source, hologram: Hologram, analysis: FrameAnalysis, result: ReplayResult, say: Callable[[str], None]
+    source: _SourceFrame, hologram: Hologram, analysis: FrameAnalysis, result: ReplayResult, say: Callable[[str], None]
 ) -> None:
     """A frame that is blocked is said and counted, not searched."""
     result.frames_obstructed += 1
@@ -275,7 +275,9 @@ def _pass_over(
     say(f"{source.frame.name}: not analysed: {blocked} (see --max-esd-um)")
 
 
-def _readable(files: list[Path], reading: ReadOptions, result: ReplayResult, say: Callable[[str], None]) -> Iterator[_Source]:
+def _readable(
+    files: list[Path], reading: ReadOptions, result: ReplayResult, say: Callable[[str], None]
+) -> Iterator[_SourceFrame]:
     """Frames of the files that can be trusted."""
     for path in files:
         digest, said = "", set[str]()
@@ -289,7 +291,7 @@ def _readable(files: list[Path], reading: ReadOptions, result: ReplayResult, say
                 if note not in said:
                     say(f"{frame.name}: {note}")
             said.update(frame.notes)
-            yield _Source(frame, path, digest)
+            yield _SourceFrame(frame, path, digest)
 
 
 def _sha256(path: Path) -> str:
@@ -305,7 +307,7 @@ def _fail(name: str, error: InputError, result: ReplayResult, say: Callable[[str
 
 def _with_background(
     files: list[Path], request: ReplayRequest, result: ReplayResult, say: Callable[[str], None]
-) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+) -> Iterator[tuple[_SourceFrame, NDArray[np.float32] | None]]:
     """Each frame with what it is divided by."""
     background = request.background
     sources = _readable(files, request.reading, result, say)
@@ -328,14 +330,14 @@ def _with_background(
 
 
 def _with_running_median(
-    sources: Iterator[_Source], result: ReplayResult, say: Callable[[str], None]
-) -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+    sources: Iterator[_SourceFrame], result: ReplayResult, say: Callable[[str], None]
+) -> Iterator[tuple[_SourceFrame, NDArray[np.float32] | None]]:
     """Each frame with the median of up to MEDIAN_NEIGHBOURS frames around it, itself left out."""
-    held: deque[_Source] = deque()
-    waiting: deque[_Source] = deque()
+    held: deque[_SourceFrame] = deque()
+    waiting: deque[_SourceFrame] = deque()
     reach = MEDIAN_NEIGHBOURS + 1
 
-    def divided() -> Iterator[tuple[_Source, NDArray[np.float32] | None]]:
+    def divided() -> Iterator[tuple[_SourceFrame, NDArray[np.float32] | None]]:
         source = waiting.popleft()
         others = [s.frame.pixels for s in held if s is not source and s.frame.pixels.shape == source.frame.pixels.shape]
         if len(others) < 2:
@@ -363,14 +365,14 @@ def _with_running_median(
         yield from divided()
 
 
-def _hologram(source: _Source, background: NDArray[np.float32] | None, geometry: Geometry, index: int) -> Hologram:
+def _hologram(source: _SourceFrame, background: NDArray[np.float32] | None, geometry: Geometry, index: int) -> Hologram:
     ready = normalise(source.frame.pixels, background, white_counts=source.frame.white)
     captured_at = datetime.fromtimestamp(source.path.stat().st_mtime, UTC)
     clock = Clock(source="file", synchronised=False, uncertainty_s=86400.0)
     return Hologram(ready.intensity, geometry, ready.noise, captured_at, clock, index, source.frame.name)
 
 
-def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[str, Any]:
+def _frame_entry(source: _SourceFrame, hologram: Hologram, particles: int) -> dict[str, Any]:
     return {
         "frame": hologram.index,
         "name": source.frame.name,
@@ -384,7 +386,7 @@ def _frame_entry(source: _Source, hologram: Hologram, particles: int) -> dict[st
     }
 
 
-def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None:
+def _write_panel(out: Path, picture: NDArray[np.uint8], source: _SourceFrame) -> None:
     folder = out / "panels"
     folder.mkdir(exist_ok=True)
     # The folder's name keeps frames of the same file name apart.
@@ -393,7 +395,7 @@ def _write_panel(out: Path, picture: NDArray[np.uint8], source: _Source) -> None
 
 
 def _write_run(
-    request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Origin, span: tuple[datetime, datetime]
+    request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Provenance, span: tuple[datetime, datetime]
 ) -> None:
     run = {
         "holonode": __version__,

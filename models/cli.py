@@ -14,7 +14,7 @@ from device.edge import at_the_edge, parsed
 from device.errors import CheckError, HardwareError
 from device.installation import how_to_install
 from device.output import output_folder
-from models.recipes.protocol import Recipe, recipes
+from models.recipes.protocol import TrainingRecipe, recipes
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ _ACTIONS = {
 class _RecipeParser(Parser):
     """Of one action of one recipe: an option that it hasn't is an error that says why, and what it has."""
 
-    def __init__(self, *, recipe: Recipe | None = None, action: str = "", **settings: Any) -> None:
+    def __init__(self, *, recipe: TrainingRecipe | None = None, action: str = "", **settings: Any) -> None:
         super().__init__(**settings)
         self.recipe, self.action = recipe, action
 
@@ -80,7 +80,7 @@ def _add_common(leaf: argparse.ArgumentParser, action: str) -> None:
     leaf.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
-def _options(recipe: Recipe, action: str) -> set[str]:
+def _options(recipe: TrainingRecipe, action: str) -> set[str]:
     own = argparse.ArgumentParser(add_help=False)
     recipe.options(action, own)
     return set(own._option_string_actions)  # noqa: SLF001  argparse has no public way to them
@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _act(recipe: Recipe, args: argparse.Namespace) -> None:
+def _act(recipe: TrainingRecipe, args: argparse.Namespace) -> None:
     match args.action:
         case "simulate":
             recipe.simulate(args)
@@ -154,7 +154,7 @@ def _lines(args: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _card(recipe: Recipe, args: argparse.Namespace) -> None:
+def _card(recipe: TrainingRecipe, args: argparse.Namespace) -> None:
     from models.training.cards import card_path, write_card
 
     path = card_path(args.recipe, args.artefacts, args.out or args.work / args.recipe, replace=args.replace)

@@ -10,7 +10,14 @@ import time
 import tty
 from dataclasses import replace
 
-from device.drivers.serial_protocol import FULL_DRIVE, Answer, Kind, ProtocolError, Question, Status
+from device.drivers.serial_protocol import (
+    FULL_DRIVE,
+    ControllerCommand,
+    ControllerReply,
+    ControllerStatus,
+    PacketKind,
+    ProtocolError,
+)
 from tests.ports import PortNames
 
 SILENCE_S = 10.0
@@ -20,7 +27,7 @@ class Controller:
     """Follows deploy/firmware/PROTOCOL.md; faults are switched on by setting attributes."""
 
     def __init__(self, max_microamps: int = 50_000, channels: int = 2) -> None:
-        self.status = Status(boot_id=0x1234, reset_cause=1)
+        self.status = ControllerStatus(boot_id=0x1234, reset_cause=1)
         self.silent = False
         self.byte_by_byte = False
         self.garbage = b""
@@ -66,7 +73,7 @@ class Controller:
     def reset(self) -> None:
         """As after a brown-out: everything off, another boot id, a banner on the line."""
         with self._lock:
-            self.status = Status(boot_id=self.status.boot_id % 0xFFFF + 1, reset_cause=4, sensors=self.status.sensors)
+            self.status = ControllerStatus(boot_id=self.status.boot_id % 0xFFFF + 1, reset_cause=4, sensors=self.status.sensors)
             self.to_host(b"\x00boot v2\r\n")
 
     def set_sensors(self, *shares: float) -> None:
@@ -130,15 +137,15 @@ class Controller:
             while b"\x00" in self._held:
                 chunk, _, self._held = self._held.partition(b"\x00")
                 with contextlib.suppress(ProtocolError):
-                    self._answer(Question.from_bytes(chunk))
+                    self._answer(ControllerCommand.from_bytes(chunk))
 
-    def _answer(self, question: Question) -> None:
+    def _answer(self, question: ControllerCommand) -> None:
         self.heard += 1
         if self.silent or self.lose_next > 0:
             self.lose_next -= 1
             return
         self._last_heard_s = time.monotonic()
-        answer = Answer(self._obey(question.kind, *question.arguments), question.sequence, self.status)
+        answer = ControllerReply(self._obey(question.kind, *question.arguments), question.sequence, self.status)
         wire = answer.to_bytes()
         if self.corrupt_next > 0:
             self.corrupt_next -= 1
@@ -152,26 +159,26 @@ class Controller:
         for part in [bytes([b]) for b in self.garbage + wire] if self.byte_by_byte else [self.garbage + wire]:
             self.to_host(part)
 
-    def _obey(self, kind: Kind, *arguments: int) -> bool:
+    def _obey(self, kind: PacketKind, *arguments: int) -> bool:
         """Whether it could be done; what can't be done changes nothing."""
         off = {"lamp_channel": 0, "lamp_microamps": 0}
         changes: dict[str, int | bool] = {}
-        if kind is Kind.LAMP:
+        if kind is PacketKind.LAMP:
             channel, microamps = arguments
             if channel >= self._channels or microamps > self._max:
                 return False
             changes = {"lamp_channel": channel, "lamp_microamps": microamps} if microamps else off
-        elif kind is Kind.OFF:
+        elif kind is PacketKind.OFF:
             changes = off
-        elif kind is Kind.STROBE:
+        elif kind is PacketKind.STROBE:
             if arguments != (0, 0) and not all(20 <= us <= 16_000 for us in arguments):
                 return False
             changes = off | dict(zip(("strobe_delay_us", "strobe_width_us"), arguments, strict=True))
-        elif kind is Kind.PUMP:
+        elif kind is PacketKind.PUMP:
             if arguments[0] > FULL_DRIVE:
                 return False
             changes = {"pump_drive": arguments[0]}
-        elif kind is Kind.VALVE:
+        elif kind is PacketKind.VALVE:
             if arguments[0] > 1:
                 return False
             changes = {"valve_open": bool(arguments[0])}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
-from device.analysis.report import Origin, Volume, interval_record
+from device.analysis.report import Provenance, SampledVolume, interval_record
 from device.frames import Clock
 from device.identifiers import record_ulid
 from device.records import ClockRecord, Consistency, Detection, Event, FrameCounts, Interval, ModelUse, iso_time
@@ -56,13 +56,13 @@ def detection(outbox: Outbox, seq: int, at: datetime, interval_id: str, label: s
 def interval(
     outbox: Outbox, seq: int, at: datetime, interval_id: str, labels: list[str], *, looked: bool, unit: str
 ) -> Interval:
-    origin = Origin(
+    origin = Provenance(
         outbox.device_id, outbox.spool_id, "conf", "pipe", MODELS, "impactor" if unit == "m^-3" else "flow", "cal", CLASSES
     )
     return interval_record(
         origin, seq=seq, interval_id=interval_id, span=(at, at + timedelta(seconds=20)), clock=Clock(),
         frames=FrameCounts(captured=1, analysed=int(looked), dropped=int(not looked)), labels=labels,
-        volume=Volume(0.013 if unit == "m^-3" else 0.4, 0.05, unit),  # type: ignore[arg-type]
+        volume=SampledVolume(0.013 if unit == "m^-3" else 0.4, 0.05, unit),  # type: ignore[arg-type]
         dead_time_s=0.25,
     )  # fmt: skip
 

@@ -62,7 +62,7 @@ class _Sheet:
 
 
 @dataclass
-class _Frame:
+class _FrameSheets:
     amplitude: Real
     window: tuple[slice, slice]
     sheets: list[_Sheet]
@@ -110,7 +110,7 @@ def measure_aberrations(
     return Pupil(tuple(coefficients.tolist()), radius_per_um)
 
 
-def _state(found: FoundParticles, geometry: Geometry) -> _Frame:
+def _state(found: FoundParticles, geometry: Geometry) -> _FrameSheets:
     height, width = found.amplitude.shape
     shape = (pad_to(height, _MARGIN_PX), pad_to(width, _MARGIN_PX))
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
@@ -123,7 +123,7 @@ def _state(found: FoundParticles, geometry: Geometry) -> _Frame:
         scattered[window] = np.where(support, found.field - 1, 0)
         transfer = compute_transfer_function(shape, geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
         sheets.append(_Sheet(wide, transfer, scattered, scattered))
-    return _Frame(found.amplitude, window, sheets)
+    return _FrameSheets(found.amplitude, window, sheets)
 
 
 def _gathered(found: FoundParticles) -> list[tuple[float, NDArray[np.bool_]]]:
@@ -147,7 +147,7 @@ def _gathered(found: FoundParticles) -> list[tuple[float, NDArray[np.bool_]]]:
 
 
 def _joint(
-    frames: Sequence[_Frame], coefficients: NDArray[np.float64], pitch_um: float, radius_per_um: float, iterations: int
+    frames: Sequence[_FrameSheets], coefficients: NDArray[np.float64], pitch_um: float, radius_per_um: float, iterations: int
 ) -> NDArray[np.float64]:
     """Fields and coefficients in turn; returns the coefficients."""
     sheets = [sheet for frame in frames for sheet in frame.sheets]
@@ -171,7 +171,7 @@ def _joint(
     return now
 
 
-def _improve(frame: _Frame, pupil: Complex, terms: Real | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _improve(frame: _FrameSheets, pupil: Complex, terms: Real | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One step of a frame's fields; the amplitude's derivatives by the aberrations [terms, pixels] and its residual [pixels]."""
     spectrum = np.zeros(pupil.shape, np.complex64)
     for sheet in frame.sheets:

@@ -16,7 +16,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from calibration.procedures.comparison import against_instrument
-from calibration.procedures.outcome import Outcome, halves_agree, mean_with_uncertainty
+from calibration.procedures.outcome import ProcedureOutcome, halves_agree, mean_with_uncertainty
 from device.calibration import Quantity
 from device.errors import InputError
 from device.instrument import Instrument
@@ -215,7 +215,7 @@ def _too_few(beads: Sequence[FoundBead]) -> list[str]:
     return [f"only {len(beads)} usable beads ({_LEAST_BEADS} or more)"] if len(beads) < _LEAST_BEADS else []
 
 
-def measure_distance(beads: Sequence[FoundBead], instrument: Instrument, diameter_um: float | None = None) -> Outcome:
+def measure_distance(beads: Sequence[FoundBead], instrument: Instrument, diameter_um: float | None = None) -> ProcedureOutcome:
     """Distance of the plane of beads from the sensor, at the middle of the frame.
 
     It fails where halves of the beads, their size (of `diameter_um`, where it is known) or the instrument file contradict it.
@@ -236,7 +236,7 @@ def measure_distance(beads: Sequence[FoundBead], instrument: Instrument, diamete
     scale = instrument.optics.distance_um / instrument.geometry.propagation_um
     values = {"distance_um": Quantity(value=distance_um * scale, uncertainty=uncertainty_um * scale, unit="um")}
     reasons += against_instrument(values, instrument)
-    return Outcome(values, {"depth_scatter_um": scatter_um, "beads": float(count)}, reasons)
+    return ProcedureOutcome(values, {"depth_scatter_um": scatter_um, "beads": float(count)}, reasons)
 
 
 def _wrong_size(beads: Sequence[FoundBead], diameter_um: float | None) -> list[str]:
@@ -250,11 +250,11 @@ def _wrong_size(beads: Sequence[FoundBead], diameter_um: float | None) -> list[s
     ]
 
 
-def measure_tilt(beads: Sequence[FoundBead], instrument: Instrument) -> Outcome:
+def measure_tilt(beads: Sequence[FoundBead], instrument: Instrument) -> ProcedureOutcome:
     """Tilt of the plane of beads against the sensor, about both axes."""
     reasons = _too_few(beads)
     if reasons:
-        return Outcome({}, {"beads": float(len(beads))}, reasons)
+        return ProcedureOutcome({}, {"beads": float(len(beads))}, reasons)
     plane, deviations, scatter_um = _plane(beads)
     degrees = np.rad2deg(np.arctan(plane[1:]))
     scale = 1 + _systematic(instrument)
@@ -265,7 +265,7 @@ def measure_tilt(beads: Sequence[FoundBead], instrument: Instrument) -> Outcome:
     reasons += _tilts_apart(beads)
     if float(np.hypot(*degrees)) > 3:
         reasons.append(f"the window is tilted by {np.hypot(*degrees):.1f} degrees (3 or less): reseat it")
-    return Outcome(values, {"depth_scatter_um": scatter_um, "beads": float(len(beads))}, reasons)
+    return ProcedureOutcome(values, {"depth_scatter_um": scatter_um, "beads": float(len(beads))}, reasons)
 
 
 def _tilts_apart(beads: Sequence[FoundBead]) -> list[str]:
@@ -309,7 +309,7 @@ def measure_pitch(
     beads: Sequence[FoundBead],
     *,
     pixels: int = 1500,
-) -> Outcome:
+) -> ProcedureOutcome:
     """Pixel pitch from beads of known diameter: the pitch at which spheres of that diameter explain the frame best.
 
     For every bead the pitch is scanned and the fit's cost followed by a parabola; distances adapt freely.
@@ -344,7 +344,7 @@ def measure_pitch(
             estimates.append(best * nominal_um)
     if len(estimates) < _LEAST_BEADS:
         reasons.append(f"only {len(estimates)} beads tell the pitch ({_LEAST_BEADS} or more)")
-        return Outcome({}, {"beads": float(len(estimates))}, reasons)
+        return ProcedureOutcome({}, {"beads": float(len(estimates))}, reasons)
     relative = float(np.hypot(target.diameter_uncertainty_um / target.diameter_um, _PITCH_SHARE))
     pitch_um, uncertainty_um, scatter_um, count = mean_with_uncertainty(np.array(estimates), relative * nominal_um)
     magnification = instrument.sensor.pitch_um / nominal_um
@@ -352,4 +352,4 @@ def measure_pitch(
     found = np.array(estimates)
     reasons += halves_agree("pitch", (found[::2], found[1::2]), floor=2 * _PITCH_SHARE * nominal_um)
     reasons += against_instrument(values, instrument)
-    return Outcome(values, {"pitch_scatter_um": scatter_um, "beads": float(count)}, reasons)
+    return ProcedureOutcome(values, {"pitch_scatter_um": scatter_um, "beads": float(count)}, reasons)

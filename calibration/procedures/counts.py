@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from device.analysis.count import poisson_interval
 from device.calibration import Quantity
 from device.errors import InputError
@@ -20,7 +20,7 @@ _HALVES_SIGMAS = 5.0
 def measure_counts(
     counted: int, *, volume_ml: float, concentration_per_ml: float, relative_uncertainty: float, background: float = 0.0,
     size_class_um: Sequence[int] | None = None, per_frame: Sequence[int] = (),
-) -> Outcome:  # fmt: skip
+) -> ProcedureOutcome:  # fmt: skip
     """Share of the particles that were counted.
 
     Parameters: `counted` in all frames, `volume_ml` they looked through, the suspension's stated concentration and its
@@ -50,7 +50,7 @@ def measure_counts(
         reasons.append(f"an efficiency of {efficiency:.2f} can't be right: check dilution, volume and size limits")
     reasons += _halves_apart(per_frame)
     values = {name: Quantity(value=efficiency, uncertainty=uncertainty, unit="counted over present")}
-    return Outcome(values, {"expected": expected, "counted": float(counted)}, reasons)
+    return ProcedureOutcome(values, {"expected": expected, "counted": float(counted)}, reasons)
 
 
 def _halves_apart(per_frame: Sequence[int]) -> list[str]:

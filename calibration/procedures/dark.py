@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.procedures.comparison import against_sensor
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from device.calibration import Quantity
 from device.errors import InputError
 from device.instrument import SensorSpec
@@ -21,7 +21,7 @@ _NOISE_AGREES = 0.25
 """Relative difference of the read noise between halves of the frames, or of the sensor, that nothing needs to explain."""
 
 
-def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> Outcome:
+def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> ProcedureOutcome:
     """Figures from at least four frames [height, width] in counts, lamp off.
 
     Read noise comes from differences of pairs, which no fixed pattern touches. InputError for too few frames.
@@ -64,7 +64,7 @@ def measure_dark(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         "hot_pixels": Quantity(value=float(hot.sum()), uncertainty=float(np.sqrt(hot.sum())), unit="pixels"),
     }
     reasons += against_sensor(values, sensor)
-    return Outcome(values, {"fixed_pattern_counts": float(np.std(mean[~hot]))}, reasons)
+    return ProcedureOutcome(values, {"fixed_pattern_counts": float(np.std(mean[~hot]))}, reasons)
 
 
 def _noise_of(halves: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

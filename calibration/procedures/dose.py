@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from device.analysis.dose_response import PARAMETERS, fit_dose_response
 from device.calibration import Quantity
 from device.errors import InputError
@@ -25,7 +25,7 @@ _LEAST_RISE = 5.0
 """Standard deviations of a blank that the largest dose must respond with."""
 
 
-def measure_dose_response(doses_per_ul: Sequence[float], responses: Sequence[float], *, duration_s: float) -> Outcome:
+def measure_dose_response(doses_per_ul: Sequence[float], responses: Sequence[float], *, duration_s: float) -> ProcedureOutcome:
     """Fit assays of known doses, blanks among them; InputError where they can't tell a curve.
 
     The curve holds for assays of the same duration. It fails where the doses hardly respond, or never show what can be detected.
@@ -52,7 +52,7 @@ def measure_dose_response(doses_per_ul: Sequence[float], responses: Sequence[flo
         "assays": float(len(seen)),
         "parameters": float(len(PARAMETERS)),
     }
-    return Outcome(values, residuals, reasons)
+    return ProcedureOutcome(values, residuals, reasons)
 
 
 def _backwards(doses_per_ul: Sequence[float], responses: Sequence[float], blank_deviation: float) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.procedures.comparison import against_sensor
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from device.analysis.background import block_means
 from device.analysis.baseline import baseline
 from device.calibration import Quantity
@@ -26,7 +26,7 @@ _GAINS_AGREE = 0.03
 """Relative, beside five standard deviations: what slow drifts may do."""
 
 
-def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> Outcome:
+def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> ProcedureOutcome:
     """Figures from at least four frames [height, width] in counts, lamp on, nothing on the window.
 
     InputError for too few frames. The figures are the commissioning baseline that `holonode doctor` compares with.
@@ -67,7 +67,7 @@ def measure_flat(frames: Sequence[NDArray[np.floating]], sensor: SensorSpec) -> 
         "full_well_e": Quantity(value=full_well_e, uncertainty=full_well_e * gain_uncertainty / gain, unit="e-"),
     }
     reasons += against_sensor(values, sensor)
-    return Outcome(values, {"frame_to_frame": seen.unsteadiness, "saturated": seen.saturated}, reasons)
+    return ProcedureOutcome(values, {"frame_to_frame": seen.unsteadiness, "saturated": seen.saturated}, reasons)
 
 
 def _light_of(stack: NDArray[np.float32], sensor: SensorSpec) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from calibration.procedures.beads import FoundBead
 from calibration.procedures.comparison import against_instrument
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from device.calibration import Quantity
 from device.duct_flow import Duct
 from device.errors import InputError
@@ -78,7 +78,7 @@ def _vertex(score: NDArray[np.floating], peak: tuple[np.intp, ...], axis: int) -
 def measure_flow(
     first: NDArray[np.floating], second: NDArray[np.floating], beads: Sequence[FoundBead], instrument: Instrument,
     section: ChannelSection, *, interval_s: float, reach_px: int,
-) -> Outcome:  # fmt: skip
+) -> ProcedureOutcome:  # fmt: skip
     """Volume flow from the beads of the first of two normalised frames; the channel lies around the instrument's distance.
 
     `reach_px` is the farthest a particle may go between the frames. InputError for an interval that is none.
@@ -91,7 +91,7 @@ def measure_flow(
     moved = displacements_px(first, second, places, reach_px)
     rows = np.array([[b.z_um, *m, b.y_um, b.x_um] for b, m in zip(beads, moved, strict=True) if m is not None]).reshape(-1, 5)
     if len(rows) < _LEAST_PARTICLES:
-        return Outcome(
+        return ProcedureOutcome(
             {}, {"particles": float(len(rows))}, [f"only {len(rows)} particles were followed ({_LEAST_PARTICLES} or more)"]
         )
     speed_um_s = np.hypot(rows[:, 1], rows[:, 2]) * pitch_um / interval_s
@@ -110,7 +110,7 @@ def measure_flow(
         )
     reasons += _second_reading(rows, speed_um_s, mean_um_s, instrument, section)
     reasons += against_instrument(values, instrument)
-    return Outcome(values, {"velocity_scatter_um_s": scatter_um_s, "particles": float(count)}, reasons)
+    return ProcedureOutcome(values, {"velocity_scatter_um_s": scatter_um_s, "particles": float(count)}, reasons)
 
 
 def _second_reading(

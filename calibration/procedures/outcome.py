@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device.calibration import Quantity
 
-__all__ = ["Outcome", "halves_agree", "mean_with_uncertainty", "robust_mean"]
+__all__ = ["ProcedureOutcome", "halves_agree", "mean_with_uncertainty", "robust_mean"]
 
 _HALVES_SIGMAS = 5.0
 """Two readings of one quantity that lie farther apart aren't of one quantity; few values, so more than the usual three."""
@@ -20,7 +20,7 @@ _FAR_SIGMAS = 3.5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProcedureOutcome:
     """Figures of one procedure."""
 
     values: dict[str, Quantity]

@@ -17,7 +17,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from calibration.procedures.comparison import against_instrument
-from calibration.procedures.outcome import Outcome, halves_agree, mean_with_uncertainty
+from calibration.procedures.outcome import ProcedureOutcome, halves_agree, mean_with_uncertainty
 from device.calibration import Quantity
 from device.errors import InputError
 from device.instrument import Instrument
@@ -141,7 +141,7 @@ def line_frequency(intensity: NDArray[np.floating]) -> tuple[float, float]:
 
 def measure_ruled_pitch(
     intensity: NDArray[np.floating], instrument: Instrument, period_um: float, period_uncertainty_um: float
-) -> Outcome:
+) -> ProcedureOutcome:
     """Pitch from a ruling of known period; the uncertainty from how parts of the frame disagree, and the period's own.
 
     It fails where the strongest line is no harmonic that the instrument file allows, where other lines contradict it, and where
@@ -177,7 +177,7 @@ def measure_ruled_pitch(
         "harmonic_used": float(order),
         "harmonics_seen": float(len(harmonics)),
     }
-    return Outcome(values, residuals, reasons)
+    return ProcedureOutcome(values, residuals, reasons)
 
 
 def _refuse_period(shape: tuple[int, ...], expected: float, period_um: float) -> None:

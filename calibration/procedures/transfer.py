@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from calibration.procedures.aberrations import FoundParticles, measure_aberrations, pupil_radius_per_px
 from calibration.procedures.comparison import against_instrument
-from calibration.procedures.outcome import Outcome, halves_agree, mean_with_uncertainty
+from calibration.procedures.outcome import ProcedureOutcome, halves_agree, mean_with_uncertainty
 from device.analysis.background import noise_level
 from device.analysis.depth import Depth, estimate_depth
 from device.analysis.reconstruct import FieldNetwork, reconstruct
@@ -56,7 +56,7 @@ _ITERATIONS = 8
 class Measured:
     """Figures for the record, and the file for the model workshop."""
 
-    outcome: Outcome
+    outcome: ProcedureOutcome
     file: TransferFile
 
 
@@ -267,7 +267,7 @@ def _outcome(
     doubts: Sequence[str],
     *,
     edge: bool,
-) -> Outcome:
+) -> ProcedureOutcome:
     values = {"distance_um": distance}
     reasons = list(doubts)
     if pupil is not None:
@@ -291,4 +291,4 @@ def _outcome(
     }
     if pupil is not None:
         residuals["aberrations_rms_rad"] = pupil.rms_rad
-    return Outcome(values, residuals, reasons)
+    return ProcedureOutcome(values, residuals, reasons)

@@ -17,7 +17,7 @@ from device.errors import InputError
 from device.installation import how_to_install
 
 if TYPE_CHECKING:
-    from deploy.fleet.status import Spool
+    from deploy.fleet.status import SpoolStatus
 
 __all__ = ["main"]
 
@@ -109,7 +109,7 @@ def _collect(args: argparse.Namespace) -> int:
         urls=tuple(args.mqtt.split(",")), protocol=args.protocol, name=args.name, username=args.username, password_file=args.password_file, ca_file=args.ca_file,
         batch=args.batch, leave=args.leave,
     )  # fmt: skip
-    collector = Collector(settings, Store(args.database), tell=lambda text: print(text, file=sys.stderr, flush=True))
+    collector = Collector(settings, Store(args.database), report=lambda text: print(text, file=sys.stderr, flush=True))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: collector.stop())
     collector.run()
@@ -173,7 +173,7 @@ def _status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _line(spool: Spool) -> str:
+def _line(spool: SpoolStatus) -> str:
     gaps = ", ".join(f"{gap.first}-{gap.last}" for gap in spool.gaps)
     missing = f"{spool.missing} missing ({gaps})" if spool.missing else "whole"
     twice = (

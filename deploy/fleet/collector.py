@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from deploy.fleet.intake import KINDS, Arrival, Rejection, read
 from deploy.fleet.line import address, encrypt, password
 from deploy.fleet.notes import Notes
-from deploy.fleet.store import Store, Written
+from deploy.fleet.store import BatchResult, Store
 from device.errors import InputError, TransientError
 from device.messaging.guarded import GuardedClient, topic_of
 from device.messaging.payloads import Ack, to_payload
@@ -86,7 +86,7 @@ class Totals:
     """Under a number that another record has."""
     batches: int = 0
 
-    def add(self, written: Written) -> None:
+    def add(self, written: BatchResult) -> None:
         """A batch more."""
         self.records += written.records
         self.again += written.again
@@ -96,7 +96,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class _Message:
+class _CappedMessage:
     """Read when it comes, so that of one that is too large no more is held than is kept."""
 
     mid: int
@@ -105,7 +105,7 @@ class _Message:
 
 
 @dataclass
-class _Connection:
+class _Unacknowledged:
     """What came over the connection that stands, and is not acknowledged."""
 
     number: int = 0
@@ -113,17 +113,17 @@ class _Connection:
     since: float = 0.0
     heard: float = 0.0
     """When it began or the last message came."""
-    messages: list[_Message] = field(default_factory=list)
+    messages: list[_CappedMessage] = field(default_factory=list)
     size: int = 0
     """Bytes of these."""
 
-    def take(self, message: _Message, size: int) -> None:
+    def take(self, message: _CappedMessage, size: int) -> None:
         """One more."""
         self.messages.append(message)
         self.size += size
         self.heard = time.monotonic()
 
-    def give(self) -> list[_Message]:
+    def give(self) -> list[_CappedMessage]:
         """All of them, and begin anew."""
         given, self.messages, self.size = self.messages, [], 0
         return given
@@ -133,13 +133,13 @@ class Collector:
     """Runs until `stop`."""
 
     def __init__(
-        self, settings: Settings, store: Store, *, tell: Callable[[str], None], jitter: Callable[[], float] = random.random
+        self, settings: Settings, store: Store, *, report: Callable[[str], None], jitter: Callable[[], float] = random.random
     ) -> None:
-        """`tell` hears what a person should know, once a cause."""
+        """`report` hears what a person should know, once a cause."""
         self.totals = Totals()
-        self._settings, self._store, self._tell, self._jitter = settings, store, tell, jitter
-        self._notes = Notes(tell)
-        self._line = _Connection()
+        self._settings, self._store, self._report, self._jitter = settings, store, report, jitter
+        self._notes = Notes(report)
+        self._line = _Unacknowledged()
         self._refused: InputError | None = None
         self._troubles: set[str] = set()
         self._stopping = False
@@ -176,7 +176,7 @@ class Collector:
     def _forget(self) -> None:
         """End the session with the connection; 3.1.1 can't, but nothing comes into one without a subscription."""
         self._stopping = True
-        self._tell(f"{self._settings.name} has what waited for it and gives up its place.")
+        self._report(f"{self._settings.name} has what waited for it and gives up its place.")
         if self._settings.protocol == "5":
             ended = Properties(PacketTypes.DISCONNECT)
             ended.SessionExpiryInterval = 0
@@ -243,7 +243,7 @@ class Collector:
         except _UNREADABLE as error:
             # Called anew, the client begins with a whole packet again.
             self._trouble("broker", f"What the broker at {self._where} sent can't be read ({error}); trying on.")
-            self._line = _Connection(self._line.number)
+            self._line = _Unacknowledged(self._line.number)
             self._rest(_FIRST_PAUSE_S)
             served = False
         if self._refused is not None:
@@ -261,7 +261,7 @@ class Collector:
             self._trouble("broker", f"The broker at {self._where} refuses the connection: {reason}; trying on.")
             return
         self._over("broker", "Connected to the broker.")
-        self._line = _Connection(self._line.number + 1, stands=True, since=time.monotonic(), heard=time.monotonic())
+        self._line = _Unacknowledged(self._line.number + 1, stands=True, since=time.monotonic(), heard=time.monotonic())
         topics = [f"{self._share}{ROOT}/+/{kind}" for kind in KINDS]
         if self._settings.leave:
             client.unsubscribe(topics)
@@ -280,13 +280,13 @@ class Collector:
                 got=refused[0], remedy="Does its access list let this user read? One without shared subscriptions: --protocol 3.1.1.",
             )  # fmt: skip
         elif self._line.number == 1:
-            self._tell(f"Collects from {self._where} as {self._settings.name}.")
+            self._report(f"Collects from {self._where} as {self._settings.name}.")
 
     def _disconnected(self, _client: paho.Client, _user: Any, _flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         # The broker sends again what it has no answer to; an answer on the next connection could be for another message.
         short = self._line.stands and time.monotonic() - self._line.since < _SHORT_S
         self._cut_short = self._cut_short + 1 if short else 0
-        self._line = _Connection(self._line.number)
+        self._line = _Unacknowledged(self._line.number)
         if self._cut_short >= _SHORT_ONES:
             self._trouble(
                 "name", f"The broker cuts connections short: does another collector have the name {self._settings.name}?"
@@ -301,7 +301,7 @@ class Collector:
 
     def _arrived(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         self._line.take(
-            _Message(message.mid, message.qos, read(topic_of(message), bytes(message.payload))), len(message.payload)
+            _CappedMessage(message.mid, message.qos, read(topic_of(message), bytes(message.payload))), len(message.payload)
         )
 
     # -- batches ----------------------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ class Collector:
                 return
             self._client.ack(message.mid, message.qos)
 
-    def _wait_connected(self, line: _Connection, pause_s: float) -> bool:
+    def _wait_connected(self, line: _Unacknowledged, pause_s: float) -> bool:
         """Pause; False at once when the connection is lost, for then the batch comes again."""
         until = time.monotonic() + pause_s * (0.5 + self._jitter())
         while not self._stopping and (left_s := until - time.monotonic()) > 0:
@@ -356,9 +356,9 @@ class Collector:
     def _trouble(self, cause: str, message: str) -> None:
         if cause not in self._troubles:
             self._troubles.add(cause)
-            self._tell(message)
+            self._report(message)
 
     def _over(self, cause: str, message: str) -> None:
         if cause in self._troubles:
             self._troubles.discard(cause)
-            self._tell(message)
+            self._report(message)

@@ -32,7 +32,7 @@ class Note:
 
 
 @dataclass
-class _Told:
+class _LastReport:
     at: float
     since: int = 0
     """Notes that were not told."""
@@ -41,19 +41,19 @@ class _Told:
 class Notes:
     """The first of a device and cause at once, then one line a minute that says how many there were."""
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell, self._clock = tell, clock
-        self._told: dict[tuple[str, Cause], _Told] = {}
+    def __init__(self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._report, self._clock = report, clock
+        self._reported: dict[tuple[str, Cause], _LastReport] = {}
 
     def add(self, notes: Iterable[Note]) -> None:
         """Tell them, or count them until it is their turn."""
         for note in notes:
-            known = (note.device_id, note.cause) in self._told or len(self._told) < _MOST_TOLD_APART
+            known = (note.device_id, note.cause) in self._reported or len(self._reported) < _MOST_TOLD_APART
             key = (note.device_id if known else _OTHERS, note.cause)
-            now, told = self._clock(), self._told.get(key)
+            now, told = self._clock(), self._reported.get(key)
             if told is not None and now - told.at < _PAUSE_S:
                 told.since += 1
                 continue
             more = f" ({told.since} more since the line before)" if told is not None and told.since else ""
-            self._told[key] = _Told(now)
-            self._tell(f"{plain(key[0])[:_LONGEST]}: {plain(note.text)[:_LONGEST]}{more}")
+            self._reported[key] = _LastReport(now)
+            self._report(f"{plain(key[0])[:_LONGEST]}: {plain(note.text)[:_LONGEST]}{more}")

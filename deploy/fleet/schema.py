@@ -13,7 +13,7 @@ from deploy.fleet.comments import comment
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import CheckError, InputError
 
-__all__ = ["Step", "check", "migrate", "steps"]
+__all__ = ["Migration", "check", "migrate", "steps"]
 
 _LOCK = 0x486F6C6F6E6F6465
 """Of one migration at a time: the bytes of 'Holonode'."""
@@ -22,7 +22,7 @@ _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 
 
 @dataclass(frozen=True)
-class Step:
+class Migration:
     """One file."""
 
     number: int
@@ -35,14 +35,16 @@ class Step:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def steps() -> list[Step]:
+def steps() -> list[Migration]:
     """The files of this version, in order."""
     folder = files("deploy.fleet") / "migrations"
     found = [(match, file) for file in folder.iterdir() if (match := _NAME.match(file.name))]
-    return sorted((Step(int(m[1]), m[0], file.read_text(encoding="utf-8")) for m, file in found), key=lambda step: step.number)
+    return sorted(
+        (Migration(int(m[1]), m[0], file.read_text(encoding="utf-8")) for m, file in found), key=lambda step: step.number
+    )
 
 
-def migrate(connection: Connection, wanted: list[Step] | None = None) -> list[Step]:
+def migrate(connection: Connection, wanted: list[Migration] | None = None) -> list[Migration]:
     """Apply what is missing and return it, and say in the database what its columns mean; any number of these may run at a time."""
     wanted = steps() if wanted is None else wanted
     connection.execute("SET statement_timeout = 0")
@@ -116,7 +118,7 @@ def _applied(connection: Connection) -> list[tuple[int, str, str]]:
     return connection.execute(f"SELECT number, name, sha256 FROM {SCHEMA}.migrations ORDER BY number").fetchall()  # type: ignore[return-value]
 
 
-def _compare(applied: list[tuple[int, str, str]], wanted: list[Step]) -> None:
+def _compare(applied: list[tuple[int, str, str]], wanted: list[Migration]) -> None:
     if len(applied) > len(wanted):
         raise InputError(
             "this database is newer than this Holonode", where=f"schema {SCHEMA}", expected=f"step {len(wanted)} or older",
@@ -131,7 +133,7 @@ def _compare(applied: list[tuple[int, str, str]], wanted: list[Step]) -> None:
             )  # fmt: skip
 
 
-def _apply(connection: Connection, step: Step) -> None:
+def _apply(connection: Connection, step: Migration) -> None:
     try:
         with connection.transaction():
             connection.execute(step.sql.encode())

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from deploy.fleet.database import Connection
 
-__all__ = ["Fleet", "Gap", "Refused", "Spool", "UnknownSchema", "look"]
+__all__ = ["Fleet", "Refused", "SequenceGap", "SpoolStatus", "UnknownSchema", "look"]
 
 _GAPS_TOLD = 20
 """Of one spool; the number missing is always whole."""
@@ -36,14 +36,14 @@ _UNKNOWN = """SELECT device_id, unknown_schema, count(*) FROM records WHERE unkn
     GROUP BY 1, 2 ORDER BY 1, 2"""
 
 
-class Gap(Struct, frozen=True):
+class SequenceGap(Struct, frozen=True):
     """Numbers that have not come, both ends included."""
 
     first: int
     last: int
 
 
-class Spool(Struct, frozen=True, kw_only=True):
+class SpoolStatus(Struct, frozen=True, kw_only=True):
     """One store of one box."""
 
     device_id: str
@@ -58,7 +58,7 @@ class Spool(Struct, frozen=True, kw_only=True):
     """Since the last record came."""
     conflicts: int = 0
     """Records under a number that another record has: of a restored store, or of two boxes of one id; both are kept."""
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[SequenceGap, ...] = ()
     """The first ones."""
 
 
@@ -87,7 +87,7 @@ class UnknownSchema(Struct, frozen=True, kw_only=True):
 class Fleet(Struct, frozen=True, kw_only=True):
     """All of it."""
 
-    spools: tuple[Spool, ...]
+    spools: tuple[SpoolStatus, ...]
     rejected: int
     """Messages that were no records, each counted as often as it came."""
     refused: tuple[Refused, ...] = ()
@@ -109,13 +109,13 @@ def look(connection: Connection) -> Fleet:
     return Fleet(spools=spools, rejected=sum(one.messages for one in refused), refused=refused, unknown_schemas=unknown)
 
 
-def _spool(connection: Connection, row: tuple[Any, ...]) -> Spool:
+def _spool(connection: Connection, row: tuple[Any, ...]) -> SpoolStatus:
     device_id, spool_id, committed_to, highest, missing, last_at, silent_s, conflicts = row
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[SequenceGap, ...] = ()
     if missing:
         where = {"device_id": device_id, "spool_id": spool_id, "committed_to": committed_to, "limit": _GAPS_TOLD}
-        gaps = tuple(Gap(*row) for row in connection.execute(_GAPS, where).fetchall())
-    return Spool(
+        gaps = tuple(SequenceGap(*row) for row in connection.execute(_GAPS, where).fetchall())
+    return SpoolStatus(
         device_id=device_id, spool_id=spool_id, committed_to=committed_to, highest=highest, missing=missing, last_at=last_at,
         silent_s=round(silent_s, 1), conflicts=conflicts, gaps=gaps,
     )  # fmt: skip

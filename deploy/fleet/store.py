@@ -27,7 +27,7 @@ from deploy.fleet.schema import check
 from device.errors import TransientError
 from device.messaging.topics import Topics
 
-__all__ = ["Mark", "Store", "Written"]
+__all__ = ["BatchResult", "Mark", "Store"]
 
 _INSERT = f"""WITH {INPUT}, fresh AS (
     INSERT INTO received (device_id, spool_id, seq, at, synchronised, digest)
@@ -75,7 +75,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Written:
+class BatchResult:
     """What became of a batch."""
 
     records: int = 0
@@ -112,7 +112,7 @@ class Store:
         if self._connection is not None:
             self._connection.close()
 
-    def commit(self, taken: Sequence[Arrival | Rejection]) -> Written:
+    def commit(self, taken: Sequence[Arrival | Rejection]) -> BatchResult:
         """Everything is in the database when this returns; TransientError where it can't be: then nothing may be acknowledged."""
         try:
             return _commit(self.open(), taken)
@@ -122,18 +122,18 @@ class Store:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _TransactionOutcome:
     """Of one transaction, or of several."""
 
     fresh: int = 0
     clashed: tuple[Arrival, ...] = ()
     unfit: tuple[Rejection, ...] = ()
 
-    def __add__(self, other: _Outcome) -> _Outcome:
-        return _Outcome(self.fresh + other.fresh, self.clashed + other.clashed, self.unfit + other.unfit)
+    def __add__(self, other: _TransactionOutcome) -> _TransactionOutcome:
+        return _TransactionOutcome(self.fresh + other.fresh, self.clashed + other.clashed, self.unfit + other.unfit)
 
 
-def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Written:
+def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> BatchResult:
     arrivals = [item for item in taken if isinstance(item, Arrival)]
     contents = list(_better_of_each(arrivals))
     refused = [item for item in taken if isinstance(item, Rejection)]
@@ -151,7 +151,7 @@ def _commit(connection: Connection, taken: Sequence[Arrival | Rejection]) -> Wri
     now = datetime.now(UTC)
     seen = [(a.key, a.at) for a in kept] + [(r.key, now) for r in refused if r.key is not None]
     marks = _advance(connection, seen, again=bool(again or outcome.clashed))
-    return Written(
+    return BatchResult(
         outcome.fresh, again, len(refused), len(outcome.clashed), marks, tuple(_notes(kept, refused, outcome.clashed))
     )
 
@@ -182,22 +182,22 @@ def _better_of_each(arrivals: Iterable[Arrival]) -> Iterable[Arrival]:
     return best.values()
 
 
-def _write(connection: Connection, contents: Sequence[Arrival], refused: Sequence[Rejection]) -> _Outcome:
+def _write(connection: Connection, contents: Sequence[Arrival], refused: Sequence[Rejection]) -> _TransactionOutcome:
     """One transaction."""
-    outcome = _Outcome()
+    outcome = _TransactionOutcome()
     with connection.transaction(), connection.cursor() as cursor:
         if contents:
             first_of_each = {arrival.key: arrival for arrival in reversed(contents)}
             fresh = cursor.execute(_INSERT, columns(list(first_of_each.values()))).rowcount
-            outcome = _Outcome(fresh)
+            outcome = _TransactionOutcome(fresh)
             if fresh < len(contents):
                 adopted, clashed = settle(cursor, contents)
-                outcome = _Outcome(fresh + adopted, tuple(clashed))
+                outcome = _TransactionOutcome(fresh + adopted, tuple(clashed))
         rejections.keep(cursor, refused)
     return outcome
 
 
-def _sifted(connection: Connection, contents: Sequence[Arrival]) -> _Outcome:
+def _sifted(connection: Connection, contents: Sequence[Arrival]) -> _TransactionOutcome:
     """In halves, until what PostgreSQL can't take is alone; raises where the fault is not a record's own."""
     try:
         return _write(connection, contents, [])
@@ -208,7 +208,7 @@ def _sifted(connection: Connection, contents: Sequence[Arrival]) -> _Outcome:
             # Where not even this is taken, it is no fault of the record.
             with connection.transaction(force_rollback=True):
                 _write(connection, [_CANARY], [])
-            return _Outcome(unfit=(_unfit(contents[0], error),))
+            return _TransactionOutcome(unfit=(_unfit(contents[0], error),))
     middle = len(contents) // 2
     return _sifted(connection, contents[:middle]) + _sifted(connection, contents[middle:])
 

@@ -22,9 +22,9 @@ from device.records import Classification, Particle
 __all__ = [
     "Cluster",
     "Growth",
-    "Look",
     "Piece",
     "Statistics",
+    "TimePoint",
     "bead_area_um2",
     "clusters_of",
     "growth",
@@ -78,7 +78,7 @@ class Cluster:
     """Expected number."""
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class TimePoint(Struct, frozen=True, kw_only=True):
     """What one time of a series showed, by tile of the field."""
 
     elapsed_s: float
@@ -213,7 +213,7 @@ def _beads(name: Piece, areas: float) -> float:
     return sum(p * sizes[label] for label, p in known.items()) / max(sum(known.values()), 1e-9)
 
 
-def look_at(clusters: Sequence[Cluster], field_um: tuple[float, float], elapsed_s: float, debris: int = 0) -> Look:
+def look_at(clusters: Sequence[Cluster], field_um: tuple[float, float], elapsed_s: float, debris: int = 0) -> TimePoint:
     """Clusters summed over the tiles of a field (height, width)."""
     sums = np.zeros((4, TILES * TILES))
     for cluster in clusters:
@@ -224,10 +224,10 @@ def look_at(clusters: Sequence[Cluster], field_um: tuple[float, float], elapsed_
         single = min(max(2 - cluster.beads, 0.0), 1.0)
         sums[:, row * TILES + column] += (cluster.beads, 1, single, cluster.beads**2)
     beads, clusters_, singles, squares = ([round(float(v), 4) for v in part] for part in sums)
-    return Look(elapsed_s=elapsed_s, beads=beads, clusters=clusters_, singles=singles, squares=squares, debris=debris)
+    return TimePoint(elapsed_s=elapsed_s, beads=beads, clusters=clusters_, singles=singles, squares=squares, debris=debris)
 
 
-def statistics(look: Look) -> Statistics | None:
+def statistics(look: TimePoint) -> Statistics | None:
     """Of one look; None where it shows no beads."""
     beads, clusters, singles = (np.array(part) for part in (look.beads, look.clusters, look.singles))
     if beads.sum() <= 0:
@@ -246,7 +246,7 @@ def statistics(look: Look) -> Statistics | None:
     )
 
 
-def growth(looks: Sequence[Look], duration_s: float) -> Growth | None:
+def growth(looks: Sequence[TimePoint], duration_s: float) -> Growth | None:
     """Rise of the mean size over a time, by a line through the looks; None where fewer than two show beads."""
     seen = [look for look in looks if sum(look.beads) > 0]
     if len(seen) < 2 or seen[-1].elapsed_s <= seen[0].elapsed_s:

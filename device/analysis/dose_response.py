@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 
-__all__ = ["CURVE_VALUES", "Dose", "DoseResponse", "Limits", "fit_dose_response", "from_values", "logistic"]
+__all__ = ["CURVE_VALUES", "DetectionLimits", "Dose", "DoseResponse", "fit_dose_response", "from_values", "logistic"]
 
 Real = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class Dose:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DetectionLimits:
     """What can be told from nothing."""
 
     blank_response: float
@@ -108,7 +108,7 @@ class DoseResponse:
         share = (response - bottom) / rise
         return math.exp(log_ec50 + math.log(share / (1 - share)) / math.exp(log_slope)) if 0 < share < 1 else None
 
-    def limits(self) -> Limits:
+    def limits(self) -> DetectionLimits:
         """Limit of blank and limit of detection of a single assay."""
         blank = self.parameters[0] + ONE_SIDED_Z * math.sqrt(self.variance_blank)
 
@@ -118,8 +118,8 @@ class DoseResponse:
 
         low, high = math.log(self.highest_per_ul * 1e-6), math.log(self.highest_per_ul)
         if beyond(high) <= 0 or beyond(low) >= 0:
-            return Limits(blank, None)
-        return Limits(blank, math.exp(float(scipy.optimize.root_scalar(beyond, bracket=(low, high)).root)))
+            return DetectionLimits(blank, None)
+        return DetectionLimits(blank, math.exp(float(scipy.optimize.root_scalar(beyond, bracket=(low, high)).root)))
 
     def dose(self, response: float, uncertainty: float = 0.0) -> Dose:
         """The dose behind a response, whose own uncertainty counts where it is more than the scatter of such assays."""

@@ -36,7 +36,7 @@ from device.records import (
     iso_time,
 )
 
-__all__ = ["Losses", "Origin", "Volume", "detection_records", "interval_record"]
+__all__ = ["Losses", "Provenance", "SampledVolume", "detection_records", "interval_record"]
 
 _MISSED_SHARE = 0.2
 """Unexplained regions a particle that was seen. One in a hundred particles that are right has one; grains too small to be found make
@@ -55,7 +55,7 @@ _FRAMES_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where records come from: the same for all of a run."""
 
     device_id: str
@@ -75,7 +75,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Volume:
+class SampledVolume:
     """What was sampled."""
 
     value: float
@@ -97,7 +97,7 @@ class Losses:
 
 
 def detection_records(
-    origin: Origin, hologram: Hologram, analysis: FrameAnalysis, first_seq: int, interval_id: str
+    origin: Provenance, hologram: Hologram, analysis: FrameAnalysis, first_seq: int, interval_id: str
 ) -> list[Detection]:
     """One record a particle, numbered from `first_seq`."""
     records: list[Detection] = []
@@ -161,7 +161,7 @@ def _confidence(particle: Particle, scene: FieldScene | None) -> float | None:
 
 
 def interval_record(
-    origin: Origin,
+    origin: Provenance,
     *,
     seq: int,
     interval_id: str,
@@ -170,7 +170,7 @@ def interval_record(
     frames: FrameCounts,
     labels: Sequence[str],
     sizes_um: Sequence[float] = (),
-    volume: Volume | None = None,
+    volume: SampledVolume | None = None,
     losses: Losses | None = None,
     dead_time_s: float = 0.0,
     unexplained: int = 0,
@@ -293,7 +293,7 @@ def _counts_as(name: str, label: str) -> bool:
 
 
 def _concentrations(
-    counts: dict[str, Count], labels: Sequence[str], sizes_um: Sequence[float], volume: Volume, losses: Losses
+    counts: dict[str, Count], labels: Sequence[str], sizes_um: Sequence[float], volume: SampledVolume, losses: Losses
 ) -> tuple[dict[str, Concentration], dict[str, Efficiency]]:
     """Concentration by label, and the efficiency that is in it where one was measured."""
     found: dict[str, Concentration] = {}

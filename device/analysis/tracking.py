@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from device.duct_flow import Duct
 from device.records import Particle
 
-__all__ = ["Tracker", "TrackerSettings", "View"]
+__all__ = ["CountingFrame", "Tracker", "TrackerSettings"]
 
 _IMPOSSIBLE = -1e6
 """Of log likelihood ratios: stands for minus infinity in the assignment."""
@@ -49,7 +49,7 @@ class TrackerSettings:
 
 
 @dataclass(frozen=True)
-class View:
+class CountingFrame:
     """The part of the field in which particles are counted, inside the border that cuts them."""
 
     x_um: tuple[float, float]
@@ -96,7 +96,7 @@ class Tracker:
     """Tells the new particles of each frame from those it knows."""
 
     duct: Duct
-    view: View
+    view: CountingFrame
     settings: TrackerSettings = field(default_factory=TrackerSettings)
     speed_ratios: list[float] = field(default_factory=list)
     """Of particles seen twice: their speed over what their depth made expect."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
-from device.recordings.budget import Budget, size
+from device.recordings.budget import MemoryBudget, size
 from device.recordings.mosaic import levelled, mosaic_of
 from device.recordings.options import ReadOptions
 from device.recordings.sources import MIN_SIDE_PX, Listing, chosen, describe, frames_axis, images
@@ -100,7 +100,7 @@ def read_each(path: Path, options: ReadOptions | None = None) -> Iterator[Record
     """
     options = options or ReadOptions()
     try:
-        pages = _reader(path)(path, options, Budget.of(options.memory_mb))
+        pages = _reader(path)(path, options, MemoryBudget.of(options.memory_mb))
         first, second = next(pages, None), next(pages, None)
         if first is None:
             yield InputError("the file holds no frame", where=path)
@@ -127,7 +127,7 @@ def _again(first: _Page | InputError, second: _Page | InputError | None, others:
     yield from others
 
 
-def _reader(path: Path) -> Callable[[Path, ReadOptions, Budget], _Pages]:
+def _reader(path: Path) -> Callable[[Path, ReadOptions, MemoryBudget], _Pages]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
@@ -239,7 +239,7 @@ def _too_large(path: Path) -> InputError:
     )  # fmt: skip
 
 
-def _from_arrays(listing: Listing, path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _from_arrays(listing: Listing, path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     source = chosen(listing, options, path)
     axis = frames_axis(source.shape, options, path)
     notes = (f"array {source.name} of {listing}",) if len(listing.sources) + len(listing.others) > 1 else ()
@@ -249,7 +249,7 @@ def _from_arrays(listing: Listing, path: Path, options: ReadOptions, budget: Bud
         yield _Page(array, notes=notes, array=source.name)
 
 
-def _read_mat(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _read_mat(path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     from device.recordings.mat_files import is_hdf5, mat_listing
 
     if is_hdf5(path):
@@ -258,25 +258,25 @@ def _read_mat(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
     yield from _from_arrays(mat_listing(path), path, options, budget)
 
 
-def _read_hdf5(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _read_hdf5(path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     from device.recordings.hdf5_files import hdf5_listing
 
     yield from _from_arrays(hdf5_listing(path, matlab=path.suffix.lower() == ".mat"), path, options, budget)
 
 
-def _read_npy(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _read_npy(path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     from device.recordings.numpy_files import npy_listing
 
     yield from _from_arrays(npy_listing(path), path, replace(options, array=None), budget)
 
 
-def _read_npz(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _read_npz(path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     from device.recordings.numpy_files import npz_listing
 
     yield from _from_arrays(npz_listing(path), path, options, budget)
 
 
-def _read_picture(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
+def _read_picture(path: Path, options: ReadOptions, budget: MemoryBudget) -> _Pages:
     from device.recordings.pictures import picture_kind, picture_pixels
     from device.recordings.tiff_pixels import tiff_frames
 
@@ -292,7 +292,7 @@ def _read_picture(path: Path, options: ReadOptions, budget: Budget) -> _Pages:
     yield _Page(picture_pixels(path.read_bytes(), kind, budget, path))
 
 
-_READERS: dict[str, Callable[[Path, ReadOptions, Budget], _Pages]] = {
+_READERS: dict[str, Callable[[Path, ReadOptions, MemoryBudget], _Pages]] = {
     ".mat": _read_mat, ".npy": _read_npy, ".npz": _read_npz, ".h5": _read_hdf5, ".hdf5": _read_hdf5,
     ".png": _read_picture, ".tif": _read_picture, ".tiff": _read_picture, ".jpg": _read_picture, ".jpeg": _read_picture,
     ".bmp": _read_picture,

@@ -7,7 +7,7 @@ import time
 
 from device.drivers.ports import LampReading
 from device.drivers.serial_line import SerialLine
-from device.drivers.serial_protocol import Answer, Kind, Status
+from device.drivers.serial_protocol import ControllerReply, ControllerStatus, PacketKind
 from device.drivers.serial_sensors import photodiode_v
 from device.errors import HardwareError, HolonodeError, InputError
 from device.frames import LampState
@@ -38,7 +38,7 @@ class SerialLamp:
         if self._closed:
             return _UNKNOWN
         try:
-            answer = self._line.ask(Kind.QUERY, tries=1)
+            answer = self._line.ask(PacketKind.QUERY, tries=1)
         except HardwareError:
             return _UNKNOWN
         known = answer.acknowledged and answer.status.boot_id == self._set_in_boot
@@ -58,8 +58,8 @@ class SerialLamp:
         try:
             if self._strobe_us != (0, 0):
                 # A controller that was reset would light steadily.
-                self._line.ask(Kind.STROBE, *self._strobe_us)
-            answer = self._line.ask(Kind.LAMP, channel, round(current_ma * 1000))
+                self._line.ask(PacketKind.STROBE, *self._strobe_us)
+            answer = self._line.ask(PacketKind.LAMP, channel, round(current_ma * 1000))
         except HardwareError:
             # The controller may have obeyed a question whose answer was lost.
             self._switch_off_quietly()
@@ -68,7 +68,7 @@ class SerialLamp:
         self._set_in_boot = answer.status.boot_id
         return _state(answer.status)
 
-    def _check(self, answer: Answer, current_ma: float, channel: int) -> None:
+    def _check(self, answer: ControllerReply, current_ma: float, channel: int) -> None:
         status = answer.status
         given_ma = status.lamp_microamps / 1000
         # No channel is on at 0 mA, whichever was named. The controller rounds to steps of its own.
@@ -89,7 +89,7 @@ class SerialLamp:
         if not all(0 <= us <= 0xFFFF for us in wanted):
             self._switch_off_quietly()
             raise InputError("strobe out of range", expected="0 to 65535 us", got=f"{delay_us:g} us, {width_us:g} us")
-        answer = self._line.ask(Kind.STROBE, *wanted)
+        answer = self._line.ask(PacketKind.STROBE, *wanted)
         if not answer.acknowledged or self._strobe_of(answer) != wanted:
             self._switch_off_quietly()
             raise InputError(
@@ -102,7 +102,7 @@ class SerialLamp:
     def off(self) -> LampState:
         """See `ports.Lamp`."""
         self._refuse_if_closed()
-        answer = self._line.ask(Kind.OFF)
+        answer = self._line.ask(PacketKind.OFF)
         if not answer.acknowledged or answer.status.lamp_microamps != 0:
             raise HardwareError(
                 "the lamp controller says the lamp is still on", where=self._line.port,
@@ -114,7 +114,7 @@ class SerialLamp:
     def read(self) -> LampReading:
         """See `ports.Lamp`."""
         self._refuse_if_closed()
-        status = self._line.ask(Kind.QUERY).status
+        status = self._line.ask(PacketKind.QUERY).status
         return LampReading(photodiode_v(status), status.triggers, status.strobes)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class SerialLamp:
         self._line.close()
 
     @staticmethod
-    def _strobe_of(answer: Answer) -> tuple[int, int]:
+    def _strobe_of(answer: ControllerReply) -> tuple[int, int]:
         return answer.status.strobe_delay_us, answer.status.strobe_width_us
 
     def _refuse_if_closed(self) -> None:
@@ -139,7 +139,7 @@ class SerialLamp:
             self.off()
 
 
-def _state(status: Status) -> LampState:
+def _state(status: ControllerStatus) -> LampState:
     return LampState(
         status.lamp_channel,
         status.lamp_microamps / 1000,

@@ -13,7 +13,7 @@ from typing import Self
 import serial
 from serial.tools import list_ports
 
-from device.drivers.serial_protocol import Answer, Kind, ProtocolError, Question, Status
+from device.drivers.serial_protocol import ControllerCommand, ControllerReply, ControllerStatus, PacketKind, ProtocolError
 from device.errors import HardwareError
 
 __all__ = ["SerialLine", "find_port"]
@@ -98,7 +98,7 @@ class SerialLine:
         if self._keeper is not None:
             self._keeper.join(_TRIES * self._timeout_s)
 
-    def ask(self, kind: Kind, *arguments: int, tries: int = _TRIES) -> Answer:
+    def ask(self, kind: PacketKind, *arguments: int, tries: int = _TRIES) -> ControllerReply:
         """The controller's answer to this very question; HardwareError where none comes."""
         trouble = "no answer"
         with self._lock:
@@ -111,7 +111,7 @@ class SerialLine:
                     line = self._opened()
                     line.reset_input_buffer()
                     # The delimiter in front ends what noise began.
-                    line.write(b"\x00" + Question(kind, self._sequence, arguments).to_bytes())
+                    line.write(b"\x00" + ControllerCommand(kind, self._sequence, arguments).to_bytes())
                     answer = self._await(line, until)
                 except (*_LINE_ERRORS, HardwareError) as error:
                     trouble = error.what if isinstance(error, HardwareError) else str(error)
@@ -133,7 +133,7 @@ class SerialLine:
             "`holonode doctor` lists what is wrong.",
         )  # fmt: skip
 
-    def _note(self, status: Status) -> None:
+    def _note(self, status: ControllerStatus) -> None:
         if self._boot_id not in (None, status.boot_id):
             self.resets += 1
         self._boot_id = status.boot_id
@@ -147,7 +147,7 @@ class SerialLine:
             # Who owns the lamp or the pump finds out for himself that the line is down.
             with contextlib.suppress(HardwareError), self._lock:
                 if self._something_on and self._users > 0:
-                    self.ask(Kind.QUERY, tries=1)
+                    self.ask(PacketKind.QUERY, tries=1)
 
     def _opened(self) -> serial.Serial:
         if self._serial is None:
@@ -161,7 +161,7 @@ class SerialLine:
                 self._serial.close()
             self._serial = None
 
-    def _await(self, line: serial.Serial, until: float) -> Answer | None:
+    def _await(self, line: serial.Serial, until: float) -> ControllerReply | None:
         """The answer to the question asked last, or None in time; everything else on the line is passed over."""
         held = bytearray()
         while time.monotonic() < until:
@@ -170,7 +170,7 @@ class SerialLine:
                 chunk, _, rest = bytes(held).partition(b"\x00")
                 held = bytearray(rest)
                 with contextlib.suppress(ProtocolError):
-                    answer = Answer.from_bytes(chunk)
+                    answer = ControllerReply.from_bytes(chunk)
                     if answer.sequence == self._sequence:
                         return answer
             # Garbage without a delimiter must not pile up.

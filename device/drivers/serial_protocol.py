@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar
 
-__all__ = ["FULL_DRIVE", "VERSION", "Answer", "Kind", "ProtocolError", "Question", "Status", "crc16"]
+__all__ = [
+    "FULL_DRIVE",
+    "VERSION",
+    "ControllerCommand",
+    "ControllerReply",
+    "ControllerStatus",
+    "PacketKind",
+    "ProtocolError",
+    "crc16",
+]
 
 VERSION = 2
 FULL_DRIVE = 10_000
@@ -27,7 +36,7 @@ class ProtocolError(ValueError):
     """Bytes that are no packet; the receiver waits for the next delimiter."""
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """What a packet says."""
 
     LAMP = 0x01
@@ -49,20 +58,20 @@ class Kind(IntEnum):
 
 
 _ARGUMENTS = {
-    Kind.LAMP: struct.Struct("<BI"),
-    Kind.OFF: struct.Struct("<"),
-    Kind.QUERY: struct.Struct("<"),
-    Kind.STROBE: struct.Struct("<HH"),
-    Kind.PUMP: struct.Struct("<H"),
-    Kind.VALVE: struct.Struct("<B"),
+    PacketKind.LAMP: struct.Struct("<BI"),
+    PacketKind.OFF: struct.Struct("<"),
+    PacketKind.QUERY: struct.Struct("<"),
+    PacketKind.STROBE: struct.Struct("<HH"),
+    PacketKind.PUMP: struct.Struct("<H"),
+    PacketKind.VALVE: struct.Struct("<B"),
 }
 
 
 @dataclass(frozen=True)
-class Question:
+class ControllerCommand:
     """What the host asks."""
 
-    kind: Kind
+    kind: PacketKind
     """Not ACK or NAK."""
     sequence: int
     """0 to 255."""
@@ -74,7 +83,7 @@ class Question:
         return _sealed(self.kind, self.sequence, _ARGUMENTS[self.kind].pack(*self.arguments))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Question:
+    def from_bytes(cls, data: bytes) -> ControllerCommand:
         """From what lay between two delimiters; ProtocolError where it isn't a question."""
         kind, sequence, payload = _opened(data)
         layout = _ARGUMENTS.get(kind)
@@ -84,7 +93,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Status:
+class ControllerStatus:
     """The controller's whole state, as every answer tells it."""
 
     boot_id: int = 0
@@ -122,7 +131,7 @@ class Status:
         return self._LAYOUT.pack(*head, *(round(share * _SENSOR_SPAN) for share in self.sensors))
 
     @classmethod
-    def from_bytes(cls, payload: bytes) -> Status:
+    def from_bytes(cls, payload: bytes) -> ControllerStatus:
         """From an answer's payload; ProtocolError where it isn't one."""
         if len(payload) != cls._LAYOUT.size:
             raise ProtocolError(f"a state of {len(payload)} bytes")
@@ -134,25 +143,25 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ControllerReply:
     """What the controller says: acknowledged or refused, and the state in force."""
 
     acknowledged: bool
     sequence: int
     """Its question's."""
-    status: Status
+    status: ControllerStatus
 
     def to_bytes(self) -> bytes:
         """On the wire, delimiter included."""
-        return _sealed(Kind.ACK if self.acknowledged else Kind.NAK, self.sequence, self.status.to_bytes())
+        return _sealed(PacketKind.ACK if self.acknowledged else PacketKind.NAK, self.sequence, self.status.to_bytes())
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Answer:
+    def from_bytes(cls, data: bytes) -> ControllerReply:
         """From what lay between two delimiters; ProtocolError where it isn't an answer."""
         kind, sequence, payload = _opened(data)
-        if kind not in (Kind.ACK, Kind.NAK):
+        if kind not in (PacketKind.ACK, PacketKind.NAK):
             raise ProtocolError(f"{kind.name} is no answer")
-        return cls(kind is Kind.ACK, sequence, Status.from_bytes(payload))
+        return cls(kind is PacketKind.ACK, sequence, ControllerStatus.from_bytes(payload))
 
 
 def crc16(data: bytes) -> int:
@@ -165,12 +174,12 @@ def crc16(data: bytes) -> int:
     return crc
 
 
-def _sealed(kind: Kind, sequence: int, payload: bytes) -> bytes:
+def _sealed(kind: PacketKind, sequence: int, payload: bytes) -> bytes:
     body = _HEAD.pack(VERSION, kind, sequence) + payload
     return _cobs_encode(body + _CRC.pack(crc16(body))) + b"\x00"
 
 
-def _opened(data: bytes) -> tuple[Kind, int, bytes]:
+def _opened(data: bytes) -> tuple[PacketKind, int, bytes]:
     raw = _cobs_decode(data)
     if len(raw) < _HEAD.size + _CRC.size:
         raise ProtocolError(f"{len(raw)} bytes")
@@ -178,9 +187,9 @@ def _opened(data: bytes) -> tuple[Kind, int, bytes]:
     if crc16(body) != _CRC.unpack(raw[-_CRC.size :])[0]:
         raise ProtocolError("checksum")
     version, kind, sequence = _HEAD.unpack_from(body)
-    if version != VERSION or kind not in set(Kind):
+    if version != VERSION or kind not in set(PacketKind):
         raise ProtocolError(f"version {version}, kind {kind}")
-    return Kind(kind), sequence, body[_HEAD.size :]
+    return PacketKind(kind), sequence, body[_HEAD.size :]
 
 
 def _cobs_encode(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from device.drivers.ports import PumpState
 from device.drivers.serial_line import SerialLine
-from device.drivers.serial_protocol import FULL_DRIVE, Answer, Kind, Status
+from device.drivers.serial_protocol import FULL_DRIVE, ControllerReply, ControllerStatus, PacketKind
 from device.errors import HardwareError, InputError
 
 __all__ = ["SerialPump"]
@@ -34,7 +34,7 @@ class SerialPump:
         self._line, self._full_flow_ml_min, self._meter_ml = line.share(), full_flow_ml_min, meter_ml_per_pulse
         self._monotonic = monotonic
         self._set_in_boot: int | None = None
-        self._last: Status | None = None
+        self._last: ControllerStatus | None = None
         self._last_s = 0.0
         self._moved_ml = 0.0
         self._closed = False
@@ -51,7 +51,7 @@ class SerialPump:
         if self._closed:
             return _UNKNOWN
         try:
-            status = self._ask(Kind.QUERY, tries=1).status
+            status = self._ask(PacketKind.QUERY, tries=1).status
         except HardwareError:
             return _UNKNOWN
         return self._state(status) if status.boot_id == self._set_in_boot else _UNKNOWN
@@ -67,7 +67,7 @@ class SerialPump:
         drive = round(flow_ml_min / self._full_flow_ml_min * FULL_DRIVE)
         # What ran until here is accounted for before it changes.
         self.volume_ml()
-        answer = self._obeyed(Kind.PUMP, drive)
+        answer = self._obeyed(PacketKind.PUMP, drive)
         if abs(answer.status.pump_drive - drive) > 0.005 * FULL_DRIVE or (drive == 0 and answer.status.pump_drive > 0):
             self._refused(f"{flow_ml_min:g} mL/min", f"{self._state(answer.status).flow_ml_min:g} mL/min in force")
         return self._state(answer.status)
@@ -75,7 +75,7 @@ class SerialPump:
     def set_valve(self, open_: bool) -> PumpState:
         """See `ports.Pump`."""
         self._refuse_if_closed()
-        answer = self._obeyed(Kind.VALVE, int(open_))
+        answer = self._obeyed(PacketKind.VALVE, int(open_))
         if answer.status.valve_open != open_:
             self._refused(f"valve {'open' if open_ else 'closed'}", f"{'open' if answer.status.valve_open else 'closed'}")
         return self._state(answer.status)
@@ -84,7 +84,7 @@ class SerialPump:
         """See `ports.Pump`; never more than what is sure where the controller doesn't answer."""
         if not self._closed:
             with contextlib.suppress(HardwareError):
-                self._ask(Kind.QUERY, tries=1)
+                self._ask(PacketKind.QUERY, tries=1)
         return self._moved_ml
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class SerialPump:
         self._closed = True
         self._line.close()
 
-    def _obeyed(self, kind: Kind, argument: int) -> Answer:
+    def _obeyed(self, kind: PacketKind, argument: int) -> ControllerReply:
         try:
             answer = self._ask(kind, argument)
         except HardwareError:
@@ -114,12 +114,12 @@ class SerialPump:
             remedy="Check the controller's firmware.",
         )  # fmt: skip
 
-    def _ask(self, kind: Kind, *arguments: int, tries: int = 3) -> Answer:
+    def _ask(self, kind: PacketKind, *arguments: int, tries: int = 3) -> ControllerReply:
         answer = self._line.ask(kind, *arguments, tries=tries)
         self._account(answer.status)
         return answer
 
-    def _account(self, status: Status) -> None:
+    def _account(self, status: ControllerStatus) -> None:
         """Add what moved since the answer before this one."""
         now_s, last = self._monotonic(), self._last
         same_boot = last is not None and last.boot_id == status.boot_id
@@ -131,10 +131,10 @@ class SerialPump:
             self._moved_ml += self._flow_ml_min(last) * (now_s - self._last_s) / 60
         self._last, self._last_s = status, now_s
 
-    def _flow_ml_min(self, status: Status) -> float:
+    def _flow_ml_min(self, status: ControllerStatus) -> float:
         return status.pump_drive / FULL_DRIVE * self._full_flow_ml_min
 
-    def _state(self, status: Status) -> PumpState:
+    def _state(self, status: ControllerStatus) -> PumpState:
         return PumpState(self._flow_ml_min(status), True, status.valve_open)
 
     def _refuse_if_closed(self) -> None:
@@ -144,6 +144,6 @@ class SerialPump:
     def _switch_off_quietly(self) -> None:
         # Whoever calls this already has an error to raise, or is leaving.
         with contextlib.suppress(HardwareError):
-            self._ask(Kind.PUMP, 0)
+            self._ask(PacketKind.PUMP, 0)
         with contextlib.suppress(HardwareError):
-            self._ask(Kind.VALVE, 0)
+            self._ask(PacketKind.VALVE, 0)

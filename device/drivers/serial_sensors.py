@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from device.drivers.ports import EnvironmentReading
 from device.drivers.serial_line import SerialLine
-from device.drivers.serial_protocol import Kind, Status
+from device.drivers.serial_protocol import ControllerStatus, PacketKind
 from device.errors import HardwareError
 
 __all__ = ["SerialEnvironment", "humidity_percent", "photodiode_v", "pressure_hpa", "supply_v", "temperature_c"]
@@ -33,20 +33,20 @@ class _Sensor(IntEnum):
     REFERENCE = 4
 
 
-def supply_v(status: Status) -> float | None:
+def supply_v(status: ControllerStatus) -> float | None:
     """Of the controller: the reference against it."""
     share = status.sensors[_Sensor.REFERENCE]
     # No supply that the controller runs at makes less than a third or more than all of the reference.
     return _REFERENCE_V / share if 0.3 < share < 1 else None
 
 
-def photodiode_v(status: Status) -> float | None:
+def photodiode_v(status: ControllerStatus) -> float | None:
     """At the output of the photodiode's amplifier."""
     supply = supply_v(status)
     return None if supply is None else status.sensors[_Sensor.PHOTODIODE] * supply
 
 
-def temperature_c(status: Status) -> float | None:
+def temperature_c(status: ControllerStatus) -> float | None:
     """Of the thermistor, -40 to 125 degrees."""
     share = status.sensors[_Sensor.THERMISTOR]
     if not 0 < share < 1:
@@ -56,7 +56,7 @@ def temperature_c(status: Status) -> float | None:
     return celsius if -40 <= celsius <= 125 else None
 
 
-def humidity_percent(status: Status) -> float | None:
+def humidity_percent(status: ControllerStatus) -> float | None:
     """Relative humidity of a Honeywell HIH-4030, compensated for the thermistor's temperature where there is one."""
     share = status.sensors[_Sensor.HUMIDITY]
     if share < 0.15:
@@ -66,7 +66,7 @@ def humidity_percent(status: Status) -> float | None:
     return min(max(percent, 0.0), 100.0)
 
 
-def pressure_hpa(status: Status) -> float | None:
+def pressure_hpa(status: ControllerStatus) -> float | None:
     """Absolute pressure of an NXP MPXA6115A, 150 to 1150 hPa."""
     hpa = (status.sensors[_Sensor.PRESSURE] + 0.095) / 0.0009
     return hpa if 150 <= hpa <= 1150 else None
@@ -83,7 +83,7 @@ class SerialEnvironment:
         """See `ports.Environment`."""
         if self._closed:
             raise HardwareError("the environment sensors are closed", where=self._line.port, remedy="Open them again.")
-        status = self._line.ask(Kind.QUERY).status
+        status = self._line.ask(PacketKind.QUERY).status
         return EnvironmentReading(temperature_c(status), humidity_percent(status), pressure_hpa(status), supply_v(status))
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from device.drivers.ports import Camera, NoFrameError, RepeatedFrameError
 from device.errors import HardwareError, HolonodeError
 from device.frames import Exposure, LampState, RawFrame
 
-__all__ = ["CameraEvent", "CameraStuckError", "State", "SupervisedCamera"]
+__all__ = ["CameraEvent", "CameraState", "CameraStuckError", "SupervisedCamera"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class CameraStuckError(HardwareError):
     """The camera's library is stuck: only a restart of the process frees the camera."""
 
 
-class State(Enum):
+class CameraState(Enum):
     """Where the camera stands."""
 
     CLOSED = "closed"
@@ -46,10 +46,10 @@ class State(Enum):
     LOST = "lost"
 
 
-_MOVES: dict[State, set[State]] = {
-    State.CLOSED: {State.RUNNING, State.LOST},
-    State.RUNNING: {State.LOST, State.CLOSED},
-    State.LOST: {State.RUNNING, State.CLOSED},
+_MOVES: dict[CameraState, set[CameraState]] = {
+    CameraState.CLOSED: {CameraState.RUNNING, CameraState.LOST},
+    CameraState.RUNNING: {CameraState.LOST, CameraState.CLOSED},
+    CameraState.LOST: {CameraState.RUNNING, CameraState.CLOSED},
 }
 
 
@@ -65,7 +65,7 @@ class CameraEvent:
 
 
 @dataclass
-class _Counters:
+class _CameraCounters:
     frames: int = 0
     exceptions: int = 0
     silences: int = 0
@@ -84,10 +84,10 @@ class SupervisedCamera:
         self._threads = threads or Threads()
         self._bounded = Bounded(self._threads)
         self._camera: Camera | None = None
-        self._counters = _Counters()
+        self._counters = _CameraCounters()
         self._last_ns: int | None = None
         self._lost_at_s = 0.0
-        self.state = State.CLOSED
+        self.state = CameraState.CLOSED
         self.on_event: Callable[[CameraEvent], None] | None = None
         """Hears of a lost camera, a recovered one, and one that doesn't close; called in the thread that captures."""
 
@@ -103,23 +103,23 @@ class SupervisedCamera:
 
     def start(self) -> None:
         """See `ports.Camera`; a camera that isn't there is told and tried again with every frame."""
-        if self.state is not State.CLOSED:
+        if self.state is not CameraState.CLOSED:
             return
         try:
             self._open()
         except HardwareError as error:
             self._lose(error)
         else:
-            self._move(State.RUNNING)
+            self._move(CameraState.RUNNING)
 
     def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
         """See `ports.Camera`; a camera that fails is started anew once, within the call.
 
         CameraStuckError where only a restart of the process helps.
         """
-        if self.state is State.CLOSED:
+        if self.state is CameraState.CLOSED:
             raise HardwareError("the camera isn't started", remedy="Call start() first.")
-        if self.state is State.RUNNING:
+        if self.state is CameraState.RUNNING:
             try:
                 return self._take(exposure, lamp)
             except HardwareError as error:
@@ -137,9 +137,9 @@ class SupervisedCamera:
 
     def close(self) -> None:
         """See `ports.Camera`; comes back in bounded time."""
-        if self.state is not State.CLOSED:
+        if self.state is not CameraState.CLOSED:
             self._discard()
-            self._move(State.CLOSED)
+            self._move(CameraState.CLOSED)
 
     def _open(self) -> None:
         camera = self._build()
@@ -182,8 +182,8 @@ class SupervisedCamera:
             self._counters.repeats += 1
         else:
             self._counters.exceptions += 1
-        if self.state is not State.LOST:
-            self._move(State.LOST)
+        if self.state is not CameraState.LOST:
+            self._move(CameraState.LOST)
             self._lost_at_s = self._threads.monotonic()
             self._counters.lost += 1
             self._tell(CameraEvent("camera_lost", "alarm", str(error)))
@@ -216,7 +216,7 @@ class SupervisedCamera:
         self._open()
 
     def _recover(self) -> None:
-        self._move(State.RUNNING)
+        self._move(CameraState.RUNNING)
         self._counters.recovered += 1
         lost_s = self._threads.monotonic() - self._lost_at_s
         self._tell(CameraEvent("camera_recovered", "info", f"the camera gives frames again after {lost_s:.1f} s", lost_s))
@@ -225,7 +225,7 @@ class SupervisedCamera:
         if self.on_event is not None:
             self.on_event(event)
 
-    def _move(self, state: State) -> None:
+    def _move(self, state: CameraState) -> None:
         if state not in _MOVES[self.state]:
             raise HardwareError("the camera is out of step", expected=[s.value for s in _MOVES[self.state]], got=state.value)
         self.state = state

@@ -14,8 +14,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from device.exports.bundle import Bundle
-from device.exports.source import Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import RecordSource
 
 __all__ = ["FORMATS", "writer"]
 
@@ -30,7 +30,7 @@ _MODULES = {
 FORMATS = tuple(_MODULES)
 
 
-def writer(name: str) -> Callable[[Source, Bundle], None]:
+def writer(name: str) -> Callable[[RecordSource, ExportBundle], None]:
     """`write(source, bundle)` of a format; its libraries are imported here and not before."""
-    write: Callable[[Source, Bundle], None] = importlib.import_module(f"{__name__}.{_MODULES[name]}").write
+    write: Callable[[RecordSource, ExportBundle], None] = importlib.import_module(f"{__name__}.{_MODULES[name]}").write
     return write

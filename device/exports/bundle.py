@@ -14,7 +14,7 @@ from device.errors import CheckError, InputError
 from device.exports.snapshot import PREFIX
 from device.output import output_folder
 
-__all__ = ["SUMS", "Bundle", "Written"]
+__all__ = ["SUMS", "ExportBundle", "ExportedFile"]
 
 SUMS = "SHA256SUMS"
 """Written last; `sha256sum -c SHA256SUMS` checks a copy. Without it an export is not complete."""
@@ -23,7 +23,7 @@ _PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportedFile:
     """One file of an export."""
 
     name: str
@@ -40,14 +40,14 @@ class _Begun:
     count: Callable[[Path], int]
 
 
-class Bundle:
+class ExportBundle:
     """Files in the making: `with Bundle(out) as bundle` keeps them all, or none where it ends in an error."""
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
         self.folder = folder
         self.left_out: Counter[str] = Counter()
         """Records that the format has no place for, by reason."""
-        self.written: list[Written] = []
+        self.written: list[ExportedFile] = []
         self._begun: dict[str, _Begun] = {}
         output_folder(folder)
         try:
@@ -68,7 +68,7 @@ class Bundle:
         """The file is whole and holds so many rows, as `count`, which reads it, must find."""
         self._begun[name] = _Begun(self.begin(name), rows, count)
 
-    def __enter__(self) -> Bundle:
+    def __enter__(self) -> ExportBundle:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
@@ -94,7 +94,7 @@ class Bundle:
                     "what was written reads back otherwise", where=name, expected=f"{begun.rows} rows", got=found,
                     remedy="The disk may be failing. Nothing was kept; export to another one.",
                 )  # fmt: skip
-            self.written.append(Written(name, begun.path.stat().st_size, digest, found))
+            self.written.append(ExportedFile(name, begun.path.stat().st_size, digest, found))
         for name, begun in self._begun.items():
             begun.path.replace(self.folder / name)
         sums = self.folder / (SUMS + _PARTIAL)

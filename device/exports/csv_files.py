@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from device.exports.bundle import Bundle
-from device.exports.source import Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import RecordSource
 from device.exports.tables import Table, tables
 from device.text import cell
 
@@ -26,7 +26,7 @@ _GUARD = [
 ]
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """detections.csv, intervals.csv, events.csv and columns.csv."""
     found = tables(source)
     for table in found:
@@ -48,7 +48,7 @@ def _cell(value: Any) -> Any:
     return cell(value) if isinstance(value, str) else value
 
 
-def _write(bundle: Bundle, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], length: int) -> None:
+def _write(bundle: ExportBundle, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], length: int) -> None:
     with bundle.begin(name).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(header)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from device import __version__
 from device.errors import InputError
-from device.exports.bundle import Bundle
-from device.exports.source import Place, Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import Place, RecordSource
 from device.exports.taxa import Taxon, taxon
 from device.records import Interval
 from device.sampling.kinds import sampling_kinds
@@ -46,7 +46,7 @@ def _protocol(mode: str) -> str:
     return kind.protocol if kind else "recorded holograms, counted by machine"
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """dwca-DEVICE.zip: meta.xml, eml.xml, event.txt, occurrence.txt."""
     survey, name = source.survey, f"dwca-{source.device_id}.zip"
     if not survey.intervals:
@@ -102,7 +102,7 @@ def _event(place: Place, device_id: str, interval: Interval) -> dict[str, object
     }
 
 
-def _occurrences(source: Source, bundle: Bundle) -> Iterator[dict[str, object]]:
+def _occurrences(source: RecordSource, bundle: ExportBundle) -> Iterator[dict[str, object]]:
     for interval in source.intervals():
         for label, count in interval.counts.items():
             if label == "total":
@@ -118,7 +118,7 @@ def _occurrences(source: Source, bundle: Bundle) -> Iterator[dict[str, object]]:
                 bundle.left_out["absences in intervals that could not be analysed"] += 1
 
 
-def _occurrence(source: Source, interval: Interval, label: str, known: Taxon) -> dict[str, object]:
+def _occurrence(source: RecordSource, interval: Interval, label: str, known: Taxon) -> dict[str, object]:
     count, per = interval.counts[label], interval.concentration.get(label)
     named = "counted, not named by a classifier" if label == "particle" else "named by a classifier"
     return {
@@ -159,7 +159,7 @@ def _meta() -> str:
     )
 
 
-def _eml(source: Source) -> str:
+def _eml(source: RecordSource) -> str:
     """Metadata in EML 2.2.0, as far as a box knows them."""
     survey, place = source.survey, source.place
     who = markup(place.operator or source.device_id)

@@ -22,8 +22,8 @@ import numpy as np
 from device import __version__
 from device.analysis.drawing import phase_colours
 from device.errors import InputError
-from device.exports.bundle import Bundle
-from device.exports.source import Group, Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import Group, RecordSource
 from device.exports.taxa import taxon
 from device.records import Detection
 from device.storage.review import Crop, Label
@@ -48,7 +48,7 @@ class _Object:
     """A person's."""
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """ecotaxa_DEVICE_DATE.zip, two pictures an object: amplitude (rank 0) and phase (rank 1)."""
     day = (source.survey.first or source.survey.last)[:10].replace("-", "")
     stem = f"ecotaxa_{source.device_id}_{day}"
@@ -78,7 +78,7 @@ def write(source: Source, bundle: Bundle) -> None:
     bundle.end(f"{stem}.zip", rows, _count)
 
 
-def _objects(source: Source, bundle: Bundle) -> Iterator[_Object]:
+def _objects(source: RecordSource, bundle: ExportBundle) -> Iterator[_Object]:
     entries = {entry.id: entry for entry in source.review.entries()}
     labels, _ = source.review.labels()
     for group in source.groups():
@@ -105,7 +105,7 @@ def _pictures(crop: Crop) -> dict[str, bytes]:
     return {kind: cv2.imencode(".png", picture)[1].tobytes() for kind, picture in shown.items()}
 
 
-def _row(source: Source, one: _Object, picture: str, rank: int) -> dict[str, tuple[str, _Cell]]:
+def _row(source: RecordSource, one: _Object, picture: str, rank: int) -> dict[str, tuple[str, _Cell]]:
     """Type and value by column; every row of an export has the same columns in the same order."""
     return {
         "img_file_name": ("[t]", picture),
@@ -127,7 +127,7 @@ def _name(key: str) -> str:
     return re.sub(r"[^a-z0-9_]", "_", key.lower())
 
 
-def _object_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
+def _object_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _Cell]]:
     found, place = one.detection, source.place
     numbers = (
         "x_um", "y_um", "z_um", "z_uncertainty_um", "esd_um", "esd_uncertainty_um", "score", "qc",
@@ -148,7 +148,7 @@ def _object_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]
     }
 
 
-def _annotation(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
+def _annotation(source: RecordSource, one: _Object) -> dict[str, tuple[str, _Cell]]:
     """A person's label is validated, the classifier's predicted; 'unknown' is neither, nor is what no classifier named."""
     label = one.label.label if one.label else one.detection.label
     named = label != "unknown" and (one.label is not None or one.detection.score is not None)
@@ -164,7 +164,7 @@ def _annotation(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
     }
 
 
-def _sample_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
+def _sample_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _Cell]]:
     interval, total = one.group.interval, None
     if interval is not None:
         total = interval.counts.get("total")
@@ -185,7 +185,7 @@ def _sample_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]
     }
 
 
-def _acquisition_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
+def _acquisition_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _Cell]]:
     instrument = source.instrument
     return {
         "id": ("[t]", one.detection.interval_id),
@@ -199,7 +199,7 @@ def _acquisition_values(source: Source, one: _Object) -> dict[str, tuple[str, _C
     }
 
 
-def _process_values(source: Source, one: _Object) -> dict[str, tuple[str, _Cell]]:
+def _process_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _Cell]]:
     found = one.detection
     return {
         "id": ("[t]", one.detection.interval_id),

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from device.exports.bundle import Bundle
-from device.exports.source import Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import RecordSource
 from device.records import Event, Interval
 
 __all__ = ["write"]
@@ -27,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Field = int | float | str | None
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """holonode.lp."""
     rows = 0
     with bundle.begin(FILE).open("w", encoding="utf-8", newline="") as file:
@@ -44,7 +44,7 @@ def _count(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-def _lines(source: Source) -> Iterator[str]:
+def _lines(source: RecordSource) -> Iterator[str]:
     for interval in source.intervals():
         yield from _of_interval(interval)
     for event in source.events():

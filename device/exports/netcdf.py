@@ -18,8 +18,8 @@ import numpy as np
 
 from device import __version__
 from device.errors import InputError
-from device.exports.bundle import Bundle
-from device.exports.source import Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import RecordSource
 from device.exports.steady_file import SteadyFile
 from device.exports.tables import Column, LabelCount, tables
 from device.installation import how_to_install
@@ -87,7 +87,7 @@ class _Variable:
         return np.array([_MISSING_INT if value is None else value for value in found], self.dtype)
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """intervals.nc and detections.nc."""
     survey = source.survey
     if survey.intervals:
@@ -106,7 +106,7 @@ def write(source: Source, bundle: Bundle) -> None:
 
 
 def _write(
-    bundle: Bundle,
+    bundle: ExportBundle,
     name: str,
     sizes: dict[str, int],
     variables: list[_Variable],
@@ -174,7 +174,7 @@ def _seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def _station(source: Source, along: str) -> list[_Variable]:
+def _station(source: RecordSource, along: str) -> list[_Variable]:
     """Where the box stands: once for a time series, at every point for points."""
     place, once = source.place, along == "time"
     dims = () if once else (along,)
@@ -195,7 +195,7 @@ def _station(source: Source, along: str) -> list[_Variable]:
     return found
 
 
-def _coordinates(source: Source, *more: str) -> dict[str, str]:
+def _coordinates(source: RecordSource, *more: str) -> dict[str, str]:
     place = source.place
     names = (["time"] if more == () else list(more)) + (["lat", "lon"] if place.known else [])
     return {"coordinates": " ".join(names + (["alt"] if place.altitude_m is not None else []))}
@@ -211,7 +211,7 @@ def _qc(about: str) -> dict[str, Any]:
     }
 
 
-def _interval_variables(source: Source, labels: tuple[str, ...]) -> list[_Variable]:
+def _interval_variables(source: RecordSource, labels: tuple[str, ...]) -> list[_Variable]:
     bounds = {**_TIME, "long_name": "beginning of the interval", "bounds": "time_bounds"}
     here = _coordinates(source, "label_name", "station")
     at_station = _coordinates(source, "station")
@@ -263,7 +263,7 @@ def _relative(interval: Interval) -> float | None:
     return interval.volume_uncertainty / volume if volume and interval.volume_uncertainty is not None else None
 
 
-def _label_variables(source: Source, labels: tuple[str, ...], here: dict[str, str]) -> list[_Variable]:
+def _label_variables(source: RecordSource, labels: tuple[str, ...], here: dict[str, str]) -> list[_Variable]:
     """Count and concentration [label, time] with their intervals."""
     units = source.survey.units
     unit = next(iter(units)) if len(units) == 1 else "m^-3"
@@ -294,7 +294,7 @@ def _label_variables(source: Source, labels: tuple[str, ...], here: dict[str, st
     ]
 
 
-def _detection_variables(source: Source) -> list[_Variable]:
+def _detection_variables(source: RecordSource) -> list[_Variable]:
     here = _coordinates(source)
     found = [_Variable("time", ("obs",), "f8", lambda d: _seconds(d.captured_at), dict(_TIME))]
     columns = [column for table in tables(source) if table.name == "detections" for column in table.flat()]
@@ -318,7 +318,7 @@ def _detection_variable(column: Column, here: dict[str, str]) -> _Variable:
     return _Variable(name, ("obs",), _TYPES[column.kind], column.get, about)
 
 
-def _attributes(source: Source, feature: str, title: str) -> dict[str, Any]:
+def _attributes(source: RecordSource, feature: str, title: str) -> dict[str, Any]:
     survey, place, now = source.survey, source.place, iso_time(datetime.now(UTC))
     found: dict[str, Any] = {
         "Conventions": "CF-1.8, ACDD-1.3",

@@ -11,8 +11,8 @@ from typing import Any
 
 from device import __version__
 from device.errors import InputError
-from device.exports.bundle import Bundle
-from device.exports.source import Source
+from device.exports.bundle import ExportBundle
+from device.exports.source import RecordSource
 from device.exports.tables import Column, Table, tables
 from device.installation import how_to_install
 
@@ -40,7 +40,7 @@ _TYPES = {
 }
 
 
-def write(source: Source, bundle: Bundle) -> None:
+def write(source: RecordSource, bundle: ExportBundle) -> None:
     """detections.parquet, intervals.parquet and events.parquet."""
     origin = {
         "holonode.version": __version__,

@@ -21,7 +21,7 @@ from device.storage.review import ReviewFolder
 from device.storage.rot import is_whole
 from device.storage.spools import Spools
 
-__all__ = ["Group", "Period", "Place", "Source", "Survey", "moment"]
+__all__ = ["Group", "Period", "PeriodSummary", "Place", "RecordSource", "moment"]
 
 _T = TypeVar("_T", Detection, Interval, Event)
 
@@ -86,7 +86,7 @@ class Group:
 
 
 @dataclass
-class Survey:
+class PeriodSummary:
     """What the period holds."""
 
     detections: int = 0
@@ -144,7 +144,7 @@ class Survey:
             self.calibrations.add(record.calibration_id)
 
 
-class Source:
+class RecordSource:
     """The records of a period in a snapshot, read as often as a format likes."""
 
     def __init__(
@@ -231,8 +231,8 @@ class Source:
             self._unreadable += 1
             return None
 
-    def _survey(self) -> Survey:
-        survey = Survey()
+    def _survey(self) -> PeriodSummary:
+        survey = PeriodSummary()
         for group in self.groups():
             survey.see_group(group)
         survey.events = sum(1 for _ in self.events())

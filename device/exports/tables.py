@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from device.exports.source import Source, Survey
+from device.exports.source import PeriodSummary, RecordSource
 from device.meaning import meaning, unit_of
 from device.records import (
     Aggregation,
@@ -86,7 +86,7 @@ def label_counts(intervals: Iterable[Interval]) -> Iterator[LabelCount]:
             yield LabelCount(interval, label)
 
 
-def tables(source: Source) -> list[Table]:
+def tables(source: RecordSource) -> list[Table]:
     """Detections, intervals and events of a source."""
     survey = source.survey
     return [
@@ -140,7 +140,7 @@ def _quality(owner: type, *before: str) -> list[Column]:
     ]
 
 
-def _models(survey: Survey) -> list[Column]:
+def _models(survey: PeriodSummary) -> list[Column]:
     """The model of each role, by content."""
 
     def digest(role: str) -> Callable[[Detection], str | None]:
@@ -150,7 +150,7 @@ def _models(survey: Survey) -> list[Column]:
     return [Column(f"{role}_sha256", "text", digest(role), f"{role}: {meaning(ModelUse, 'sha256')}") for role in roles]
 
 
-def _detection_columns(survey: Survey) -> list[Column]:
+def _detection_columns(survey: PeriodSummary) -> list[Column]:
     box = ("left", "top", "width", "height")
     fits = ("consistency",)
     return [

@@ -129,12 +129,12 @@ def controller_answer_check(config: Config, *, busy: bool) -> Check:
     if busy:
         return Check(name=name, status="not evaluated", message=_HAS_IT)
     from device.drivers.serial_line import SerialLine
-    from device.drivers.serial_protocol import VERSION, Kind
+    from device.drivers.serial_protocol import VERSION, PacketKind
 
     controller = config.controller
     line = SerialLine(controller.port, baud=controller.baud, timeout_s=controller.acknowledge_timeout_s).share()
     try:
-        status = line.ask(Kind.QUERY).status
+        status = line.ask(PacketKind.QUERY).status
     except HardwareError as error:
         return Check(
             name=name, status="failed", value=controller.port, message=str(error),

@@ -17,7 +17,7 @@ from device.messaging.payloads import Check
 from device.optics.autofocus import estimate_distance
 from device.sampling.lit_frame import lit_frame
 
-__all__ = ["View", "failed_look", "focus_check", "light_checks", "view_dark", "view_lit"]
+__all__ = ["LampFrame", "failed_check", "focus_check", "light_checks", "view_dark", "view_lit"]
 
 _DARK = 0.02
 """Of full scale above the pedestal: a warm sensor's dark current stays below."""
@@ -35,7 +35,7 @@ _PART_PX, _LEAST_CONTRAST = 64, 3.0
 
 
 @dataclass(frozen=True)
-class View:
+class LampFrame:
     """A frame under one state of the lamp."""
 
     frame: RawFrame
@@ -48,21 +48,21 @@ class View:
         return (float(self.frame.pixels.mean()) - dark) / (2**self.frame.bit_depth - 1 - dark)
 
 
-def view_dark(camera: Camera, lamp: Lamp, exposure: Exposure) -> View:
+def view_dark(camera: Camera, lamp: Lamp, exposure: Exposure) -> LampFrame:
     """With the lamp off, acknowledged."""
     state = lamp.off()
     photodiode_v = lamp.read().photodiode_v
-    return View(_given(camera.capture(Exposure(exposure.exposure_us, exposure.gain, 0, 0.0), state)), photodiode_v)
+    return LampFrame(_given(camera.capture(Exposure(exposure.exposure_us, exposure.gain, 0, 0.0), state)), photodiode_v)
 
 
-def view_lit(camera: Camera, lamp: Lamp, exposure: Exposure) -> View:
+def view_lit(camera: Camera, lamp: Lamp, exposure: Exposure) -> LampFrame:
     """With the lamp on, off again afterwards."""
     lamp.set_current(exposure.lamp_current_ma, exposure.lamp_channel)
     try:
         photodiode_v = lamp.read().photodiode_v
     finally:
         lamp.off()
-    return View(_given(lit_frame(camera, lamp, exposure)), photodiode_v)
+    return LampFrame(_given(lit_frame(camera, lamp, exposure)), photodiode_v)
 
 
 def _given(frame: RawFrame | None) -> RawFrame:
@@ -71,13 +71,13 @@ def _given(frame: RawFrame | None) -> RawFrame:
     return frame
 
 
-def light_checks(dark: View, lit: View, instrument: Instrument) -> list[Check]:
+def light_checks(dark: LampFrame, lit: LampFrame, instrument: Instrument) -> list[Check]:
     """Lamp off, lamp on, photodiode, level."""
     off, on = dark.level(instrument), lit.level(instrument)
     return [_lamp_off(off, dark), _lamp_on(off, on, lit, dark), *_photodiode(dark, lit), _level(on, lit)]
 
 
-def _lamp_off(off: float, dark: View) -> Check:
+def _lamp_off(off: float, dark: LampFrame) -> Check:
     if off <= _DARK:
         return Check(
             name="lamp off", status="ok", value=abs(round(off, 4)), unit="of full scale", message="the camera sees the dark"
@@ -89,7 +89,7 @@ def _lamp_off(off: float, dark: View) -> Check:
     )  # fmt: skip
 
 
-def _lamp_on(off: float, on: float, lit: View, dark: View) -> Check:
+def _lamp_on(off: float, on: float, lit: LampFrame, dark: LampFrame) -> Check:
     if on >= _LIT and on > 2 * off:
         return Check(name="lamp on", status="ok", value=round(on, 4), unit="of full scale", message="the camera sees the light")
     shines = _rises(dark, lit)
@@ -103,18 +103,18 @@ def _lamp_on(off: float, on: float, lit: View, dark: View) -> Check:
     )  # fmt: skip
 
 
-def _says(view: View) -> str:
+def _says(view: LampFrame) -> str:
     return "" if view.photodiode_v is None else f" (photodiode {view.photodiode_v:.2f} V)"
 
 
-def _rises(dark: View, lit: View) -> bool | None:
+def _rises(dark: LampFrame, lit: LampFrame) -> bool | None:
     """Whether the photodiode tells the lamp's states apart; None without one."""
     if dark.photodiode_v is None or lit.photodiode_v is None:
         return None
     return lit.photodiode_v > max(2 * dark.photodiode_v, dark.photodiode_v + _PHOTODIODE_RISE_V)
 
 
-def _photodiode(dark: View, lit: View) -> list[Check]:
+def _photodiode(dark: LampFrame, lit: LampFrame) -> list[Check]:
     rises = _rises(dark, lit)
     if rises is None:
         return []
@@ -131,7 +131,7 @@ def _photodiode(dark: View, lit: View) -> list[Check]:
     ]
 
 
-def _level(on: float, lit: View) -> Check:
+def _level(on: float, lit: LampFrame) -> Check:
     saturated = float((lit.frame.pixels >= 2**lit.frame.bit_depth - 1).mean())
     if saturated > _MOST_SATURATED:
         return Check(
@@ -180,7 +180,7 @@ def _strongest_contrast(intensity: NDArray[np.float32]) -> float:
     return float(np.sqrt(max(float((squares - mean * mean).max()), 0.0)))
 
 
-def failed_look(error: HolonodeError) -> Check:
+def failed_check(error: HolonodeError) -> Check:
     """What is said where lamp or camera failed."""
     return Check(
         name="lamp and camera", status="failed", message=str(error),

@@ -11,7 +11,7 @@ from device.frames import Exposure
 from device.instrument import Instrument
 from device.messaging.payloads import Check
 
-__all__ = ["compare_optics", "look"]
+__all__ = ["compare_optics", "measure_baseline"]
 
 _FRAMES = 4
 _MORE_ODD_PIXELS = 20
@@ -23,7 +23,7 @@ _REMEDIES = {
 }
 
 
-def look(config: Config, instrument: Instrument, camera: Camera, lamp: Lamp) -> Baseline:
+def measure_baseline(config: Config, instrument: Instrument, camera: Camera, lamp: Lamp) -> Baseline:
     """Figures of a few frames with the lamp on; HardwareError where the camera gives none."""
     current_ma = min(config.lamp.current_ma, instrument.lamp.max_current_ma)
     exposure = Exposure(config.camera.exposure_us, config.camera.gain, 0, current_ma)

@@ -24,8 +24,8 @@ from device.health.armed import Armed
 from device.health.checks import store_check
 from device.health.clock import clock_check
 from device.health.endurance import Facts, endurance_checks
-from device.health.light import failed_look, focus_check, light_checks, view_dark, view_lit
-from device.health.optics import compare_optics, look
+from device.health.light import failed_check, focus_check, light_checks, view_dark, view_lit
+from device.health.optics import compare_optics, measure_baseline
 from device.health.pumping import pump_check
 from device.health.readiness import readiness
 from device.health.surroundings import surroundings_checks
@@ -34,10 +34,10 @@ from device.inference.store import ModelStore
 from device.messaging.payloads import Check, Health
 from device.plan import Plan
 
-__all__ = ["Hands", "Preflight", "preflight"]
+__all__ = ["InstrumentPorts", "Preflight", "preflight"]
 
 
-class Hands(Protocol):
+class InstrumentPorts(Protocol):
     """What a preflight acts through."""
 
     @property
@@ -109,7 +109,7 @@ def preflight(
     config: Config,
     calibrated: Calibrations,
     store: ModelStore,
-    hands: Hands | None,
+    ports: InstrumentPorts | None,
     *,
     sleep: Callable[[float], None],
     facts: Facts,
@@ -121,16 +121,16 @@ def preflight(
 ) -> Preflight:
     """Every check; nothing is raised for what fails.
 
-    `hands` None: they can't be had, because the box isn't ready. `broker` is given the checks before it and says whether
+    `ports` None: they can't be had, because the box isn't ready. `broker` is given the checks before it and says whether
     messages get out; `commissioned` is the first `flat` record.
     """
     moment = now or datetime.now(UTC)
     ready = readiness(config, calibrated, store, moment)
     plan, checks = ready.plan, list(ready.checks)
-    if hands is not None:
+    if ports is not None:
         if not any(check.status == "failed" for check in checks):
-            checks += _instrument_checks(config, calibrated, hands, sleep, commissioned)
-        checks += surroundings_checks(hands.environment)
+            checks += _instrument_checks(config, calibrated, ports, sleep, commissioned)
+        checks += surroundings_checks(ports.environment)
     checks += [clock_check(clock, wakes_by_it=config.sampling.schedule.kind in ("cron", "sun")), store_check(config)]
     if plan is not None:
         checks += endurance_checks(config, calibrated, plan, facts, days, moment)
@@ -142,7 +142,7 @@ def preflight(
 def _instrument_checks(
     config: Config,
     calibrated: Calibrations,
-    hands: Hands,
+    ports: InstrumentPorts,
     sleep: Callable[[float], None],
     commissioned: CalibrationRecord | None,
 ) -> list[Check]:
@@ -152,17 +152,17 @@ def _instrument_checks(
     flow_ml_min = instrument.fluidics.flow_ml_min
     pumped: list[Check] = []
     try:
-        hands.camera.start()
-        dark, lit = (view(hands.camera, hands.lamp, exposure) for view in (view_dark, view_lit))
+        ports.camera.start()
+        dark, lit = (view(ports.camera, ports.lamp, exposure) for view in (view_dark, view_lit))
         seen = light_checks(dark, lit, instrument)
         if commissioned is not None:
-            seen += compare_optics(look(config, instrument, hands.camera, hands.lamp), commissioned)
+            seen += compare_optics(measure_baseline(config, instrument, ports.camera, ports.lamp), commissioned)
         if flow_ml_min > 0:
             metered = config.pump.driver == "serial" and config.pump.meter_ml_per_pulse > 0
-            pumped.append(pump_check(hands.pump, flow_ml_min, sleep, metered=metered))
+            pumped.append(pump_check(ports.pump, flow_ml_min, sleep, metered=metered))
         sleep(config.sampling.settle_s)
-        after = view_lit(hands.camera, hands.lamp, exposure)
+        after = view_lit(ports.camera, ports.lamp, exposure)
         lights = not any(check.status == "failed" for check in seen)
         return [*seen, *pumped, *([focus_check(lit.frame, after.frame, instrument)] if lights else [])]
     except HolonodeError as error:
-        return [failed_look(error), *pumped]
+        return [failed_check(error), *pumped]

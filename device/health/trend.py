@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from device.analysis.optical_health import GRID, BackgroundFigures
 from device.analysis.theil_sen import Slope, theil_sen
 from device.messaging.payloads import Check
-from device.sampling.findings import Notice
+from device.sampling.findings import SamplingEvent
 
-__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "Look", "OpticsTrend", "forgotten", "stored_checks"]
+__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "OpticsObservation", "OpticsTrend", "forgotten", "stored_checks"]
 
 _T = TypeVar("_T")
 
@@ -94,7 +94,7 @@ relative to the light. Stuck: share of the field's cells. The last three are see
 
 
 @dataclass(frozen=True)
-class Look:
+class OpticsObservation:
     """What one interval tells of the optics."""
 
     background: BackgroundFigures
@@ -124,7 +124,7 @@ class _Series(Struct, kw_only=True):
     """Blocks in a row that are back."""
 
 
-class _State(Struct, kw_only=True):
+class _TrendState(Struct, kw_only=True):
     """What every interval changes."""
 
     key: str
@@ -155,18 +155,22 @@ class OpticsTrend:
 
     def __init__(self, get: Callable[[str], str | None], key: str, commissioned: Mapping[str, float] | None = None) -> None:
         self._commissioned = dict(commissioned or {})
-        state, days = _read(get(STATE_KEY), _State), _read(get(DAYS_KEY), list[_Day])
+        state, days = _read(get(STATE_KEY), _TrendState), _read(get(DAYS_KEY), list[_Day])
         same = state is not None and state.key == key
-        self._state = state if state is not None and same else _State(key=key)
+        self._state = state if state is not None and same else _TrendState(key=key)
         self._days: list[_Day] = days if same and days is not None else []
         self._days_changed = not same
 
-    def add(self, look: Look, at: datetime) -> list[Notice]:
+    def add(self, observation: OpticsObservation, at: datetime) -> list[SamplingEvent]:
         """Take an interval's figures in; what a person should know of."""
         self._turn_to(int(at.timestamp() // _DAY_S))
-        figures = look.background
-        values: dict[str, float | None] = {"level": figures.level, "saturated": figures.saturated, "sharpness": look.sharpness}
-        if look.clean:
+        figures = observation.background
+        values: dict[str, float | None] = {
+            "level": figures.level,
+            "saturated": figures.saturated,
+            "sharpness": observation.sharpness,
+        }
+        if observation.clean:
             values |= {"dirt": figures.dirt, "fringes": figures.fringes, "stuck": self._stuck(figures.marks)}
         notices = [self._take(name, value, at) for name, value in values.items() if value is not None]
         return [notice for notice in notices if notice is not None]
@@ -243,7 +247,7 @@ class OpticsTrend:
             state.first_map = state.stuck_map
         return float(stays.mean())
 
-    def _take(self, name: str, value: float, at: datetime) -> Notice | None:
+    def _take(self, name: str, value: float, at: datetime) -> SamplingEvent | None:
         figure, series = FIGURES[name], self._series(name)
         if series.base is None:
             series.first.append(value)
@@ -268,7 +272,7 @@ class OpticsTrend:
         scatter = 1.4826 * statistics.median(abs(value - middle) for value in off)
         series.base, series.scatter, series.first = base, max(scatter, _LEAST_SCATTER * figure.allowed), []
 
-    def _judged(self, name: str, series: _Series, at: datetime) -> Notice | None:
+    def _judged(self, name: str, series: _Series, at: datetime) -> SamplingEvent | None:
         """Whether the figure drifts, and what is told of it."""
         figure = FIGURES[name]
         if series.drifting_since:
@@ -277,13 +281,13 @@ class OpticsTrend:
             if series.mended < _MENDED_BLOCKS:
                 return None
             series.drifting_since, series.mean, series.mended = "", series.last or 0.0, 0
-            return Notice(
+            return SamplingEvent(
                 "optics_restored", "info", f"{figure.words} is back: {self._words(name)}", _rounded(series.last), _unit(figure)
             )
         if not self._off(name, series):
             return None
         series.drifting_since = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Notice(
+        return SamplingEvent(
             "optics_drift", "warning", f"the optics drift: {self._words(name)}. {figure.remedy}", _rounded(series.last), _unit(figure)
         )  # fmt: skip
 
@@ -337,7 +341,7 @@ class OpticsTrend:
 
 def stored_checks(get: Callable[[str], str | None]) -> list[Check]:
     """Checks of what a store holds; none where it holds no trend."""
-    state = _read(get(STATE_KEY), _State)
+    state = _read(get(STATE_KEY), _TrendState)
     return [] if state is None else OpticsTrend(get, state.key).checks()
 
 

@@ -34,7 +34,7 @@ from device.inference.manifest import Manifest
 from device.inference.store import (
     ACTIVE_FILE,
     Activation,
-    Bundle,
+    ModelBundle,
     ModelStore,
     checked,
     manifest_digest,
@@ -60,7 +60,7 @@ _PARTIAL = ".partial"
 class Change:
     """What a change came to."""
 
-    bundle: Bundle
+    bundle: ModelBundle
     """The bundle installed, or the one in use from now on."""
     changed: bool
     """False where it was so already."""
@@ -109,7 +109,7 @@ def activate(
         return Change(bundle, changed=True)
 
 
-def rollback(store: ModelStore, name: str) -> Bundle:
+def rollback(store: ModelStore, name: str) -> ModelBundle:
     """Undo the last activation of `name`; the bundle in use from now on, the newest shipped one before the first.
 
     Raises InputError where nothing was activated, or nothing is left to go back to.
@@ -163,7 +163,7 @@ def _clear(folder: Path) -> None:
             leftover.unlink()
 
 
-def _land(store: ModelStore, staged: Bundle, geometry: Geometry | None, folder: Path, *, allow_older: bool) -> Change:
+def _land(store: ModelStore, staged: ModelBundle, geometry: Geometry | None, folder: Path, *, allow_older: bool) -> Change:
     """Move a staged bundle in once it has passed everything."""
     manifest = staged.manifest
     stem = f"{manifest.name}-{manifest.version}"
@@ -184,7 +184,7 @@ def _land(store: ModelStore, staged: Bundle, geometry: Geometry | None, folder: 
     return Change(store.find(stem), changed=True)
 
 
-def _present(store: ModelStore, stem: str, manifest: Manifest) -> Bundle | None:
+def _present(store: ModelStore, stem: str, manifest: Manifest) -> ModelBundle | None:
     """The same bundle where it is there and sound; None where it is absent or damaged; InputError where another has its name."""
     for path in store.models(stem):
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device.errors import CheckError, InputError
-from device.inference.store import Bundle, ModelStore, checked_by_name
+from device.inference.store import ModelBundle, ModelStore, checked_by_name
 from device.inference.tasks.kinds import TaskKind, task_kind
 from device.optics.geometry import Geometry
 
@@ -18,7 +18,7 @@ class Opened:
     """A verified bundle, and its network where it covers the instrument."""
 
     kind: TaskKind
-    bundle: Bundle
+    bundle: ModelBundle
     network: Any
     """In physical terms, as the task builds it; None where the optics aren't covered."""
     refusal: str | None
@@ -39,7 +39,7 @@ def open_for(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -
     return Opened(kind, bundle, None if refusal else kind.build(interpreter, bundle.manifest), refusal)
 
 
-def not_covered(store: ModelStore, bundle: Bundle, geometry: Geometry, refusal: str) -> InputError:
+def not_covered(store: ModelStore, bundle: ModelBundle, geometry: Geometry, refusal: str) -> InputError:
     """The error for a bundle whose optics don't cover a geometry, with what to do about it."""
     kind = task_kind(bundle.manifest.task)
     fitting = [_words(other) for other in bundles_that_cover(store, kind, geometry)]
@@ -51,13 +51,13 @@ def not_covered(store: ModelStore, bundle: Bundle, geometry: Geometry, refusal: 
     )  # fmt: skip
 
 
-def bundles_that_cover(store: ModelStore, kind: TaskKind, geometry: Geometry) -> list[Bundle]:
+def bundles_that_cover(store: ModelStore, kind: TaskKind, geometry: Geometry) -> list[ModelBundle]:
     """Sound bundles for a task whose optics hold a geometry, installed or shipped, by name and version."""
     return [b for b in _sound(store) if b.manifest.task == kind.name and kind.refusal(b.manifest, geometry) is None]
 
 
-def _sound(store: ModelStore) -> list[Bundle]:
-    found: list[Bundle] = []
+def _sound(store: ModelStore) -> list[ModelBundle]:
+    found: list[ModelBundle] = []
     for model in store.models():
         try:
             found.append(checked_by_name(model))
@@ -66,5 +66,5 @@ def _sound(store: ModelStore) -> list[Bundle]:
     return found
 
 
-def _words(bundle: Bundle) -> str:
+def _words(bundle: ModelBundle) -> str:
     return f"{bundle.manifest.name}-{bundle.manifest.version}"

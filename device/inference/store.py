@@ -38,7 +38,7 @@ from device.records import ModelUse
 from device.stopping import PROGRAM
 
 __all__ = [
-    "Activation", "Bundle", "ModelStore", "checked", "checked_by_name", "golden_array", "manifest_digest", "split_stem", "verify_golden",
+    "Activation", "ModelBundle", "ModelStore", "checked", "checked_by_name", "golden_array", "manifest_digest", "split_stem", "verify_golden",
 ]  # fmt: skip
 
 log = logging.getLogger("holonode.models")
@@ -64,7 +64,7 @@ class Activation(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Bundle:
+class ModelBundle:
     """A model file with its manifest and golden sample."""
 
     model: Path
@@ -103,20 +103,20 @@ class ModelStore:
         """Names of all bundles, active or not."""
         return sorted({_name(path) for path in self.models()})
 
-    def find(self, name: str) -> Bundle:
+    def find(self, name: str) -> ModelBundle:
         """The bundle that a name, NAME-VERSION or path stands for, digest checked; InputError where there is none."""
         return self._first_sound(name, lambda bundle: bundle)
 
-    def open(self, name: str, threads: int = 1) -> tuple[Bundle, Interpreter]:
+    def open(self, name: str, threads: int = 1) -> tuple[ModelBundle, Interpreter]:
         """A verified bundle, ready to run: digest, shape and golden answer have been checked."""
 
-        def ready(bundle: Bundle) -> tuple[Bundle, Interpreter]:
+        def ready(bundle: ModelBundle) -> tuple[ModelBundle, Interpreter]:
             verify_golden_in_child(bundle)
             return bundle, _load(bundle, threads)
 
         return self._first_sound(name, ready)
 
-    def version(self, name: str, version: str | None = None) -> Bundle:
+    def version(self, name: str, version: str | None = None) -> ModelBundle:
         """One version of a name (None: the newest), installed or shipped, active or not; InputError where there is none."""
         found = self.models(name)
         if version is not None:
@@ -158,7 +158,7 @@ class ModelStore:
                 return str(error)
         return None
 
-    def _first_sound(self, name: str, use: Callable[[Bundle], _ResultT]) -> _ResultT:
+    def _first_sound(self, name: str, use: Callable[[ModelBundle], _ResultT]) -> _ResultT:
         """`use` of the bundle a name stands for, or of the first before it that passes both its digest and `use`."""
         if Path(name).suffix == ".tflite":
             return use(checked(Path(name)))
@@ -180,7 +180,7 @@ class ModelStore:
             raise failed or self._unknown(name)
         return use(checked_by_name(newest))
 
-    def _activated(self, name: str, activation: Activation) -> Bundle:
+    def _activated(self, name: str, activation: Activation) -> ModelBundle:
         """The bundle as it was when it was activated; CheckError where it is gone or was changed."""
         stem = f"{name}-{activation.version}"
         paths = self.models(stem)
@@ -192,7 +192,7 @@ class ModelStore:
             where=paths[0].with_suffix(".toml") if paths else stem, remedy="Install it again from where it was released.",
         )  # fmt: skip
 
-    def _in_place(self, model: Path) -> Bundle:
+    def _in_place(self, model: Path) -> ModelBundle:
         """A checked bundle; CheckError where a file of an installed one is a link, which may mean something else tomorrow."""
         if model.parent == self.installed:
             for path in (model.with_suffix(suffix) for suffix in BYTES):
@@ -250,7 +250,7 @@ def _order(model: Path) -> tuple[str, tuple[int, ...]]:
     return name, version_key(version)
 
 
-def checked(model: Path) -> Bundle:
+def checked(model: Path) -> ModelBundle:
     """The bundle of a model file whose digest is its manifest's; CheckError where it isn't."""
     manifest = load_manifest(model.with_suffix(".toml"))
     try:
@@ -266,10 +266,10 @@ def checked(model: Path) -> Bundle:
             "the model file is not the one its manifest names", where=model, expected=f"SHA-256 {manifest.sha256}",
             got=digest, remedy="Copy the bundle again from where it was released; this file is not used.",
         )  # fmt: skip
-    return Bundle(model, manifest)
+    return ModelBundle(model, manifest)
 
 
-def checked_by_name(model: Path) -> Bundle:
+def checked_by_name(model: Path) -> ModelBundle:
     """The same, where the file is also named as its manifest says; CheckError where it isn't."""
     bundle = checked(model)
     stem = f"{bundle.manifest.name}-{bundle.manifest.version}"
@@ -278,7 +278,7 @@ def checked_by_name(model: Path) -> Bundle:
     return bundle
 
 
-def _load(bundle: Bundle, threads: int) -> Interpreter:
+def _load(bundle: ModelBundle, threads: int) -> Interpreter:
     interpreter = Interpreter(bundle.model, threads)
     manifest = bundle.manifest
     for which, ends, claimed in (
@@ -306,7 +306,7 @@ def _load(bundle: Bundle, threads: int) -> Interpreter:
     return interpreter
 
 
-def golden_difference(bundle: Bundle) -> float:
+def golden_difference(bundle: ModelBundle) -> float:
     """Mean absolute difference of the golden answer, in quantisation steps of the output; of several outputs the largest."""
     manifest, golden = bundle.manifest, bundle.manifest.golden
     ends = (golden.input, manifest.takes), (golden.expected, manifest.gives)
@@ -358,7 +358,7 @@ def _refuse_bomb(golden: Path) -> None:
         )  # fmt: skip
 
 
-def verify_golden(bundle: Bundle) -> float:
+def verify_golden(bundle: ModelBundle) -> float:
     """Run the golden sample here; CheckError where the answer is off, else the difference in steps."""
     difference = golden_difference(bundle)
     if not difference <= bundle.manifest.golden.tolerance:
@@ -370,7 +370,7 @@ def verify_golden(bundle: Bundle) -> float:
     return difference
 
 
-def verify_golden_in_child(bundle: Bundle) -> None:
+def verify_golden_in_child(bundle: ModelBundle) -> None:
     """The golden self-test in a process of its own, once a process for the same model, manifest and sample."""
     tested = _fingerprint(bundle)
     if tested in _verified:
@@ -388,7 +388,7 @@ def verify_golden_in_child(bundle: Bundle) -> None:
     _verified.add(tested)
 
 
-def _tested_in_child(bundle: Bundle) -> tuple[int, str]:
+def _tested_in_child(bundle: ModelBundle) -> tuple[int, str]:
     """(exit status, stderr) of a self-test; one that hangs, or that something outside ended, is begun again."""
     command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
@@ -428,7 +428,7 @@ def _awaited(child: subprocess.Popen[str]) -> tuple[int | None, str]:
                 child.kill()
 
 
-def _fingerprint(bundle: Bundle) -> str:
+def _fingerprint(bundle: ModelBundle) -> str:
     """Digest of all that the self-test depends on."""
     try:
         sample = bundle.golden.read_bytes()

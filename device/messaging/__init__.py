@@ -2,7 +2,7 @@
 
 topics    where everything goes
 payloads  status, info, health
-commands  what is asked of the box: read, bounded, refused or ignored
+request_messages  what is asked of the box: read, bounded, refused or ignored
 requests  paho's side of it: subscription, MQTT 5 properties
 contract  every topic in one table, and as AsyncAPI
 link      rows out, a collector's word in: connection (the client, kept up), sender (which row goes next), confirmations (what a

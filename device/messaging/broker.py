@@ -40,7 +40,7 @@ _CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"
 _CONNACK, _DISCONNECT = b"\x20\x02\x00\x00", b"\xe0\x00"
 
 
-class _Record(Struct, frozen=True, kw_only=True):
+class _BrokerRecord(Struct, frozen=True, kw_only=True):
     """What `broker.json` says of it."""
 
     kind: str
@@ -116,7 +116,7 @@ def _record_of(folder: Path) -> Path:
 def _running(folder: Path) -> OwnBroker | None:
     """The one that the file beside the store names, where that very process still runs."""
     try:
-        said = msgspec.json.decode(_record_of(folder).read_bytes(), type=_Record)
+        said = msgspec.json.decode(_record_of(folder).read_bytes(), type=_BrokerRecord)
     except (OSError, msgspec.DecodeError):
         return None
     return OwnBroker(said.kind, said.port, said.process, folder) if said.process.is_alive else None
@@ -147,7 +147,7 @@ def _started(folder: Path, port: int) -> OwnBroker:
     if running is not None:
         broker = OwnBroker(kind, port, running, folder)
         # Before anything is waited for: a service that is killed meanwhile must find it again.
-        _keep(folder, _Record(kind=kind, port=port, process=running))
+        _keep(folder, _BrokerRecord(kind=kind, port=port, process=running))
         if _comes_up(broker):
             return broker
     said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
@@ -164,7 +164,7 @@ def _spawned(command: list[str], output: int) -> int:
     return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsid=True, setsigdef=usual)
 
 
-def _keep(folder: Path, record: _Record) -> None:
+def _keep(folder: Path, record: _BrokerRecord) -> None:
     """Where the disk is full, the next start finds it by its command line."""
     partial = folder / "broker.json.partial"
     with contextlib.suppress(OSError):

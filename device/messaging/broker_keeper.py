@@ -13,19 +13,19 @@ from device.messaging.payloads import Check
 
 __all__ = ["BrokerKeeper"]
 
-_LOOK_EVERY_S = 5.0
+_POLL_EVERY_S = 5.0
 _SILENT_LOOKS = 3
 """Looks in a row without an answer after which it hangs."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _STEADY_S = 300.0
 """A broker that stood for so long is sound again."""
 
-Tell = Callable[[str, str, str], None]
+EventCallback = Callable[[str, str, str], None]
 """Hears of an event: code, severity, message."""
 
 
 @dataclass
-class _Counts:
+class _RestartCounters:
     restarts: int = 0
     failures: int = 0
 
@@ -33,10 +33,10 @@ class _Counts:
 class BrokerKeeper:
     """One broker, kept up in the background."""
 
-    def __init__(self, broker: OwnBroker, tell: Tell, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, broker: OwnBroker, on_event: EventCallback, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.broker = broker
-        self.counts = _Counts()
-        self._tell, self._monotonic = tell, monotonic
+        self.counts = _RestartCounters()
+        self._on_event, self._monotonic = on_event, monotonic
         self._silent = 0
         self._down = False
         self._pause_s, self._again_s, self._since_s = _FIRST_PAUSE_S, 0.0, monotonic()
@@ -47,7 +47,7 @@ class BrokerKeeper:
         """Look now and then, in the background."""
         if self.broker.usual_port_taken:
             message = f"Port {USUAL_PORT} belongs to another program; the service's own broker listens on {self.broker.port}."
-            self._tell("broker_port_taken", "info", message)
+            self._on_event("broker_port_taken", "info", message)
         self._thread.start()
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class BrokerKeeper:
             self._thread.join()
         self.broker.stop()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Once."""
         alive = self.broker.process.is_alive
         if alive and self.broker.answers():
@@ -88,13 +88,13 @@ class BrokerKeeper:
             self.counts.failures += 1
             if not self._down:
                 self._down = True
-                self._tell("broker_down", "alarm", f"The service's own broker {why} and doesn't start again: {error}")
+                self._on_event("broker_down", "alarm", f"The service's own broker {why} and doesn't start again: {error}")
             return
         self.counts.restarts += 1
         self._silent, self._down, self._since_s = 0, False, self._monotonic()
         message = f"The service's own broker {why}; it was started again, the {self.counts.restarts}. time."
-        self._tell("broker_restarted", "warning", message)
+        self._on_event("broker_restarted", "warning", message)
 
     def _work(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
-            self.look()
+        while not self._stop.wait(_POLL_EVERY_S):
+            self.poll()

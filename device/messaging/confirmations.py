@@ -27,8 +27,8 @@ class _Lone(Struct, frozen=True):
 class Confirmations:
     """Everything here runs on the link's thread."""
 
-    def __init__(self, outbox: Outbox, tell: Callable[[str, str], None]) -> None:
-        self._outbox, self._tell = outbox, tell
+    def __init__(self, outbox: Outbox, raise_warning: Callable[[str, str], None]) -> None:
+        self._outbox, self._raise_warning = outbox, raise_warning
         self._early: dict[int, tuple[str, int]] = {}  # row -> its key: confirmed before the broker acknowledged it
 
     def read(self, payload: bytes) -> Ack | None:
@@ -53,7 +53,7 @@ class Confirmations:
         oldest = self._outbox.oldest_waiting
         if oldest is None or oldest.place >= places.start:
             return Ack(spool_id=lone.spool_id, seq=lone.seq, first=lone.seq)
-        self._tell(
+        self._raise_warning(
             "ack_without_first",
             f"A collector confirms record {lone.seq} without `first`: that settles nothing while record {oldest.seq} waits. "
             "Let it say {spool_id, seq, first}: everything from first to seq is committed.",

@@ -37,11 +37,11 @@ from device.messaging.guarded import GuardedClient
 from device.messaging.limits import Limits
 from device.messaging.payloads import Status, to_payload
 from device.messaging.reasons import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, named, remedy_of
-from device.messaging.requests import Hand, hear_requests, request_leaves, subscribe
+from device.messaging.requests import RequestCallback, add_request_callback, request_leaves, subscribe
 from device.messaging.topics import Topics
 from device.records import iso_time
 
-__all__ = ["Answer", "Connection", "LinkState", "Lost", "Message", "Note", "Up"]
+__all__ = ["Connection", "ConnectionEstablished", "ConnectionEvent", "ConnectionLost", "LinkState", "Puback", "ReceivedMessage"]
 
 _SWITCH_AFTER = 2
 """Failures to connect after which the other protocol version is tried, and after both another will."""
@@ -89,14 +89,14 @@ _MOVES: dict[LinkState, set[LinkState]] = {
 
 
 @dataclass(frozen=True)
-class Up:
+class ConnectionEstablished:
     """The broker took the connection."""
 
     limits: Limits
 
 
 @dataclass(frozen=True)
-class Lost:
+class ConnectionLost:
     """A connection that stood is gone."""
 
     reason: int | None = None
@@ -109,7 +109,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Puback:
     """What the broker says to one publish."""
 
     mid: int
@@ -117,7 +117,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Message:
+class ReceivedMessage:
     """What somebody sent to this device."""
 
     topic: str
@@ -125,7 +125,7 @@ class Message:
     retained: bool
 
 
-Note = Up | Lost | Answer | Message
+ConnectionEvent = ConnectionEstablished | ConnectionLost | Puback | ReceivedMessage
 
 
 class Connection:
@@ -139,17 +139,17 @@ class Connection:
         boot_id: str,
         *,
         listen: Sequence[str],
-        hand: Hand | None = None,
-        wake: Callable[[], None],
-        tell: Callable[[str, str], None],
-        untell: Callable[[str], None],
+        on_request: RequestCallback | None = None,
+        on_event: Callable[[], None],
+        raise_warning: Callable[[str, str], None],
+        clear_warning: Callable[[str], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`listen`: topics to subscribe to; `hand` hears of commands, None: none are taken; `wake` is called for every note;
-        `tell(code, message)` hears of troubles, once until `untell(code)`.
+        """`listen`: topics to subscribe to; `on_request` hears of commands, None: none are taken; `on_event` is called for every event;
+        `raise_warning(code, message)` hears of troubles, once until `clear_warning(code)`.
         """
         self.state = LinkState.STARTING
-        self.notes: queue.SimpleQueue[Note] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[ConnectionEvent] = queue.SimpleQueue()
         self.flooded = 0
         """Messages dropped: too many at once, or too large."""
         self.calls = 0
@@ -158,8 +158,8 @@ class Connection:
         """Of the last connection."""
         self._config, self._address, self._boot_id = config, address, boot_id
         self._topics = Topics(device_id)
-        self._listen, self._hand = list(listen), hand
-        self._wake, self._tell, self._untell = wake, tell, untell
+        self._listen, self._on_request = list(listen), on_request
+        self._on_event, self._raise_warning, self._clear_warning = on_event, raise_warning, clear_warning
         self._password = password_of(config)
         self._certificates = certificates_of(config, device_id, tls=address.tls)
         self._looked_at_s = time.monotonic()
@@ -292,7 +292,7 @@ class Connection:
         if versions == 2:
             older = self._version == MQTTProtocolVersion.MQTTv5
             self._version = MQTTProtocolVersion.MQTTv311 if older else MQTTProtocolVersion.MQTTv5
-            self._tell(
+            self._raise_warning(
                 "protocol_switched",
                 f"The broker doesn't take the connection; trying MQTT {'3.1.1' if older else '5'}. mqtt.protocol can fix one.",
             )
@@ -307,7 +307,9 @@ class Connection:
             return
         ends = certificates.identity.not_after if certificates.identity is not None else None
         if ends is not None and ends - datetime.now(UTC) < _RENEW_BEFORE:
-            self._tell("certificate_expiring", f"This device's certificate ends at {iso_time(ends)}; put another in its place.")
+            self._raise_warning(
+                "certificate_expiring", f"This device's certificate ends at {iso_time(ends)}; put another in its place."
+            )
 
     def _take_up(self, certificates: Certificates) -> bool:
         """Whether other files than before are in use now."""
@@ -317,12 +319,12 @@ class Connection:
             goes_on = (
                 "There is no connection until they are mended" if certificates.context is None else "The earlier ones hold"
             )
-            self._untell("certificate_rejected")
-            self._tell("certificate_rejected", f"{error} {goes_on}; records are kept.")
+            self._clear_warning("certificate_rejected")
+            self._raise_warning("certificate_rejected", f"{error} {goes_on}; records are kept.")
             return False
         if replaced:
-            self._untell("certificate_rejected")
-            self._untell("certificate_expiring")
+            self._clear_warning("certificate_rejected")
+            self._clear_warning("certificate_expiring")
         return replaced
 
     # -- for paho's thread ------------------------------------------------------------------------------------------------
@@ -341,18 +343,18 @@ class Connection:
         client.on_publish = self._acknowledged
         client.on_subscribe = self._subscribed
         client.on_message = self._received
-        client.on_pong = self._wake
-        if self._hand is not None:
-            hear_requests(client, self._topics, self._hand)
+        client.on_pong = self._on_event
+        if self._on_request is not None:
+            add_request_callback(client, self._topics, self._on_request)
         return client
 
     def _move(self, state: LinkState) -> None:
         if state is not self.state and state in _MOVES[self.state]:
             self.state = state
 
-    def _note(self, note: Note) -> None:
-        self.notes.put(note)
-        self._wake()
+    def _put_event(self, event: ConnectionEvent) -> None:
+        self.events.put(event)
+        self._on_event()
 
     @property
     def _where(self) -> str:
@@ -375,8 +377,8 @@ class Connection:
             self._will = 0
         self._up_at_s = time.monotonic()
         self._move(LinkState.CONNECTED)
-        self._note(Up(self.limits))
-        leaves = request_leaves(self.limits) if self._hand else []
+        self._put_event(ConnectionEstablished(self.limits))
+        leaves = request_leaves(self.limits) if self._on_request else []
         self._subscribing = subscribe(client, [*self._listen, *map(self._topics.of, leaves)], self.limits)
 
     def _refused(self, code: int) -> None:
@@ -388,10 +390,10 @@ class Connection:
             self._learn(code)
         else:
             self._failures += 1
-            self._tell(
+            self._raise_warning(
                 "broker_refused", f"The broker at {self._where} refuses the connection: {named(code)}. {remedy_of(code)}."
             )
-        self._wake()
+        self._on_event()
 
     def _learn(self, code: int) -> None:
         before = self._learned
@@ -406,17 +408,17 @@ class Connection:
         self._end()
         if isinstance(error, ssl.SSLError):
             why = getattr(error, "verify_message", "") or error.reason or str(error)
-            self._tell(
+            self._raise_warning(
                 "broker_untrusted", f"No safe connection to the broker at {self._where}: {why}; records wait in the outbox."
             )
             return
-        self._tell("broker_lost", f"No broker answers at {self._where}; records wait in the outbox.")
+        self._raise_warning("broker_lost", f"No broker answers at {self._where}; records wait in the outbox.")
 
     def _end(self) -> None:
         if not self._leaving:
             self._call_at_s = time.monotonic() + self._backoff.delay_s()
         self._over.set()
-        self._wake()
+        self._on_event()
 
     def _disconnected(self, _client: paho.Client, _user: Any, flags: Any, reason: ReasonCode, _props: Any = None) -> None:
         stood = self.state is LinkState.CONNECTED
@@ -426,7 +428,7 @@ class Connection:
                 self._learn(reason.value)
             # paho calls what was closed without a word unspecified.
             code = reason.value if said or reason.value != _UNSPECIFIED else None
-            self.notes.put(Lost(code, said, time.monotonic() - self._up_at_s, asked=self._leaving))
+            self.events.put(ConnectionLost(code, said, time.monotonic() - self._up_at_s, asked=self._leaving))
         elif not self._answered and not self._leaving:
             # A broker that lacks MQTT 5 may just hang up on it, and one that wants another certificate.
             self._failures += 1
@@ -441,20 +443,20 @@ class Connection:
         versions = 2 if self._config.protocol == "auto" else 1
         if self._hang_ups >= _SWITCH_AFTER * versions:
             why = "does it take this device's certificate?" if self._address.tls else "does it want TLS (mqtts://)?"
-            self._tell("broker_refused", f"The broker at {self._where} ends every connection without an answer; {why}")
+            self._raise_warning("broker_refused", f"The broker at {self._where} ends every connection without an answer; {why}")
 
     def _acknowledged(self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _props: Any = None) -> None:
-        self._note(Answer(mid, reason))
+        self._put_event(Puback(mid, reason))
 
     def _subscribed(self, _client: paho.Client, _user: Any, mid: int, reasons: list[ReasonCode], _props: Any = None) -> None:
         topics = self._subscribing.get(mid, [])
         refused = [(topic, reason) for topic, reason in zip(topics, reasons, strict=False) if reason.is_failure]
         if refused:
             told = ", ".join(f"{topic} ({named(reason.value)})" for topic, reason in refused)
-            self._tell("subscribe_refused", f"The broker doesn't let this device read {told}.")
+            self._raise_warning("subscribe_refused", f"The broker doesn't let this device read {told}.")
 
     def _received(self, _client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
-        if self.notes.qsize() >= _MOST_WAITING or len(message.payload) > _MOST_RECEIVED_BYTES:
+        if self.events.qsize() >= _MOST_WAITING or len(message.payload) > _MOST_RECEIVED_BYTES:
             self.flooded += 1
             return
-        self._note(Message(message.topic, bytes(message.payload), retained=bool(message.retain)))
+        self._put_event(ReceivedMessage(message.topic, bytes(message.payload), retained=bool(message.retain)))

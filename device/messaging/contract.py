@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from device import __version__
-from device.messaging.commands import REQUESTS, Answer, Set
 from device.messaging.details import ANSWERS, PARTS
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Ack, Health, Info, Stats, Status
+from device.messaging.request_messages import REQUESTS, Answer, Set
 from device.messaging.topics import ROOT
 from device.records import Detection, Event, Interval
 from device.records_1 import schemas as earlier_schemas

@@ -15,13 +15,13 @@ from device.drivers.ports import EnvironmentReading
 from device.frames import Clock
 from device.health.armed import Armed
 from device.instrument import Instrument
-from device.messaging.commands import Counts
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Check, Info, Stats
 from device.messaging.report import LinkFigures
+from device.messaging.request_messages import Counts
 from device.records import ModelUse, Role, Stamp
 from device.settings import Value
-from device.storage.outbox import Counters as OutboxCounters
+from device.storage.outbox import OutboxCounters
 from device.storage.review import Counters as ReviewCounters
 
 __all__ = ["ANSWERS", "PARTS"]

@@ -97,7 +97,7 @@ class Limits:
         """Whether a person should know at once; what doesn't fit is told by itself."""
         return self.qos == 0 or not self.retains or self.statements_in_flight == 0
 
-    def told(self, device_client_id: str) -> list[str]:
+    def restrictions(self, device_client_id: str) -> list[str]:
         """What a person should know of, in words."""
         few = self.qos == 1 and self.statements_in_flight == 0
         return [

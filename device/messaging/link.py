@@ -27,13 +27,13 @@ from device.errors import InputError
 from device.messaging.address import Address, parse_url, password_of
 from device.messaging.backoff import Contention
 from device.messaging.client import client_id_of
-from device.messaging.connection import Answer, Connection, LinkState, Lost, Message, Up
+from device.messaging.connection import Connection, ConnectionEstablished, ConnectionLost, LinkState, Puback, ReceivedMessage
 from device.messaging.homeassistant import Discovery
 from device.messaging.limits import Limits
 from device.messaging.payloads import Info, Status
 from device.messaging.reasons import named
 from device.messaging.report import Ending, LinkFigures, LinkReport
-from device.messaging.requests import Hand, answer_properties
+from device.messaging.requests import RequestCallback, answer_properties
 from device.messaging.sender import Sender
 from device.messaging.statements import Statements, earlier
 from device.messaging.topics import Topics
@@ -61,17 +61,17 @@ class MqttLink:
         outbox: Outbox,
         info: Info,
         *,
-        on_trouble: Callable[[str, str], None],
+        on_warning: Callable[[str, str], None],
         delivery: DeliveryConfig | None = None,
         discovery: Discovery | None = None,
-        on_request: Hand | None = None,
+        on_request: RequestCallback | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`on_trouble(code, message)` hears of refusals, once a cause; `on_request` of commands, in paho's thread."""
+        """`on_warning(code, message)` hears of refusals, once a cause; `on_request` of commands, in paho's thread."""
         settings = delivery or DeliveryConfig()
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._wake = threading.Event()
-        self._told: set[tuple[str, str]] = set()
+        self._active_warnings: set[tuple[str, str]] = set()
         self._stopping = False
         self._faults = self._losses = 0
         self._up_at = math.inf
@@ -92,17 +92,24 @@ class MqttLink:
             outbox.device_id,
             outbox.boot_id,
             listen=[topic for topic in listen if topic],
-            hand=on_request,
-            wake=self._wake.set,
-            tell=self._tell,
-            untell=self._untell,
+            on_request=on_request,
+            on_event=self._wake.set,
+            raise_warning=self._raise_warning,
+            clear_warning=self._clear_warning,
             jitter=jitter,
         )
-        self._statements = Statements(self._topics.root, self._connection.publish, self._tell, self._untell)
+        self._statements = Statements(self._topics.root, self._connection.publish, self._raise_warning, self._clear_warning)
         self._statements.keep(self._topics.of("status"), Status.now("online", self._boot_id))
         self._statements.keep(self._topics.of("info"), info)
         self._announce()
-        self._sender = Sender(outbox, settings, self._publish_row, tell=self._tell, untell=self._untell, jitter=jitter)
+        self._sender = Sender(
+            outbox,
+            settings,
+            self._publish_row,
+            raise_warning=self._raise_warning,
+            clear_warning=self._clear_warning,
+            jitter=jitter,
+        )
         self._thread = threading.Thread(target=self._work, name="mqtt-sender", daemon=True)
 
     @property
@@ -113,17 +120,17 @@ class MqttLink:
     @property
     def refused_publishes(self) -> int:
         """By the broker, since the start."""
-        return self._sender.told.refused
+        return self._sender.counters.refused
 
     @property
     def published(self) -> int:
         """Records delivered since the start."""
-        return self._sender.told.delivered
+        return self._sender.counters.delivered
 
     def stats(self) -> dict[str, int]:
         """What was counted since the start, for `stats`."""
         figures = LinkFigures(
-            **asdict(self._sender.told),
+            **asdict(self._sender.counters),
             flooded=self._connection.flooded,
             dropped=self._statements.dropped,
             connections=self._connection.calls,
@@ -139,7 +146,7 @@ class MqttLink:
         return LinkReport(
             state=self.state,
             limits=limits,
-            limitations=tuple(limits.told(client_id_of(self._topics.device_id))),
+            limitations=tuple(limits.restrictions(client_id_of(self._topics.device_id))),
             left_out=tuple(self._statements.left_out.copy().values()),
             too_large=self._sender.too_large,
             unconfirmable=self._sender.unconfirmable,
@@ -149,7 +156,7 @@ class MqttLink:
             contended=contended,
             contention_certain=self._contention.certain,
             put_out=self._contention.count,
-            refused=self._sender.told.refused,
+            refused=self._sender.counters.refused,
         )
 
     def start(self) -> None:
@@ -192,7 +199,7 @@ class MqttLink:
         self._statements.say(topic, payload, qos=qos, properties=properties)
         self._wake.set()
 
-    def tell(self, info: Info) -> None:
+    def publish_info(self, info: Info) -> None:
         """`info`, at once and on every connection from here on."""
         self.publish("info", info, retain=True)
 
@@ -206,7 +213,7 @@ class MqttLink:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        self._hear()
+        self._drain_events()
         self._connection.close(timeout_s)
 
     @property
@@ -233,16 +240,16 @@ class MqttLink:
                 time.sleep(1.0)
 
     def _turn(self) -> None:
-        self._hear()
+        self._drain_events()
         if time.monotonic() - self._up_at > _STEADY_S:
-            self._told = {told for told in self._told if told[0] not in _OF_THE_CONNECTION}
+            self._active_warnings = {told for told in self._active_warnings if told[0] not in _OF_THE_CONNECTION}
             if not self._contention.holds:
                 self._lost = None
-                self._untell("identity_contended")
+                self._clear_warning("identity_contended")
         self._connection.tend()
         if self._sender.wants_renewal:
             self._connection.renew()
-        self._hear()
+        self._drain_events()
         connected = self.state is LinkState.CONNECTED
         if connected and self._one_by_one:
             self._one()
@@ -250,8 +257,8 @@ class MqttLink:
             self._sender.work(connected=connected)
             if connected:
                 self._statements.work()
-        if self._sender.told.delivered > self._delivered or time.monotonic() - self._up_at > _STEADY_S:
-            self._delivered = self._sender.told.delivered
+        if self._sender.counters.delivered > self._delivered or time.monotonic() - self._up_at > _STEADY_S:
+            self._delivered = self._sender.counters.delivered
             self._connection.sound()
 
     def _one(self) -> None:
@@ -278,25 +285,25 @@ class MqttLink:
         elif self._statements.work(one=True):
             self._went = self._statements
 
-    def _hear(self) -> None:
+    def _drain_events(self) -> None:
         """What came in since the last time; only the link's thread calls this, or nobody after it has ended."""
-        answers: list[Answer] = []
+        answers: list[Puback] = []
         while True:
             try:
-                note = self._connection.notes.get_nowait()
+                event = self._connection.events.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(note, Answer):
-                answers.append(note)
+            if isinstance(event, Puback):
+                answers.append(event)
                 continue
             self._answered(answers)
             answers = []
-            if isinstance(note, Up):
-                self._up(note.limits)
-            elif isinstance(note, Lost):
-                self._ended(note)
+            if isinstance(event, ConnectionEstablished):
+                self._up(event.limits)
+            elif isinstance(event, ConnectionLost):
+                self._ended(event)
             else:
-                self._received(note)
+                self._received(event)
         self._answered(answers)
 
     def _up(self, limits: Limits) -> None:
@@ -304,11 +311,11 @@ class MqttLink:
         self._statements.keep(self._topics.of("status"), Status.now("online", self._boot_id))
         self._statements.up(limits)
         self._sender.up(limits)
-        told = limits.told(client_id_of(self._topics.device_id))
+        told = limits.restrictions(client_id_of(self._topics.device_id))
         if limits.hinders:
-            self._tell("broker_limits", f"The broker sets limits: {'; '.join(told)}.", "; ".join(told))
+            self._raise_warning("broker_limits", f"The broker sets limits: {'; '.join(told)}.", "; ".join(told))
 
-    def _answered(self, answers: list[Answer]) -> None:
+    def _answered(self, answers: list[Puback]) -> None:
         for answer in answers:
             self._statements.answered(answer.mid)
         self._one_by_one = max(self._one_by_one - len(answers), 0)
@@ -317,7 +324,7 @@ class MqttLink:
             self._went, self._asked = None, False
         self._sender.answered(answers)
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: ReceivedMessage) -> None:
         if message.topic == self._topics.of("ack"):
             self._sender.acked(message.payload, retained=message.retained)
         elif message.topic == self._discovery.birth_topic and message.payload == b"online":
@@ -328,14 +335,14 @@ class MqttLink:
         for topic, payload in self._discovery.messages.items():
             self._statements.keep(topic, payload)
 
-    def _ended(self, note: Lost) -> None:
+    def _ended(self, event: ConnectionLost) -> None:
         self._up_at = math.inf
         heads = [mid for mid in (self._sender.head(), self._statements.head()) if mid is not None]
-        blamed = None if note.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
+        blamed = None if event.asked or not heads else min(heads, key=lambda mid: sum(earlier(other, mid) for other in heads))
         alone = self._sender.in_flight + self._statements.in_flight <= 1
-        went = None if heads or note.asked else self._went
+        went = None if heads or event.asked else self._went
         self._went, self._asked = None, False
-        reason = note.reason if note.by_broker else None
+        reason = event.reason if event.by_broker else None
         # `status` follows whatever else went out first: a row that was acknowledged and hung up on comes before it.
         of_row = self._sender.lost(
             None if self._statements.is_status(blamed) else blamed, reason, alone=alone, met=went is self._sender
@@ -343,34 +350,34 @@ class MqttLink:
         of_statement = self._statements.lost(None if of_row else blamed, reason, alone=alone, met=went is self._statements)
         if blamed is not None or of_row or of_statement:
             self._one_by_one = _ONE_BY_ONE
-        if note.asked:
+        if event.asked:
             return
         self._losses += 1
-        self._lost = Ending(note.reason, note.by_broker, note.stood_s, iso_time(datetime.now(UTC)))
-        self._tell_ending(self._lost)
-        delay_s = self._contention.put_out(note.reason, note.stood_s, blameless=not (of_row or of_statement))
+        self._lost = Ending(event.reason, event.by_broker, event.stood_s, iso_time(datetime.now(UTC)))
+        self._warn_of_ending(self._lost)
+        delay_s = self._contention.put_out(event.reason, event.stood_s, blameless=not (of_row or of_statement))
         if delay_s is not None:
             self._connection.call_after(delay_s)
-            self._tell_contention()
+            self._warn_of_contention()
 
-    def _tell_ending(self, ending: Ending) -> None:
+    def _warn_of_ending(self, ending: Ending) -> None:
         message = f"The connection to the broker was lost ({ending.words()}); records wait in the outbox. {ending.remedy}."
-        self._tell("broker_lost", message, "" if ending.reason is None else named(ending.reason))
+        self._raise_warning("broker_lost", message, "" if ending.reason is None else named(ending.reason))
 
-    def _tell_contention(self) -> None:
+    def _warn_of_contention(self) -> None:
         name = client_id_of(self._topics.device_id)
         how = "the broker says so" if self._contention.certain else "connections are cut a moment after they stand"
-        self._tell(
+        self._raise_warning(
             "identity_contended",
             f"Another client connects to the broker as {name} ({how}). Give each box a device.id of its own: their records can't "
             "be told apart. Measuring goes on, records wait, the broker is called ever less often.",
         )
 
-    def _tell(self, code: str, message: str, about: str = "") -> None:
+    def _raise_warning(self, code: str, message: str, about: str = "") -> None:
         """Once for each thing that it is about."""
-        if (code, about) not in self._told:
-            self._told.add((code, about))
-            self._on_trouble(code, message)
+        if (code, about) not in self._active_warnings:
+            self._active_warnings.add((code, about))
+            self._on_warning(code, message)
 
-    def _untell(self, code: str, about: str | None = None) -> None:
-        self._told = {told for told in self._told if told[0] != code or about not in (None, told[1])}
+    def _clear_warning(self, code: str, about: str | None = None) -> None:
+        self._active_warnings = {told for told in self._active_warnings if told[0] != code or about not in (None, told[1])}

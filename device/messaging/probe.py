@@ -139,7 +139,7 @@ def _published(config: MqttConfig, version: str, topic: str, answers: _Answers) 
 
 def _taken(config: MqttConfig, message: str, limits: Limits, device_id: str) -> Check:
     """With what it limits, which a person may want to know before he leaves."""
-    told = limits.told(client_id_of(device_id))
+    told = limits.restrictions(client_id_of(device_id))
     return Check(
         name="broker", status="ok" if limits.retains else "warning", value=config.url, message="; ".join([message, *told]),
         remedy="" if limits.retains else "Let the broker retain messages",

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from device.messaging.connection import LinkState
 from device.messaging.limits import Limits
 from device.messaging.reasons import named, remedy_of
-from device.messaging.sender import Told
+from device.messaging.sender import DeliveryCounters
 from device.messaging.statements import LeftOut
 
 __all__ = ["Ending", "LinkFigures", "LinkReport"]
 
 
 @dataclass(kw_only=True)
-class LinkFigures(Told):
+class LinkFigures(DeliveryCounters):
     """Since the start."""
 
     flooded: int

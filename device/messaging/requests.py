@@ -11,16 +11,16 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from device.messaging.commands import MOST_BYTES, REQUESTS, Message, command_of
 from device.messaging.limits import Limits
+from device.messaging.request_messages import MOST_BYTES, REQUESTS, IncomingRequest, command_of
 from device.messaging.topics import Topics
 
-__all__ = ["EVERY", "Hand", "answer_properties", "hear_requests", "request_leaves", "subscribe"]
+__all__ = ["EVERY", "RequestCallback", "add_request_callback", "answer_properties", "request_leaves", "subscribe"]
 
 EVERY = "request/+"
 """Every command, known or not."""
 
-Hand = Callable[[Message], None]
+RequestCallback = Callable[[IncomingRequest], None]
 """Takes a request as it came in, in paho's thread; must not wait."""
 
 
@@ -46,19 +46,19 @@ def request_leaves(limits: Limits) -> list[str]:
     return [EVERY] if limits.wildcards else [f"request/{name}" for name in REQUESTS]
 
 
-def hear_requests(client: paho.Client, topics: Topics, hand: Hand) -> None:
+def add_request_callback(client: paho.Client, topics: Topics, on_request: RequestCallback) -> None:
     """Hand over every request."""
 
     def heard(_client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
-        hand(_message(topics, message))
+        on_request(_message(topics, message))
 
     client.message_callback_add(topics.of(EVERY), heard)
 
 
-def _message(topics: Topics, message: paho.MQTTMessage) -> Message:
+def _message(topics: Topics, message: paho.MQTTMessage) -> IncomingRequest:
     properties = message.properties
     expiry_s = getattr(properties, "MessageExpiryInterval", None)
-    return Message(
+    return IncomingRequest(
         command=command_of(topics, message.topic),
         payload=bytes(message.payload[: MOST_BYTES + 1]),  # enough to be refused for its length
         retained=bool(message.retain),

@@ -20,14 +20,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import DeliveryConfig
 from device.messaging.confirmations import Confirmations
-from device.messaging.connection import Answer
+from device.messaging.connection import Puback
 from device.messaging.limits import Limits
 from device.messaging.reasons import NO_MATCHING_SUBSCRIBERS, PACKET_TOO_LARGE, PAYLOAD_FORMAT_INVALID, named, remedy_of
 from device.messaging.statements import first_of
 from device.messaging.topics import Topics
 from device.storage.outbox import Outbox, Row
 
-__all__ = ["Sender", "Told"]
+__all__ = ["DeliveryCounters", "Sender"]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -61,7 +61,7 @@ _LOOK_THROUGH_S = 0.2
 
 
 @dataclass
-class Told:
+class DeliveryCounters:
     """What the sender counted since the start."""
 
     delivered: int = 0
@@ -91,21 +91,26 @@ class Sender:
         settings: DeliveryConfig,
         publish: Callable[[str, bytes], int],
         *,
-        tell: Callable[[str, str], None],
-        untell: Callable[[str], None],
+        raise_warning: Callable[[str, str], None],
+        clear_warning: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`publish(leaf, payload)` returns the message's id; `tell(code, message)` is heard once until `untell(code)`."""
-        self.told = Told()
+        """`publish(leaf, payload)` returns the message's id; `raise_warning(code, message)` is heard once until `clear_warning(code)`."""
+        self.counters = DeliveryCounters()
         self.wants_renewal = False
         """Only a new connection lets go of what is in flight."""
         self._outbox, self._settings, self._publish = outbox, settings, publish
-        self._tell, self._untell, self._monotonic, self._jitter = tell, untell, monotonic, jitter
+        self._raise_warning, self._clear_warning, self._monotonic, self._jitter = (
+            raise_warning,
+            clear_warning,
+            monotonic,
+            jitter,
+        )
         self._collector = settings.confirm == "collector"
         self._topics = Topics(outbox.device_id)
         self._in_flight: dict[int, int] = {}  # message id -> seq
-        self._confirmations = Confirmations(outbox, tell)
+        self._confirmations = Confirmations(outbox, raise_warning)
         self._limits = Limits()
         self._window = settings.window
         self._head, self._hang_ups, self._hang_ups_alone = 0, 0, 0
@@ -179,9 +184,9 @@ class Sender:
         self._hang_ups += 1
         self._hang_ups_alone += alone
         if self._hang_ups == _HANG_UPS or (self._hang_ups < _HANG_UPS and self._hang_ups_alone == _HANG_UPS_ALONE):
-            self.told.hang_ups += 1
-            self.told.refused += 1
-            self._tell(
+            self.counters.hang_ups += 1
+            self.counters.refused += 1
+            self._raise_warning(
                 "publish_refused", "The broker hangs up on what is published; does it let this device write? Records are kept."
             )
             self._pause()
@@ -213,7 +218,7 @@ class Sender:
         self._confirmations.forget()
         self._outbox.unpublished()
 
-    def answered(self, answers: Sequence[Answer]) -> None:
+    def answered(self, answers: Sequence[Puback]) -> None:
         """What the broker said; at QoS 0, that a message was written to the connection."""
         done: list[int] = []
         for answer in answers:
@@ -224,9 +229,9 @@ class Sender:
             self._progress_at = self._monotonic()
             self._answered, self._answered_size = (seq, self._progress_at), (number, size)
             if self._limits.qos == 0:
-                self.told.unacknowledged += 1
+                self.counters.unacknowledged += 1
                 continue
-            self._untell("broker_silent")
+            self._clear_warning("broker_silent")
             if answer.reason.is_failure:
                 self._refused(seq, number, answer.reason)
             elif answer.reason.value == NO_MATCHING_SUBSCRIBERS and self._collector:
@@ -242,18 +247,18 @@ class Sender:
         """A collector's word."""
         ack = None if retained or not self._collector else self._confirmations.read(payload)
         if ack is None:
-            self.told.acks_ignored += 1
+            self.counters.acks_ignored += 1
             return
-        self.told.acks += 1
+        self.counters.acks += 1
         self._confirmed(self._confirmations.settle(ack, self._in_flight.values()))
 
     def _confirmed(self, settled: int) -> None:
         if not settled:
             return
-        self.told.delivered += settled
+        self.counters.delivered += settled
         self._confirmed_at = self._moved_at = self._monotonic()
         self._outbox.resend_after_s = self._settings.retry_s
-        self._untell("not_confirmed")
+        self._clear_warning("not_confirmed")
 
     def work(self, *, connected: bool, most: int | None = None) -> None:
         """Send what may go, up to `most` in flight."""
@@ -282,7 +287,9 @@ class Sender:
         if not self._in_flight:
             self._progress_at = now
         elif now - self._progress_at > _TELL_SILENT_S:
-            self._tell("broker_silent", f"The broker acknowledges nothing; {len(self._in_flight)} records are out and kept.")
+            self._raise_warning(
+                "broker_silent", f"The broker acknowledges nothing; {len(self._in_flight)} records are out and kept."
+            )
             self.wants_renewal = now - self._progress_at > _SILENT_S
         if not self._collector:
             return
@@ -290,7 +297,7 @@ class Sender:
         if out == 0:
             self._confirmed_at = now
         elif now - self._confirmed_at > _TELL_SILENT_S:
-            self._tell(
+            self._raise_warning(
                 "not_confirmed", f"The broker took {out} records, no collector confirms them; all are kept and sent again."
             )
             quiet_s = now - self._confirmed_at
@@ -358,36 +365,36 @@ class Sender:
     def _taken(self, seqs: list[int]) -> None:
         """By the broker."""
         self._pause_s = _FIRST_PAUSE_S
-        self._untell("publish_refused")
-        self._untell("no_subscriber")
+        self._clear_warning("publish_refused")
+        self._clear_warning("no_subscriber")
         if not self._collector:
             self._outbox.delivered(seqs)
-            self.told.delivered += len(seqs)
+            self.counters.delivered += len(seqs)
             self._moved_at = self._monotonic()
         self._confirmed(self._confirmations.acknowledged(seqs))
 
     def _refused(self, seq: int, number: int, reason: ReasonCode) -> None:
-        self.told.refused += 1
+        self.counters.refused += 1
         if reason.value in _REFUSED_FOR_GOOD:
             self._set_aside(seq, number, _ASIDE_FOR_GOOD_S, f"the broker says: {named(reason.value)}")
             return
         self._outbox.unpublished([seq])
         self._pause()
-        self._tell(
+        self._raise_warning(
             "publish_refused",
             f"The broker refuses what is published: {named(reason.value)}. {remedy_of(reason.value)}. Records are kept.",
         )
 
     def _unheard(self, seq: int) -> None:
-        self.told.unheard += 1
+        self.counters.unheard += 1
         self._outbox.unpublished([seq])
         self._pause()
-        self._tell("no_subscriber", "Nobody listens to this device's records; they are kept until a collector does.")
+        self._raise_warning("no_subscriber", "Nobody listens to this device's records; they are kept until a collector does.")
 
     def _set_aside(self, row: int, number: int, for_s: float, why: str) -> None:
-        self.told.set_aside += 1
+        self.counters.set_aside += 1
         self._outbox.set_aside(row, for_s)
-        self._tell(
+        self._raise_warning(
             "record_set_aside",
             f"Record {number} can't be delivered: {why}. It is kept and tried again; others go on, and those that meet this are "
             "counted in `stats`.",

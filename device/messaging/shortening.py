@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from device.messaging.commands import Answer
 from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Check, Health, Info, Stats
+from device.messaging.request_messages import Answer
 
 __all__ = ["versions"]
 

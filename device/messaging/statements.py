@@ -22,7 +22,7 @@ from device.messaging.payloads import to_payload
 from device.messaging.reasons import PACKET_TOO_LARGE
 from device.messaging.shortening import versions
 
-__all__ = ["LeftOut", "Publish", "Statements", "bodies", "earlier", "first_of"]
+__all__ = ["LeftOut", "MessagePublisher", "Statements", "bodies", "earlier", "first_of"]
 
 _MOST_WAITING = 64
 """Answers; a flood of requests beyond loses its own."""
@@ -36,7 +36,7 @@ _TRY_AGAIN_S = 6 * 3600.0
 """What was cut at is tried again: somebody may have mended the broker."""
 
 
-class Publish(Protocol):
+class MessagePublisher(Protocol):
     """As `Connection.publish`."""
 
     def __call__(
@@ -78,13 +78,19 @@ class _Statement:
 class Statements:
     """Safe to add to from any thread; the link's thread sends."""
 
-    def __init__(self, root: str, publish: Publish, tell: Callable[[str, str, str], None], untell: Callable[[str, str], None]):
-        """`tell(code, message, about)` is heard once until `untell(code, about)`."""
+    def __init__(
+        self,
+        root: str,
+        publish: MessagePublisher,
+        raise_warning: Callable[[str, str, str], None],
+        clear_warning: Callable[[str, str], None],
+    ):
+        """`raise_warning(code, message, about)` is heard once until `clear_warning(code, about)`."""
         self.left_out: dict[str, LeftOut] = {}
         """By topic."""
         self.dropped = 0
         """That were for one connection, and it ended or too many waited."""
-        self._root, self._publish, self._tell, self._untell = root, publish, tell, untell
+        self._root, self._publish, self._raise_warning, self._clear_warning = root, publish, raise_warning, clear_warning
         self._status = f"{root}/status"
         self._lock = threading.Lock()
         self._kept: dict[str, _Statement] = {}
@@ -183,7 +189,7 @@ class Statements:
                 if body is not whole:
                     self._leave_out(topic, bounds, whole, body, qos, properties)
                 elif self.left_out.pop(topic, None):
-                    self._untell("message_shortened", topic)
+                    self._clear_warning("message_shortened", topic)
                 return body
         self._leave_out(topic, bounds, whole or b"", None, qos, properties)
         return None
@@ -196,7 +202,7 @@ class Statements:
         most = self._limits.most_bytes if self._limits is not None and topic not in self._caps else None
         left_out = LeftOut(topic.removeprefix(self._root + "/"), size, most, to)
         self.left_out[topic] = left_out
-        self._tell("message_shortened", f"{left_out.words()}. Records go on.", topic)
+        self._raise_warning("message_shortened", f"{left_out.words()}. Records go on.", topic)
 
     def answered(self, mid: int) -> None:
         """The broker has it; and whatever it took before."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.errors import InputError
 
-__all__ = ["Budget", "available_bytes", "size"]
+__all__ = ["MemoryBudget", "available_bytes", "size"]
 
 ANALYSIS_BYTES_PER_PIXEL = 80
 """Peak of reading, normalising, reconstructing and segmenting a frame, beside the frame as it was stored."""
@@ -20,13 +20,13 @@ _FREE_WHERE_NOBODY_SAYS = 2**31
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """Bytes for one frame and its analysis."""
 
     limit_bytes: int
 
     @classmethod
-    def of(cls, memory_mb: float | None) -> Budget:
+    def of(cls, memory_mb: float | None) -> MemoryBudget:
         """As it was given, or four fifths of what this machine has free."""
         return cls(int(memory_mb * 2**20) if memory_mb is not None else available_bytes() * 4 // 5)
 

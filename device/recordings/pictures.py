@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from device.errors import InputError
-from device.recordings.budget import Budget
+from device.recordings.budget import MemoryBudget
 from device.recordings.decoder import decoded
 
 __all__ = ["jpeg_pixels", "picture_kind", "picture_pixels"]
@@ -35,7 +35,7 @@ def picture_kind(start: bytes) -> str | None:
     return "TIFF" if start[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+") else None
 
 
-def picture_pixels(data: bytes, kind: str, budget: Budget, where: object) -> Array:
+def picture_pixels(data: bytes, kind: str, budget: MemoryBudget, where: object) -> Array:
     """Pixels of a PNG, JPEG or BMP file as stored: [height, width] or [height, width, colours].
 
     ValueError where the file is not whole, InputError where it takes too much memory or is of a kind that isn't read.
@@ -43,7 +43,7 @@ def picture_pixels(data: bytes, kind: str, budget: Budget, where: object) -> Arr
     return {"PNG": _png_pixels, "JPEG": jpeg_pixels, "BMP": _bmp_pixels}[kind](data, budget, where)
 
 
-def _png_pixels(data: bytes, budget: Budget, where: object) -> Array:
+def _png_pixels(data: bytes, budget: MemoryBudget, where: object) -> Array:
     critical, packed, header = bytearray(_PNG), bytearray(), b""
     for kind, block in _png_blocks(data):
         if kind == b"IHDR" and not header:
@@ -98,7 +98,7 @@ def _check_whole(packed: bytearray, expected: int) -> None:
         raise ValueError(f"the pixels end early: {found} of {expected} bytes")
 
 
-def jpeg_pixels(data: bytes, budget: Budget, where: object) -> Array:
+def jpeg_pixels(data: bytes, budget: MemoryBudget, where: object) -> Array:
     """See `picture_pixels`."""
     if data.rstrip(b"\x00")[-2:] != b"\xff\xd9":
         raise ValueError("no JPEG end marker")
@@ -121,7 +121,7 @@ def jpeg_pixels(data: bytes, budget: Budget, where: object) -> Array:
     raise ValueError("no JPEG frame header")
 
 
-def _bmp_pixels(data: bytes, budget: Budget, where: object) -> Array:
+def _bmp_pixels(data: bytes, budget: MemoryBudget, where: object) -> Array:
     if len(data) < 30:
         raise ValueError("the file ends in its header")
     declared, (header,) = struct.unpack("<I", data[2:6])[0], struct.unpack("<I", data[14:18])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
-from device.recordings.budget import Budget
+from device.recordings.budget import MemoryBudget
 from device.recordings.options import ReadOptions, parsed_axis
 
 __all__ = [
@@ -239,7 +239,7 @@ def _counts_frames(axis: int, axes: Sequence[int], shape: tuple[int, ...]) -> bo
     return (sides[0] == sides[1] != shape[axis]) or 2 * shape[axis] < min(sides)
 
 
-def images(source: ArraySource, axis: int | None, budget: Budget, where: object) -> Iterator[Array]:
+def images(source: ArraySource, axis: int | None, budget: MemoryBudget, where: object) -> Iterator[Array]:
     """The frames of an array along an axis in order, each [height, width] or [height, width, colours]; InputError before anything
     is read where they would take too much."""
     unpacked = math.prod(source.shape) * source.dtype.itemsize

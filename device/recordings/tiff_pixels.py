@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
-from device.recordings.budget import Budget
+from device.recordings.budget import MemoryBudget
 from device.recordings.decoder import decoded
 from device.recordings.tiff_pages import TiffFile, TiffPage, contiguous_frames
 
@@ -48,7 +48,7 @@ class TiffPixels:
     notes: tuple[str, ...] = ()
 
 
-def tiff_frames(path: Path, budget: Budget, *, samples_are_frames: bool) -> Iterator[TiffPixels | InputError]:
+def tiff_frames(path: Path, budget: MemoryBudget, *, samples_are_frames: bool) -> Iterator[TiffPixels | InputError]:
     """Every frame of a TIFF, one at a time; one that can't be read is an InputError in its place.
 
     InputError, ValueError, EOFError or struct.error where the file as a whole can't be.
@@ -83,7 +83,7 @@ def tiff_frames(path: Path, budget: Budget, *, samples_are_frames: bool) -> Iter
                 )
 
 
-def _contiguous(file: TiffFile, page: TiffPage, frames: int, budget: Budget, path: Path) -> Iterator[TiffPixels]:
+def _contiguous(file: TiffFile, page: TiffPage, frames: int, budget: MemoryBudget, path: Path) -> Iterator[TiffPixels]:
     """Frames that lie behind the only page's, as ImageJ writes large stacks."""
     _check(page, path)
     budget.check_frame(page.pixels, 2 * page.unpacked_bytes, path)

@@ -10,8 +10,8 @@ from device.config import Config
 from device.health.demands import refuse_unknown_morphologies
 from device.instrument import Instrument, load_instrument
 from device.sampling.kinds import sampling_kind
-from device.twin.aggregation import Sample
-from device.twin.environment import Environment
+from device.twin.aggregation import BeadSuspension
+from device.twin.environment import OperatingConditions
 from device.twin.world import SimulatedTime, TwinWorld
 
 __all__ = ["bystander_world", "twin_world"]
@@ -31,7 +31,7 @@ def twin_world(config: Config, *, seed: int | None = None, run: int = 0, instrum
         seed=config.twin.seed if seed is None else seed,
         run=run,
         truth_file=truth,
-        environment=Environment(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
+        environment=OperatingConditions(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
         model=config.twin.scattering,
         sample=_sample(config) if sampling_kind(config.sampling.mode).instrument_kind == "static" else None,
     )
@@ -41,10 +41,10 @@ def twin_world(config: Config, *, seed: int | None = None, run: int = 0, instrum
     return world
 
 
-def _sample(config: Config) -> Sample:
+def _sample(config: Config) -> BeadSuspension:
     """What fills the simulated chamber."""
 
-    return Sample(analyte_per_ul=config.twin.analyte_per_ul, beads_per_ul=config.twin.beads_per_ul)
+    return BeadSuspension(analyte_per_ul=config.twin.analyte_per_ul, beads_per_ul=config.twin.beads_per_ul)
 
 
 def bystander_world(instrument: Instrument) -> TwinWorld:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from device.analysis.crops import ParticleCrop, classifier_crops
 from device.analysis.pipeline import FrameAnalysis
-from device.analysis.report import Losses, Volume
+from device.analysis.report import Losses, SampledVolume
 from device.frames import Hologram
 from device.records import Aggregation, DoseEstimate, FrameCounts
 
-__all__ = ["Backdrop", "Findings", "LookedAt", "Mode", "Notice", "chosen"]
+__all__ = ["Backdrop", "Findings", "LookedAt", "Mode", "SamplingEvent", "chosen"]
 
 
 @dataclass(frozen=True)
-class Notice:
+class SamplingEvent:
     """Something a person may need to know: an event in the making."""
 
     code: str
@@ -57,7 +57,7 @@ class Findings:
 
     frames: tuple[LookedAt, ...]
     taken: FrameCounts
-    volume: Volume
+    volume: SampledVolume
     losses: Losses
     sampled: str
     """The volume in words."""
@@ -67,7 +67,7 @@ class Findings:
     """Particles of all frames, each as often as it was seen; None: as many as count."""
     suspect: bool = False
     """Whether something speaks against the counts."""
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[SamplingEvent, ...] = ()
     background: Backdrop | None = None
     aggregation: Aggregation | None = None
     dose: DoseEstimate | None = None

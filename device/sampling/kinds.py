@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from device.sampling.findings import Mode
     from device.storage.outbox import Outbox
 
-__all__ = ["Sample", "SamplingKind", "Setup", "sampling_kind", "sampling_kinds"]
+__all__ = ["SamplePlan", "SamplingKind", "Setup", "sampling_kind", "sampling_kinds"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SamplePlan:
     """What one sample does, for a plan."""
 
     steps: tuple[str, ...]
@@ -88,7 +88,7 @@ class SamplingKind(SamplingTable):
     window: Literal["none", "fills", "fresh"]
     """none: nothing stays; fills: samples pile up on a window; fresh: each needs a fresh one. By whom: `sampling.window_change`."""
     build: Callable[[Setup], Mode]
-    sample: Callable[[Config, Instrument], Sample]
+    sample: Callable[[Config, Instrument], SamplePlan]
     lit_s: Callable[[Config, float], float]
     """How long the lamp is on in one sample, given how long for one frame."""
     demand: Callable[[Config, Instrument], None] = _no_demand

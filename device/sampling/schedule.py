@@ -22,7 +22,7 @@ from device.config import ScheduleConfig
 from device.errors import InputError
 from device.sampling.sun import SunEvent, sun_time
 
-__all__ = ["Cron", "Interval", "Schedule", "Sun", "missed", "schedule_of", "zone_of"]
+__all__ = ["Cron", "FixedInterval", "Schedule", "Sun", "missed", "schedule_of", "zone_of"]
 
 _FARTHEST_DAYS = 366 * 9
 """A day that comes at all comes within this: 29 February may take eight years."""
@@ -38,7 +38,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Interval:
+class FixedInterval:
     """Every so many seconds."""
 
     every_s: float
@@ -180,7 +180,7 @@ def schedule_of(settings: ScheduleConfig) -> Schedule | None:
     if settings.kind == "continuous":
         return None
     if settings.kind == "interval":
-        return Interval(settings.every_s)
+        return FixedInterval(settings.every_s)
     if settings.kind == "cron":
         return Cron.of(settings.cron, zone_of(settings))
     if settings.latitude_degrees is None or settings.longitude_degrees is None:

@@ -1,19 +1,19 @@
 """The service: sample, analyse, commit, publish, until stopped.
 
-service.py     its life, from configuration to everything off, and the loop
-recorder.py    what is committed: intervals with their detections, events
-timekeeper.py  wall time: stamps, and what becomes of them when the clock is set
-vitals.py      how the box is: trend of the optics, `health`
-work.py        what can change while it runs: settings, models
-orders.py      what was asked from afar and waits for the loop
-commander.py   commands: judged, logged, done once, answered
-commands.py    what each of them does
-support.py     the support bundle
-rest.py        how the loop sleeps, and what cuts that short
-heartbeat.py   READY, WATCHDOG and STATUS for a service manager, while every stage moves
-watched.py     camera and analysis that say what they are at
-printed.py     what became of the lines it said
-announce.py    what it says of itself: greeting, info, stats
+service.py              its life, from configuration to everything off, and the loop
+recorder.py             what is committed: intervals with their detections, events
+timekeeper.py           wall time: stamps, and what becomes of them when the clock is set
+health_monitor.py       how the box is: trend of the optics, `health`
+work.py                 what can change while it runs: settings, models
+loop_requests.py        what was asked from afar and waits for the loop
+request_dispatcher.py   requests: judged, logged, done once, answered
+request_handlers.py     what each of them does
+support.py              the support bundle
+interruptible_sleep.py  how the loop sleeps, and what cuts that short
+heartbeat.py            READY, WATCHDOG and STATUS for a service manager, while every stage moves
+watched.py              camera and analysis that say what they are at
+output_status.py        what became of the lines it said
+announce.py             what it says of itself: greeting, info, stats
 """
 
 from device.service.service import Service

@@ -69,7 +69,7 @@ class Notifier:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _WatchedStep:
     name: str
     allow_s: float
     until_s: float
@@ -80,14 +80,14 @@ class Steps:
 
     def __init__(self, name: str, allow_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._stack = [_Step(name, allow_s, monotonic() + allow_s)]
+        self._stack = [_WatchedStep(name, allow_s, monotonic() + allow_s)]
 
     @contextlib.contextmanager
     def step(self, name: str, allow_s: float) -> Generator[None]:
         """Something that may take so long."""
         # Replaced whole: the heartbeat's thread looks at any moment.
         outer = self._stack
-        self._stack = [*outer, _Step(name, allow_s, self._monotonic() + allow_s)]
+        self._stack = [*outer, _WatchedStep(name, allow_s, self._monotonic() + allow_s)]
         try:
             yield
         finally:
@@ -97,7 +97,7 @@ class Steps:
     def beat(self) -> None:
         """What is under way makes progress: its time begins anew."""
         last = self._stack[-1]
-        self._stack = [*self._stack[:-1], _Step(last.name, last.allow_s, self._monotonic() + last.allow_s)]
+        self._stack = [*self._stack[:-1], _WatchedStep(last.name, last.allow_s, self._monotonic() + last.allow_s)]
 
     @property
     def now_at(self) -> str:
@@ -148,7 +148,7 @@ class Heartbeat:
             self._thread.join(self._notifier.feed_every_s)
         self._notifier.close()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Feed once, unless somebody is late."""
         late = next((why for watched in self._watched if (why := watched())), "")
         if late and late != self._starved:
@@ -166,6 +166,6 @@ class Heartbeat:
 
     def _work(self) -> None:
         while True:
-            self.look()
+            self.poll()
             if self._stop.wait(self._notifier.feed_every_s):
                 return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from device.analysis.crops import ParticleCrop
-from device.analysis.report import Origin, detection_records, interval_record
+from device.analysis.report import Provenance, detection_records, interval_record
 from device.errors import HolonodeError, TransientError
 from device.identifiers import record_ulid
 from device.records import Detection, Event, Interval, iso_time
@@ -48,7 +48,7 @@ class Recorder:
         self._simulated = simulated
         self._outbox, self._review, self._say = outbox, review, say
 
-    def interval(self, origin: Origin, found: Findings, began: Beginning, state: dict[str, str]) -> None:
+    def interval(self, origin: Provenance, found: Findings, began: Beginning, state: dict[str, str]) -> None:
         """Commit what one interval held, with the state that the next start needs."""
         outbox = self._outbox
         origin = replace(origin, spool_id=outbox.spool_id)  # another one, where the store turned out to be a copy meanwhile
@@ -89,10 +89,10 @@ class Recorder:
         for notice in found.notices:
             self._say(notice.message)
             self.event(notice.code, notice.severity, notice.message, notice.value, notice.unit)
-        self._tell_unchecked(found)
+        self._report_unchecked(found)
         interval = records[-1]
         if isinstance(interval, Interval):
-            self._tell(interval, found)
+            self._report_interval(interval, found)
 
     def lost(self, error: HolonodeError) -> None:
         """An interval that came to nothing: said, counted, published."""
@@ -142,7 +142,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  nothing that goes wrong here is worth an interval
             self._review.count_failure(error)
 
-    def _tell_unchecked(self, found: Findings) -> None:
+    def _report_unchecked(self, found: Findings) -> None:
         """Frames so full that their particles were neither refined nor checked."""
         frames = found.taken.unchecked
         if not frames:
@@ -155,7 +155,7 @@ class Recorder:
         self._say(message)
         self.event("frames_unchecked", "warning", message, float(frames), "frames")
 
-    def _tell(self, interval: Interval, found: Findings) -> None:
+    def _report_interval(self, interval: Interval, found: Findings) -> None:
         tally = self.tally
         tally.intervals += 1
         tally.detections += sum(len(frame.analysis.particles) for frame in found.frames)

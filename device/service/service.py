@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.analysis.report import Origin
+from device.analysis.report import Provenance
 from device.calibration import Calibrations
 from device.config import Config, public
 from device.drivers.ports import Camera
@@ -24,10 +24,10 @@ from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
 from device.messaging.broker_keeper import BrokerKeeper
-from device.messaging.commands import BUTTONS, Message
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Check, Info, Stats
+from device.messaging.request_messages import BUTTONS, IncomingRequest
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.rig.build import build_rig
@@ -40,16 +40,16 @@ from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
 from device.service.announce import greet, info_of, stats_of
-from device.service.commander import Commander
-from device.service.commands import Doing, listens
+from device.service.health_monitor import HealthMonitor
 from device.service.heartbeat import Heartbeat, Notifier, Steps
-from device.service.orders import Orders
-from device.service.printed import Printed, output_check
+from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
+from device.service.loop_requests import LoopRequests
+from device.service.output_status import OutputStatus, output_check
 from device.service.recorder import Recorder, Tally
-from device.service.rest import SLICE_S, CalledError, Rest, StopError
-from device.service.support import LastLines
+from device.service.request_dispatcher import RequestDispatcher
+from device.service.request_handlers import RequestHandlers, takes_requests
+from device.service.support import LogTail
 from device.service.timekeeper import Beginning, Timekeeper
-from device.service.vitals import Vitals
 from device.service.watched import watched_drivers, watched_pipeline
 from device.service.work import Work
 from device.settings import STATE_KEY as SETTINGS_KEY
@@ -79,10 +79,10 @@ class Service:
         say: Callable[[str], None] = print,
         *,
         stopping: Stopping | None = None,
-        console: Printed | None = None,
+        console: OutputStatus | None = None,
     ) -> None:
         """`say` prints a line and never waits or fails; `console` knows what became of them."""
-        self._last_lines = LastLines()
+        self._log_tail = LogTail()
         self._config, self._print, self._console = config, say, console
         self._stopping = stopping or Stopping()
         self._allowed: Allowances = allowances_of(config)
@@ -96,12 +96,12 @@ class Service:
         self._stats_at_s = 0.0
         self._retry_s = 1.0
         self._pulse: Callable[[], None] = lambda: None
-        self._commander: Commander | None = None
+        self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
-        self._told: dict[str, object] = {}
+        self._last_payloads: dict[str, object] = {}
 
     def _say(self, line: str) -> None:
-        self._last_lines.add(line)
+        self._log_tail.add(line)
         self._print(line)
 
     def _status(self) -> str:
@@ -123,20 +123,20 @@ class Service:
 
     def _live(self, ends: ExitStack) -> None:
         """From start to end; `ends` gets what undoes each step."""
-        logging.getLogger().addHandler(self._last_lines)
-        ends.callback(logging.getLogger().removeHandler, self._last_lines)
+        logging.getLogger().addHandler(self._log_tail)
+        ends.callback(logging.getLogger().removeHandler, self._log_tail)
         self._heart.start()
         ends.callback(self._heart.stop)
         with self._steps.step("starting", self._allowed.start_s):
-            doing = self._started(ends)
+            handlers = self._started(ends)
         self._heart.ready()
         try:
-            self._work(doing.work, doing)
+            self._work(handlers.work, handlers)
         finally:
             self._steps.beat()
             self._heart.stopping()
 
-    def _started(self, ends: ExitStack) -> Doing:
+    def _started(self, ends: ExitStack) -> RequestHandlers:
         """Everything open and started; StoppedError where somebody asks to stop meanwhile."""
         config, check = self._config, self._stopping.check
         nominal = load_instrument(config.device.instrument)
@@ -145,9 +145,11 @@ class Service:
             self._say(f"calibration record refused: {refusal}")
         folder = Path(config.storage.folder).expanduser()
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
-        givers = [self._review] if self._review else []
+        reclaimables = [self._review] if self._review else []
         check()
-        outbox = Outbox(folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), givers=givers)
+        outbox = Outbox(
+            folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
+        )
         ends.callback(outbox.close)
         self._recorder = Recorder(outbox, self._review, self._say, parts_of(config).simulated)
         self._tally = self._recorder.tally
@@ -155,7 +157,7 @@ class Service:
         check()
         work = self._first_work(calibrated, outbox)
         check()
-        self._orders = Orders(outbox)
+        self._loop_requests = LoopRequests(outbox)
         self._own_broker(outbox.folder, ends)
         check()
         link = self._link(outbox, work, calibrated)
@@ -164,14 +166,14 @@ class Service:
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed)
-        self._vitals = Vitals(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
+        self._health_monitor = HealthMonitor(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
         greet(config, self._broker.broker if self._broker else None, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
-        doing = Doing(
-            config, work, nominal, calibrated, outbox, self._orders, link, drivers,
-            describe=self._described, last_lines=self._last_lines.text,
+        handlers = RequestHandlers(
+            config, work, nominal, calibrated, outbox, self._loop_requests, link, drivers,
+            describe=self._described, log_tail=self._log_tail.text,
         )  # fmt: skip
         check()
-        self._commander = self._listen(doing, link, outbox)
+        self._dispatcher = self._start_dispatcher(handlers, link, outbox)
         link.start()
         ends.callback(self._end_link, link, outbox)
         self._heart.watch(lambda: link.late(self._allowed.link_s))
@@ -179,9 +181,9 @@ class Service:
         ends.callback(timekeeper.stop)
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
-        ends.callback(self._deafen)
+        ends.callback(self._stop_dispatcher)
         drivers.camera.start()
-        return doing
+        return handlers
 
     def _end_link(self, link: MqttLink, outbox: Outbox) -> None:
         """Let what waits go out for a while, unless somebody is in a hurry."""
@@ -198,11 +200,11 @@ class Service:
         if self._config.mqtt.url:
             return
 
-        def tell(code: str, severity: str, message: str) -> None:
+        def report(code: str, severity: str, message: str) -> None:
             self._say(message)
             self._recorder.event(code, severity, message)
 
-        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), tell)
+        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), report)
         ends.callback(self._broker.stop)
         self._broker.start()
 
@@ -230,59 +232,68 @@ class Service:
             self._recorder.event("settings_refused", "warning", message)
             return work
 
-    def _work(self, work: Work | None, doing: Doing) -> None:
+    def _work(self, work: Work | None, handlers: RequestHandlers) -> None:
         """Sample until stopped; as another work, once there is one."""
-        drivers, outbox, link, calibrated = doing.drivers, doing.outbox, doing.link, doing.calibrated
+        drivers, outbox, link, calibrated = handlers.drivers, handlers.outbox, handlers.link, handlers.calibrated
         first = True
         while work is not None:
             self._config, self._allowed = work.config, allowances_of(work.config)
             info = self._info(work, calibrated, outbox)
-            self._told["info"] = info
+            self._last_payloads["info"] = info
             if not first:
-                link.tell(info)
-                self._vitals = Vitals(work.config, doing.nominal, calibrated, outbox, drivers.environment, self._checks)
-            self._pulse = partial(self._tell, link, outbox, drivers)
-            rest = Rest(drivers, self._stopping, self._steps, pulse=self._pulse, called=lambda: self._orders.calls)
+                link.publish_info(info)
+                self._health_monitor = HealthMonitor(
+                    work.config, handlers.nominal, calibrated, outbox, drivers.environment, self._checks
+                )
+            self._pulse = partial(self._publish_due, link, outbox, drivers)
+            sleeper = InterruptibleSleep(
+                drivers, self._stopping, self._steps, pulse=self._pulse, interrupted=lambda: self._loop_requests.pending
+            )
             pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
-            mode = build_mode(work.config, calibrated, pipeline, drivers, rest.sleep, outbox)
-            work, first = self._loop(work.origin, mode, rest, outbox, link), False
+            mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
+            work, first = self._loop(work.origin, mode, sleeper, outbox, link), False
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
         settings = overlay_of(outbox.get_state(SETTINGS_KEY))
         return info_of(work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings)
 
-    def _listen(self, doing: Doing, link: MqttLink, outbox: Outbox) -> Commander | None:
+    def _start_dispatcher(self, handlers: RequestHandlers, link: MqttLink, outbox: Outbox) -> RequestDispatcher | None:
         """Takes commands, where they are taken."""
-        if not listens(self._config, own=self._broker is not None):
+        if not takes_requests(self._config, own=self._broker is not None):
             return None
         self._audit = AuditLog(outbox.folder)
 
-        def tell(command: str, error: HolonodeError | None) -> None:
+        def report(command: str, error: HolonodeError | None) -> None:
             said = f"command {command}: {error or 'done'}"
             self._say(said)
             self._recorder.event("command", "info" if error is None else "warning", said)
 
-        commander = Commander(
-            Topics(outbox.device_id), doing.acts(), self._audit, link.send, tell,
+        dispatcher = RequestDispatcher(
+            Topics(outbox.device_id), handlers.by_name(), self._audit, link.send, report,
             clock=outbox.clock, max_age_s=self._config.commands.max_age_s,
         )  # fmt: skip
-        commander.start()
-        return commander
+        dispatcher.start()
+        return dispatcher
 
-    def _deafen(self) -> None:
-        if self._commander is not None and self._audit is not None:
-            self._commander.stop(1.0 if self._stopping.hurried else 10.0)
+    def _stop_dispatcher(self) -> None:
+        if self._dispatcher is not None and self._audit is not None:
+            self._dispatcher.stop(1.0 if self._stopping.hurried else 10.0)
             self._audit.close()
 
-    def _requested(self, message: Message) -> None:
-        if self._commander is not None:
-            self._commander.receive(message)
+    def _requested(self, message: IncomingRequest) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.receive(message)
 
     def _described(self) -> dict[str, object]:
         """For a support bundle."""
         audit = [] if self._audit is None else self._audit.read()[-_LAST_AUDIT_LINES:]
-        return {"config": public(self._config), "health": self._vitals.told, "audit": audit, **self._told}
+        return {
+            "config": public(self._config),
+            "health": self._health_monitor.last_published,
+            "audit": audit,
+            **self._last_payloads,
+        }
 
     def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
         mqtt = self._config.mqtt
@@ -291,11 +302,11 @@ class Service:
             protocol = "3.1.1" if own.kind == "amqtt" else mqtt.protocol
             mqtt = msgspec.structs.replace(mqtt, url=own.url, protocol=protocol)
 
-        def trouble(code: str, message: str) -> None:
+        def on_warning(code: str, message: str) -> None:
             self._say(message)
             self._recorder.event(code, "warning", message)
 
-        takes_commands = listens(self._config, own=self._broker is not None)
+        takes_commands = takes_requests(self._config, own=self._broker is not None)
         found = discovery(
             self._config.homeassistant,
             outbox,
@@ -308,7 +319,7 @@ class Service:
         on_request = self._requested if takes_commands else None
         return MqttLink(
             mqtt, parse_url(mqtt.url), outbox, info,
-            on_trouble=trouble, delivery=self._config.delivery, discovery=found, on_request=on_request,
+            on_warning=on_warning, delivery=self._config.delivery, discovery=found, on_request=on_request,
         )  # fmt: skip
 
     def _watch_camera(self, camera: Camera) -> None:
@@ -322,20 +333,20 @@ class Service:
 
         self._camera, camera.on_event = camera, happened
 
-    def _loop(self, origin: Origin, mode: Mode, rest: Rest, outbox: Outbox, link: MqttLink) -> Work | None:
+    def _loop(self, origin: Provenance, mode: Mode, sleeper: InterruptibleSleep, outbox: Outbox, link: MqttLink) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
-        sampling, orders = self._config.sampling, self._orders
-        wakes = self._wakes(rest, outbox)
+        sampling, loop_requests = self._config.sampling, self._loop_requests
+        wakes = self._wakes(sleeper, outbox)
         while not self._stopping.asked:
             self._steps.beat()
             if sampling.max_intervals and self._tally.intervals >= sampling.max_intervals:
                 return None
             with self._steps.step("preflight", self._allowed.preflight_s):
-                work = orders.next_work(mode.under_way)
+                work = loop_requests.next_work(mode.under_way)
             if work is not None:
                 return work
-            asked = orders.sample_asked()
-            if orders.paused and not asked:
+            asked = loop_requests.sample_asked()
+            if loop_requests.paused and not asked:
                 self._pulse()
                 self._stopping.wait(SLICE_S)
                 continue
@@ -345,14 +356,14 @@ class Service:
                 link.notify()
                 self._pulse()
                 if sampling.pause_s and not mode.under_way:
-                    rest.idle(sampling.pause_s)
+                    sleeper.idle(sampling.pause_s)
             except StopError:
                 return None
-            except CalledError:
+            except SleepInterruptedError:
                 continue
         return None
 
-    def _take(self, origin: Origin, mode: Mode, wakes: Wakes | None, outbox: Outbox) -> bool:
+    def _take(self, origin: Provenance, mode: Mode, wakes: Wakes | None, outbox: Outbox) -> bool:
         """One interval, or its loss; False where there are no more frames."""
         try:
             state = self._woken(wakes)
@@ -361,7 +372,7 @@ class Service:
                 found = mode.take()
                 if found is None:
                     return False
-                notices, kept = self._vitals.look(found, outbox.clock.now())
+                notices, kept = self._health_monitor.assess(found, outbox.clock.now())
             with self._steps.step("store", self._allowed.store_s):
                 self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
             self._retry_s = 1.0
@@ -379,23 +390,23 @@ class Service:
         """Wait for the schedule, where there is one to wait for; the state to keep of it."""
         return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
-    def _wakes(self, rest: Rest, outbox: Outbox) -> Wakes | None:
+    def _wakes(self, sleeper: InterruptibleSleep, outbox: Outbox) -> Wakes | None:
         """The schedule, where there is one; what it missed while the box was off is told."""
         schedule = schedule_of(self._config.sampling.schedule)
         if schedule is None:
             return None
         state = outbox.get_state(WAKE_STATE_KEY)
-        wakes = Wakes(schedule, state=state, sleep=rest.idle, simulated=rest.simulated)
+        wakes = Wakes(schedule, state=state, sleep=sleeper.idle, simulated=sleeper.simulated)
         if missed := wakes.missed():
             message = f"{missed} samples of the schedule were missed since {wakes.last}"
             self._say(message)
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
 
-    def _tell(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
+    def _publish_due(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
         """`stats` and `health`, where they are due."""
         self._publish_stats(link, outbox, drivers)
-        self._vitals.publish(link, time.monotonic())
+        self._health_monitor.publish(link, time.monotonic())
 
     def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
         now = time.monotonic()
@@ -407,13 +418,13 @@ class Service:
             **stats_of(self._recorder.tally, outbox, link, drivers.environment),
             review=asdict(self._review.counters) if self._review else None,
             camera=self._camera.stats if self._camera else None,
-            optics=self._vitals.optics.values(),
-            sampling="stopped" if self._orders.paused else "started",
-            commands=asdict(self._commander.counts) if self._commander else None,
+            optics=self._health_monitor.optics.values(),
+            sampling="stopped" if self._loop_requests.paused else "started",
+            commands=asdict(self._dispatcher.counts) if self._dispatcher else None,
             lines_not_printed=self._console.lost if self._console else None,
             own_broker=asdict(self._broker.counts) if self._broker else None,
         )
-        self._told["stats"] = stats
+        self._last_payloads["stats"] = stats
         link.publish("stats", stats)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from device import __version__
 from device.identifiers import random_ulid
 
-__all__ = ["FOLDER", "LastLines", "bundle_path", "write_bundle"]
+__all__ = ["FOLDER", "LogTail", "bundle_path", "write_bundle"]
 
 FOLDER = "support"
 """In the store's folder."""
@@ -26,7 +26,7 @@ _MOST_LINES = 500
 _LONGEST_LINE = 2000
 
 
-class LastLines(logging.Handler):
+class LogTail(logging.Handler):
     """The last lines that were logged or said."""
 
     def __init__(self) -> None:
@@ -52,14 +52,14 @@ def bundle_path(folder: Path, bundle_id: str) -> Path:
     return folder / FOLDER / f"{bundle_id}.zip"
 
 
-def write_bundle(folder: Path, parts: Mapping[str, object], last_lines: str, records: list[bytes]) -> Path:
+def write_bundle(folder: Path, parts: Mapping[str, object], log_tail: str, records: list[bytes]) -> Path:
     """Write `support-<ULID>.zip` into the store: a JSON file for each of `parts`, records.jsonl, log.txt, versions.json."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, content in {**parts, "versions": _versions()}.items():
             bundle.writestr(f"{name}.json", msgspec.json.format(msgspec.json.encode(content)))
         bundle.writestr("records.jsonl", b"".join(record + b"\n" for record in records))
-        bundle.writestr("log.txt", last_lines)
+        bundle.writestr("log.txt", log_tail)
     path = bundle_path(folder, f"support-{random_ulid()}")
     path.parent.mkdir(exist_ok=True)
     older = sorted(path.parent.glob("support-*.zip"))

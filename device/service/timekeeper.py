@@ -15,12 +15,12 @@ from device.storage.outbox import Outbox
 
 __all__ = ["Beginning", "Span", "Timekeeper"]
 
-_LOOK_EVERY_S = 5.0
+_POLL_EVERY_S = 5.0
 _STEP_TOLD_S = 1.0
 """Less is a daemon at work."""
 _SLACK = timedelta(seconds=1)
 
-Tell = Callable[[str, str, float, str], None]
+ClockEventCallback = Callable[[str, str, float, str], None]
 """Hears of an event: code, message, value, unit."""
 
 
@@ -73,8 +73,8 @@ class Span:
 class Timekeeper:
     """Watches the wall clock: tells when it is set, and back-dates what waits once somebody vouches for it."""
 
-    def __init__(self, outbox: Outbox, tell: Tell) -> None:
-        self._outbox, self._tell = outbox, tell
+    def __init__(self, outbox: Outbox, on_event: ClockEventCallback) -> None:
+        self._outbox, self._on_event = outbox, on_event
         self._offset_ns = outbox.clock.offset_ns
         self._corrected = False
         self._stop = threading.Event()
@@ -88,15 +88,15 @@ class Timekeeper:
         """Safe to call twice, and without a start."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(_LOOK_EVERY_S)
+            self._thread.join(_POLL_EVERY_S)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Once."""
         clock = self._outbox.clock
         before_ns, self._offset_ns = self._offset_ns, clock.offset_ns
         step_s = (self._offset_ns - before_ns) / 1e9
         if abs(step_s) > _STEP_TOLD_S:
-            self._tell("clock_set", f"The wall clock was set by {step_s:+.0f} s; records are in order by seq.", step_s, "s")
+            self._on_event("clock_set", f"The wall clock was set by {step_s:+.0f} s; records are in order by seq.", step_s, "s")
             self._corrected = False
         if clock.loose_offset_ns() is not None:
             self._corrected = False
@@ -115,8 +115,8 @@ class Timekeeper:
             return  # looked at again: the disk may have room then
         if rows := self._outbox.counters.backdated - rows:
             message = f"The clock is synchronised; stamps of {rows} records that waited were corrected."
-            self._tell("clock_synchronised", message, float(rows), "records")
+            self._on_event("clock_synchronised", message, float(rows), "records")
 
     def _work(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
-            self.look()
+        while not self._stop.wait(_POLL_EVERY_S):
+            self.poll()

@@ -30,7 +30,7 @@ class DamagedCopies:
         for path in self._sorted()[: -newest or None]:
             self._drop(path)
 
-    def give(self, wanted_bytes: int) -> int:
+    def reclaim(self, wanted_bytes: int) -> int:
         """Free about this much, the oldest first."""
         freed = 0
         for path in self._sorted():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from device.storage.rows import Counters
+from device.storage.rows import OutboxCounters
 
 __all__ = ["Flight"]
 
@@ -12,7 +12,7 @@ __all__ = ["Flight"]
 class Flight:
     """In memory alone: after a restart everything that waits is sent again."""
 
-    def __init__(self, counters: Counters, resend_after_s: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, counters: OutboxCounters, resend_after_s: float, monotonic: Callable[[], float]) -> None:
         self.resend_after_s = resend_after_s
         self.published: dict[int, float] = {}
         """When each was sent."""

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from device.storage.sums import checksum
 
-__all__ = ["HighWater", "Reached", "reached"]
+__all__ = ["HighWater", "HighWaterMark", "reached"]
 
 _FILE = "highest"
 _BYTES = 64
 
 
 @dataclass(frozen=True)
-class Reached:
+class HighWaterMark:
     """Positions of a store."""
 
     following: int = 0
@@ -28,14 +28,14 @@ class Reached:
     """Up to here everything was delivered."""
 
 
-def reached(folder: Path) -> Reached:
+def reached(folder: Path) -> HighWaterMark:
     """What the file says."""
     try:
         words = (folder / _FILE).read_bytes()[:_BYTES].split()
         following, settled_to, known = map(int, words)
     except (OSError, ValueError):
-        return Reached()
-    return Reached(following, settled_to) if known == checksum(following, settled_to) else Reached()
+        return HighWaterMark()
+    return HighWaterMark(following, settled_to) if known == checksum(following, settled_to) else HighWaterMark()
 
 
 class HighWater:

@@ -38,7 +38,7 @@ from device.storage.spools import Spools
 from device.storage.sums import is_damage, state_sum, waiting_sum
 from device.storage.trees import bent
 
-__all__ = ["Notice", "OpenStore", "Who", "open_store", "read_state", "turn_epoch", "write_state"]
+__all__ = ["OpenStore", "StoreEvent", "StoreOwner", "open_store", "read_state", "turn_epoch", "write_state"]
 
 log = logging.getLogger("holonode")
 
@@ -50,7 +50,7 @@ _COMMITS_OF_A_CUT = 1
 
 
 @dataclass(frozen=True)
-class Notice:
+class StoreEvent:
     """Something that happened to the store: told in the log, in `health` and in an event."""
 
     code: str
@@ -73,14 +73,14 @@ class OpenStore:
     connected: Connected
     spools: Spools
     next_position: int
-    untold: list[Notice] = field(default_factory=list[Notice])
+    untold: list[StoreEvent] = field(default_factory=list[StoreEvent])
     """Still to be told in events."""
-    said: list[Notice] = field(default_factory=list[Notice])
+    said: list[StoreEvent] = field(default_factory=list[StoreEvent])
     """Told in events that are in the store already."""
 
 
 @dataclass(frozen=True)
-class Who:
+class StoreOwner:
     """Whose store it is."""
 
     device_id: str
@@ -89,7 +89,7 @@ class Who:
     machine_boot: str = ""
 
 
-def open_store(folder: Path, who: Who, damage: str | None = None) -> OpenStore:
+def open_store(folder: Path, owner: StoreOwner, damage: str | None = None) -> OpenStore:
     """Open what is in the folder; `damage`: what is known to be wrong with it.
 
     InputError where it is another's, no store or a newer one; TransientError where the disk won't have it.
@@ -99,11 +99,11 @@ def open_store(folder: Path, who: Who, damage: str | None = None) -> OpenStore:
         finish_interrupted(folder)
         existed = path.exists() or _log_of(path).exists()
         reason = damage or _missing(path)
-        connected = None if reason else _connected(path, who)
-        said: list[Notice] = []
+        connected = None if reason else _connected(path, owner)
+        said: list[StoreEvent] = []
         if not isinstance(connected, Connected):
-            said.append(_salvaged(folder, who, reason or connected or ""))
-            connected = _connected(path, who)
+            said.append(_salvaged(folder, owner, reason or connected or ""))
+            connected = _connected(path, owner)
             if not isinstance(connected, Connected):
                 raise sqlite3.OperationalError(f"a store that was just made is damaged: {connected}")
     except OSError as error:
@@ -111,7 +111,7 @@ def open_store(folder: Path, who: Who, damage: str | None = None) -> OpenStore:
     except sqlite3.DatabaseError as error:
         raise refusal(error, path) from error
     try:
-        return _known(folder, connected, who, existed=existed and not said, said=said)
+        return _known(folder, connected, owner, existed=existed and not said, said=said)
     except BaseException:
         connected.close()
         raise
@@ -131,7 +131,7 @@ def _missing(path: Path) -> str | None:
     return "its database is empty" if empty and (read_witness(path.parent) or _log_of(path).exists()) else None
 
 
-def _connected(path: Path, who: Who) -> Connected | str:
+def _connected(path: Path, owner: StoreOwner) -> Connected | str:
     """A connection to a sound store, or what is wrong with it."""
     before, highest = _log_before(path), reached(path.parent).following if path.exists() else 0
     if before is not None and not before.sound_header:
@@ -145,7 +145,7 @@ def _connected(path: Path, who: Who) -> Connected | str:
     try:
         if path.exists() and _is_copy(connected.database, path.parent):
             highest = 0  # of the store that was here before
-        elif found := _log_trouble(path, connected, before, who.machine_boot, highest):
+        elif found := _log_trouble(path, connected, before, owner.machine_boot, highest):
             return _closed(path.parent, connected, found)
         found = _trouble(path, connected, highest)
     except sqlite3.DatabaseError as error:
@@ -245,29 +245,29 @@ def _waiting_trouble(database: sqlite3.Connection, state: dict[str, str]) -> str
     return None
 
 
-def _salvaged(folder: Path, who: Who, reason: str) -> Notice:
+def _salvaged(folder: Path, owner: StoreOwner, reason: str) -> StoreEvent:
     if read_witness(folder) is None and not holds_ours(folder):
         raise InputError(
             "the store's database can't be opened", where=folder / DATABASE, got=reason,
             remedy="It is no store of Holonode, nothing was changed. Move it away, or use another storage.folder.",
         )  # fmt: skip
-    found, spools = salvage(folder, who.device_id, who.boot_id, who.now, reason)
+    found, spools = salvage(folder, owner.device_id, owner.boot_id, owner.now, reason)
     message = f"The store was damaged ({reason}): {found.words(spools)}. Records go on under a new spool."
-    return Notice("store_salvaged", message, float(len(found.lost)), "records")
+    return StoreEvent("store_salvaged", message, float(len(found.lost)), "records")
 
 
-def _known(folder: Path, connected: Connected, who: Who, *, existed: bool, said: list[Notice]) -> OpenStore:
+def _known(folder: Path, connected: Connected, owner: StoreOwner, *, existed: bool, said: list[StoreEvent]) -> OpenStore:
     """Whose it is, its spools, and whether it is a copy."""
     database = connected.database
-    untold: list[Notice] = []
+    untold: list[StoreEvent] = []
     lost = sorted(_rotten_state(database) - OF_THIS_FILE)
     if lost:
         message = f"State that was kept in the store was damaged and is given up: {', '.join(lost)}."
-        untold.append(Notice("state_lost", message, float(len(lost)), "values"))
+        untold.append(StoreEvent("state_lost", message, float(len(lost)), "values"))
     stored = read_state(database, "device_id")
-    if stored is not None and stored != who.device_id:
+    if stored is not None and stored != owner.device_id:
         raise InputError(
-            "this store belongs to another device", where=folder, expected=stored, got=who.device_id,
+            "this store belongs to another device", where=folder, expected=stored, got=owner.device_id,
             remedy="Give device.id back its name, or use another storage.folder.",
         )  # fmt: skip
     position = int(read_state(database, "next_seq") or 1)
@@ -276,7 +276,9 @@ def _known(folder: Path, connected: Connected, who: Who, *, existed: bool, said:
     if why is not None:
         before, spools = spools.current.spool_id, spools.after(position - 1)
         untold.append(
-            Notice("store_copied", f"This store was copied or put back ({why}): after {before} it goes on under a new spool.")
+            StoreEvent(
+                "store_copied", f"This store was copied or put back ({why}): after {before} it goes on under a new spool."
+            )
         )
     for notice in (*said, *untold):
         log.warning("%s", notice.message)

@@ -30,15 +30,15 @@ from device.storage.flight import Flight
 from device.storage.gap import Gaps
 from device.storage.highwater import HighWater
 from device.storage.migrations import SCHEMA_VERSION
-from device.storage.opening import Notice, Who, read_state, write_state
+from device.storage.opening import StoreEvent, StoreOwner, read_state, write_state
 from device.storage.reading import StoreReader
-from device.storage.room import Giver, Room
+from device.storage.room import Reclaimable, Room
 from device.storage.rot import CONTENT, is_whole
-from device.storage.rows import Counters, Oldest, Record, Row, kind_of
+from device.storage.rows import Oldest, OutboxCounters, Record, Row, kind_of
 from device.storage.sound import SoundStore
 from device.storage.sums import record_sum, waiting_sum
 
-__all__ = ["SCHEMA_VERSION", "Counters", "Notice", "Oldest", "Outbox", "Row"]
+__all__ = ["SCHEMA_VERSION", "Oldest", "Outbox", "OutboxCounters", "Row", "StoreEvent"]
 
 Build = Callable[[int], Sequence[Record]]
 Answer = TypeVar("Answer")
@@ -65,12 +65,12 @@ class Outbox:
         *,
         boot_id: str = "",
         min_free_bytes: int = 0,
-        givers: Sequence[Giver] = (),
+        reclaimables: Sequence[Reclaimable] = (),
         resend_after_s: float = 60.0,
         clock: BoxClock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`givers` free disk, in order, before sent rows are dropped for it.
+        """`reclaimables` free disk, in order, before sent rows are dropped for it.
 
         A row that was `published` and not confirmed is pending again after `resend_after_s`.
         """
@@ -79,16 +79,16 @@ class Outbox:
         self.boot_id = boot_id or random_ulid()
         self.refused = 0
         """Commits refused since the last that went through."""
-        self.counters = Counters()
+        self.counters = OutboxCounters()
         self.clock = clock or BoxClock()
-        self._room = Room(folder, min_free_bytes, (*givers, DamagedCopies(folder)))
+        self._room = Room(folder, min_free_bytes, (*reclaimables, DamagedCopies(folder)))
         self._lock = threading.RLock()
         self._flight = Flight(self.counters, resend_after_s, monotonic)
         self._done: set[int] = set()  # delivered, not yet written
         self._settled_since_prune = True
         self._lock_file = claim(folder)
         try:
-            self._store = SoundStore(folder, self._who, self.counters, monotonic)
+            self._store = SoundStore(folder, self._owner, self.counters, monotonic)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -112,8 +112,8 @@ class Outbox:
                 return  # it is found again at the next opening, and told with the first commit that goes through
         self._store.use(lambda: self._store.turn_epoch(self._waiting, opened=True))
 
-    def _who(self) -> Who:
-        return Who(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
+    def _owner(self) -> StoreOwner:
+        return StoreOwner(self.device_id, self.boot_id, self.clock.now(), self.clock.machine_boot)
 
     def _count(self) -> None:
         waiting = {row[0] for row in self._database.execute("SELECT seq FROM waiting")}
@@ -140,7 +140,7 @@ class Outbox:
         self._flight.resend_after_s = seconds
 
     @property
-    def notices(self) -> list[Notice]:
+    def notices(self) -> list[StoreEvent]:
         """What happened to the store since the service started."""
         return self._store.notices
 
@@ -473,7 +473,7 @@ class Outbox:
 
     def _need_room(self) -> None:
         """Make room where the disk is short; OSError where nothing is left to drop."""
-        self._room.ask_givers()
+        self._room.reclaim()
         if self._room.missing_bytes > 0:
             self._flush()
             self._room.need_pages(self._database)

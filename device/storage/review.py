@@ -188,7 +188,7 @@ class ReviewQueue:
             if self.counters.refused > refused:
                 self._held = None  # looked at afresh next time: a person may have made room
 
-    def give(self, wanted_bytes: int) -> int:
+    def reclaim(self, wanted_bytes: int) -> int:
         """Drop unlabelled crops, random ones last, for records that need the disk; returns how much came free."""
         with self._guard, contextlib.suppress(OSError), _locked(self.folder, wait=False):
             held = self._held = self._held or _Held.of(self.folder)

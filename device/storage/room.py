@@ -1,4 +1,4 @@
-"""Room on a short disk. What goes first: raw frames, crops and sent media (the givers), then sent rows; an unsent row never.
+"""Room on a short disk. What goes first: raw frames, crops and sent media (the reclaimables), then sent rows; an unsent row never.
 
 The reserve, `min_free_bytes`, is what the log and the tables of one interval grow into: it is kept free so that a store whose
 disk is short can still move rows about inside its file.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Giver", "Room"]
+__all__ = ["Reclaimable", "Room"]
 
 _EVICT_AT_ONCE = 2000
 """Sent rows that are dropped for one commit."""
@@ -21,10 +21,10 @@ _FEWEST_FREE_PAGES = 16
 """Of 4 kB: room for one interval's records inside the file."""
 
 
-class Giver(Protocol):
+class Reclaimable(Protocol):
     """Something beside the records that holds disk it can do without."""
 
-    def give(self, wanted_bytes: int) -> int:
+    def reclaim(self, wanted_bytes: int) -> int:
         """Free about this much, what matters least first; returns how much came free, never raises."""
         ...
 
@@ -32,24 +32,24 @@ class Giver(Protocol):
 class Room:
     """Watches one folder's disk."""
 
-    def __init__(self, folder: Path, min_free_bytes: int, givers: Sequence[Giver] = ()) -> None:
-        """`givers` are asked in order."""
+    def __init__(self, folder: Path, min_free_bytes: int, reclaimables: Sequence[Reclaimable] = ()) -> None:
+        """`reclaimables` are asked in order."""
         self.min_free_bytes = min_free_bytes
         self.evicted = 0
         """Sent rows dropped so far."""
-        self._folder, self._givers = folder, givers
+        self._folder, self._reclaimables = folder, reclaimables
 
     @property
     def missing_bytes(self) -> int:
         """What is wanting; 0 or less: nothing."""
         return self.min_free_bytes - shutil.disk_usage(self._folder).free if self.min_free_bytes else 0
 
-    def ask_givers(self) -> None:
+    def reclaim(self) -> None:
         """Let them free what is wanting."""
-        for giver in self._givers:
+        for reclaimable in self._reclaimables:
             if (wanted := self.missing_bytes) <= 0:
                 return
-            giver.give(wanted)
+            reclaimable.reclaim(wanted)
 
     def need_pages(self, database: sqlite3.Connection) -> None:
         """Free pages inside the file, from the oldest sent rows where there are none; OSError where none of them is left."""

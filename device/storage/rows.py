@@ -7,7 +7,7 @@ from typing import Literal
 
 from device.records import Detection, Event, Interval
 
-__all__ = ["Counters", "Kind", "Oldest", "Record", "Row", "kind_of"]
+__all__ = ["Kind", "Oldest", "OutboxCounters", "Record", "Row", "kind_of"]
 
 Record = Detection | Interval | Event
 Kind = Literal["detections", "intervals", "events"]
@@ -40,7 +40,7 @@ class Oldest:
 
 
 @dataclass
-class Counters:
+class OutboxCounters:
     """Since the service started."""
 
     gaps: int = 0

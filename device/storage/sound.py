@@ -13,10 +13,10 @@ from typing import TypeVar
 from device.errors import TransientError
 from device.storage.backdate import rekeyed
 from device.storage.database import settle
-from device.storage.opening import Notice, Who, open_store, read_state, turn_epoch, write_state
+from device.storage.opening import StoreEvent, StoreOwner, open_store, read_state, turn_epoch, write_state
 from device.storage.reading import StoreReader
 from device.storage.rot import CONTENT, is_whole, put_back, set_apart
-from device.storage.rows import Counters
+from device.storage.rows import OutboxCounters
 from device.storage.salvage import hold_log, spans
 from device.storage.sums import is_damage, record_sum
 
@@ -36,20 +36,22 @@ log = logging.getLogger("holonode")
 class SoundStore:
     """One database, its spools, and what happened to them."""
 
-    def __init__(self, folder: Path, who: Callable[[], Who], counters: Counters, monotonic: Callable[[], float]) -> None:
-        """`who` says whose store it is, and when it is asked."""
+    def __init__(
+        self, folder: Path, owner: Callable[[], StoreOwner], counters: OutboxCounters, monotonic: Callable[[], float]
+    ) -> None:
+        """`owner` says whose store it is, and when it is asked."""
         self.folder = folder
-        self.notices: list[Notice] = []
+        self.notices: list[StoreEvent] = []
         """What happened to the store since it was opened."""
-        self.untold: list[Notice] = []
+        self.untold: list[StoreEvent] = []
         """Of these, what no event tells yet."""
         self.on_mended: Callable[[], None] = lambda: None
-        self._who, self._counters, self._monotonic = who, counters, monotonic
+        self._owner, self._counters, self._monotonic = owner, counters, monotonic
         self._broken, self._mend_at, self._looked_at = "", -math.inf, -math.inf
         self._open()
 
     def _open(self) -> None:
-        opened = open_store(self.folder, self._who(), self._broken or None)
+        opened = open_store(self.folder, self._owner(), self._broken or None)
         self._connected = opened.connected
         self.database, self.settled = opened.connected.database, opened.connected.settled
         self.spools, self.next_position = opened.spools, opened.next_position
@@ -104,7 +106,7 @@ class SoundStore:
         """Let copies that were made before be known as such."""
         if not self.settled:
             return
-        own = {"device_id": self._who().device_id, **self.own_state(waiting)}
+        own = {"device_id": self._owner().device_id, **self.own_state(waiting)}
         with contextlib.suppress(sqlite3.OperationalError):  # of a full disk: the epoch before holds on
             turn_epoch(self.database, self.folder, own, opened=opened)
             if opened:
@@ -116,10 +118,10 @@ class SoundStore:
         sqlite3.DatabaseError where pages are bent: a record can be whole and out of SQLite's reach, salvage finds it.
         """
         self._need_sound_pages()
-        who = self._who()
+        owner = self._owner()
         try:
             lost = put_back(self.database, self.folder, rotten, self.spools)
-            set_apart(self.database, lost, who.device_id, who.boot_id, self.spools, who.now)
+            set_apart(self.database, lost, owner.device_id, owner.boot_id, self.spools, owner.now)
         except sqlite3.OperationalError as error:
             if is_damage(error):
                 raise
@@ -129,7 +131,7 @@ class SoundStore:
         if lost:
             self._counters.rotten += len(lost)
             message = f"Damaged in the store before they were delivered: records {spans(lost, self.spools)}."
-            self._notice(Notice("record_lost", message, float(len(lost)), "records"))
+            self._notice(StoreEvent("record_lost", message, float(len(lost)), "records"))
         return True
 
     def _need_sound_pages(self) -> None:
@@ -153,11 +155,11 @@ class SoundStore:
             write_state(self.database, {"spool_id": spools.current.spool_id, "spools": spools.to_json()})
         self.spools, self.older_spool = spools, False
         self._counters.spools += 1
-        notice = Notice("store_overtaken", why)
+        notice = StoreEvent("store_overtaken", why)
         self._notice(notice)
         self.untold.append(notice)
 
-    def _notice(self, notice: Notice) -> None:
+    def _notice(self, notice: StoreEvent) -> None:
         self.notices.append(notice)
         log.warning("%s", notice.message)
 

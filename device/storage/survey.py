@@ -8,7 +8,7 @@ from functools import cached_property
 
 import msgspec
 
-from device.storage.highwater import Reached
+from device.storage.highwater import HighWaterMark
 from device.storage.identity import Witness
 from device.storage.pages import Cell, DamagedFile, Value
 from device.storage.spools import Spools
@@ -140,7 +140,7 @@ class Survey:
     waiting: dict[int, Waits] = field(default_factory=dict[int, "Waits"])
     state: dict[str, str] = field(default_factory=dict[str, str])
     unread: set[str] = field(default_factory=set[str])
-    beside: Reached = field(default_factory=Reached)
+    beside: HighWaterMark = field(default_factory=HighWaterMark)
     """What the files beside the database say."""
     witness: Witness | None = None
     spool_of: dict[str, int] = field(default_factory=dict[str, int])

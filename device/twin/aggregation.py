@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Coagulation", "Sample"]
+__all__ = ["BeadSuspension", "Coagulation"]
 
 
 @dataclass(frozen=True)
-class Sample:
+class BeadSuspension:
     """Beads, what they look for, and how they stick."""
 
     analyte_per_ul: float = 0.0
@@ -50,7 +50,7 @@ class Sample:
 class Coagulation:
     """The number of clusters in a volume, from bond to bond."""
 
-    sample: Sample
+    sample: BeadSuspension
     beads: int
     """In the volume."""
     free: int

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from device.twin.aggregation import Coagulation, Sample
+from device.twin.aggregation import BeadSuspension, Coagulation
 from device.twin.forward import Model
 from device.twin.morphology import Body, make_volume
-from device.twin.scene import Particle, draw_particles
+from device.twin.scene import SimulatedParticle, draw_particles
 
 __all__ = ["Chamber", "Clump", "joined"]
 
@@ -89,7 +89,7 @@ def _at_rest(beads_um: Places, rng: np.random.Generator) -> Places:
 class Chamber:
     """A filled chamber in front of the sensor."""
 
-    sample: Sample
+    sample: BeadSuspension
     field_um: tuple[float, float]
     """Field of view: height, width."""
     height_um: float
@@ -135,7 +135,7 @@ class Chamber:
             self.places_um[k] = np.inf
             self.places_um[k] = self._free_place(old_um + self.rng.normal(0, step_um, 2), clump.reach_um, old_um)
 
-    def bodies(self, model: Model) -> list[Particle]:
+    def bodies(self, model: Model) -> list[SimulatedParticle]:
         """All that lies there, as a forward model takes it: clumps whole, or every bead for the exact wave of spheres."""
         found = list(self._debris) if model != "lorenz-mie" else []
         for clump, (x_um, y_um) in zip(self.clumps, self.places_um, strict=True):
@@ -143,7 +143,7 @@ class Chamber:
             found += [self._particle(part, float(x_um) + at[0], float(y_um) + at[1], at[2]) for at, part in parts]
         return found
 
-    def debris(self) -> list[Particle]:
+    def debris(self) -> list[SimulatedParticle]:
         """What lies still."""
         return list(self._debris)
 
@@ -191,7 +191,7 @@ class Chamber:
         middle_y, middle_x = self.field_um[0] / 2, self.field_um[1] / 2
         return self.distance_um + float(self._slopes[0] * (x_um - middle_x) + self._slopes[1] * (y_um - middle_y))
 
-    def _particle(self, clump: Clump, x_um: float, y_um: float, height_um: float) -> Particle:
+    def _particle(self, clump: Clump, x_um: float, y_um: float, height_um: float) -> SimulatedParticle:
         sub = (x_um / self.voxel_um - round(x_um / self.voxel_um), y_um / self.voxel_um - round(y_um / self.voxel_um))
         bodies = [
             Body(
@@ -207,7 +207,7 @@ class Chamber:
         ]
         volume = make_volume(bodies, self.voxel_um, None, sub)
         label = "bead" if len(bodies) == 1 else "clump"
-        return Particle(label, x_um, y_um, self._floor_um(x_um, y_um) - float(height_um), volume, sub)
+        return SimulatedParticle(label, x_um, y_um, self._floor_um(x_um, y_um) - float(height_um), volume, sub)
 
 
 def _singles(clump: Clump) -> Sequence[tuple[Places, Clump]]:

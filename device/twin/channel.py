@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.duct_flow import Duct
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 
 __all__ = ["Channel"]
 
@@ -35,14 +35,14 @@ class Channel:
     per_ml: Mapping[str, float]
     """Particles per millilitre, by morphology."""
     rng: np.random.Generator
-    body: Callable[[np.random.Generator], Particle] | None = None
+    body: Callable[[np.random.Generator], SimulatedParticle] | None = None
     """Draws each particle on its grid; None: as its morphology is."""
     number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Of each particle in the channel: its number, from 0."""
     places_um: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
     """float64 [n, 3]: x, y from the centre of pixel (0, 0), z from the middle of the channel."""
     _labels: list[str] = field(default_factory=list)
-    _bodies: dict[int, Particle] = field(default_factory=dict)
+    _bodies: dict[int, SimulatedParticle] = field(default_factory=dict)
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Channel:
             self._enter(label, travelled - _MARGIN_UM, y_um, z_um)
         self._keep(self.places_um[:, 0] < self.field_um[1] + _MARGIN_UM)
 
-    def in_reach(self) -> list[tuple[int, Particle]]:
+    def in_reach(self) -> list[tuple[int, SimulatedParticle]]:
         """Number and body of every particle that the sensor can see anything of."""
         return [(int(k), self._body(int(k), row)) for k, row in zip(self.number, self.places_um, strict=True)]
 
@@ -98,7 +98,7 @@ class Channel:
         self._labels = [label for label, stays in zip(self._labels, kept.tolist(), strict=True) if stays]
         self.number, self.places_um = self.number[kept], self.places_um[kept]
 
-    def _body(self, number: int, place_um: NDArray[np.float64]) -> Particle:
+    def _body(self, number: int, place_um: NDArray[np.float64]) -> SimulatedParticle:
         """The particle, made when it is first looked at, on the grid that its volume was sampled for."""
         body = self._bodies.get(number)
         if body is None:

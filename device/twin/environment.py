@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 
-__all__ = ["Environment"]
+__all__ = ["OperatingConditions"]
 
 REFERENCE_C = 25.0
 WAVELENGTH_DRIFT_UM_PER_K = 0.00025
@@ -25,7 +25,7 @@ LED_OUTPUT_PER_K = -0.003
 
 
 @dataclass(frozen=True)
-class Environment:
+class OperatingConditions:
     """The state of things around one frame."""
 
     temperature_c: float = REFERENCE_C

@@ -25,8 +25,8 @@ from device.optics import fft
 from device.optics.propagation import asm_transfer_function, fringe_reach_px
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.mie_scattering import lorenz_mie_wave
-from device.twin.morphology import Volume
-from device.twin.scene import Particle
+from device.twin.morphology import VoxelVolume
+from device.twin.scene import SimulatedParticle
 
 __all__ = [
     "Model",
@@ -66,25 +66,25 @@ def _add(canvas: NDArray[np.complex64], patch: NDArray[np.complex64], x_px: int,
     canvas[there] += patch[here]
 
 
-def _transmission(volume: Volume, wavelength_um: float) -> NDArray[np.complex64]:
+def _transmission(volume: VoxelVolume, wavelength_um: float) -> NDArray[np.complex64]:
     return np.exp(2j * np.pi / wavelength_um * volume.optical_path_um).astype(np.complex64)
 
 
-def _place_px(particle: Particle, voxel_um: float) -> tuple[int, int]:
+def _place_px(particle: SimulatedParticle, voxel_um: float) -> tuple[int, int]:
     return (
         round(particle.x_um / voxel_um - particle.sub_px[0]),
         round(particle.y_um / voxel_um - particle.sub_px[1]),
     )
 
 
-def _by_depth(particles: Iterable[Particle]) -> dict[float, list[Particle]]:
-    planes: dict[float, list[Particle]] = defaultdict(list)
+def _by_depth(particles: Iterable[SimulatedParticle]) -> dict[float, list[SimulatedParticle]]:
+    planes: dict[float, list[SimulatedParticle]] = defaultdict(list)
     for particle in particles:
         planes[particle.z_um].append(particle)
     return dict(sorted(planes.items(), reverse=True))
 
 
-def object_field(shape: tuple[int, int], particles: Sequence[Particle], light: Illumination) -> NDArray[np.complex64]:
+def object_field(shape: tuple[int, int], particles: Sequence[SimulatedParticle], light: Illumination) -> NDArray[np.complex64]:
     """Everything in focus at once: the product of all transmissions, complex64 [height, width]."""
     field = np.ones(shape, np.complex64)
     for particle in particles:
@@ -104,7 +104,7 @@ def _carried(size: int, pitch_um: float, light: Illumination, distance_um: float
 
 
 def scattered_wave(
-    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination, model: Model = "thin"
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[SimulatedParticle], light: Illumination, model: Model = "thin"
 ) -> NDArray[np.complex64]:
     """Sum of the waves that particles scatter onto the sensor, complex64 [height, width]; the incident wave is 1.
 
@@ -130,13 +130,13 @@ def scattered_wave(
 
 
 def thin_hologram(
-    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[SimulatedParticle], light: Illumination
 ) -> NDArray[np.float32]:
     """Intensity at the sensor by the `thin` model, float32 [height, width], 1 where nothing is."""
     return (np.abs(1 + scattered_wave(shape, pitch_um, particles, light)) ** 2).astype(np.float32)
 
 
-def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> NDArray[np.complex64]:
+def _exit_wave(volume: VoxelVolume, wavelength_um: float, slab_um: float = 2.0) -> NDArray[np.complex64]:
     """Wave behind a particle, refocused to its middle, by beam propagation through slabs; complex64 [n, n]."""
     per_slab = max(1, round(slab_um / volume.voxel_um))
     depth = volume.contrast.shape[0]
@@ -158,7 +158,7 @@ def _exit_wave(volume: Volume, wavelength_um: float, slab_um: float = 2.0) -> ND
 
 
 def multislice_object_field(
-    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination, *, finer: int = 2
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[SimulatedParticle], light: Illumination, *, finer: int = 2
 ) -> NDArray[np.complex64]:
     """Everything in focus at once by the `multislice` model, complex64 [height, width].
 
@@ -182,7 +182,7 @@ def multislice_object_field(
 def multislice_hologram(
     shape: tuple[int, int],
     pitch_um: float,
-    particles: Sequence[Particle],
+    particles: Sequence[SimulatedParticle],
     light: Illumination,
     *,
     finer: int = 2,
@@ -211,7 +211,7 @@ def _half_voxel_shift(shape: tuple[int, int], voxels: float) -> NDArray[np.compl
 def _sequential(
     shape: tuple[int, int],
     pitch_um: float,
-    particles: Sequence[Particle],
+    particles: Sequence[SimulatedParticle],
     light: Illumination,
     finer: int,
     margin_px: int,

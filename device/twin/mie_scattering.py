@@ -12,7 +12,7 @@ from device.errors import InputError
 from device.optics.lorenz_mie import Light, fringe_visibility, radial_field
 from device.optics.propagation import fringe_reach_px
 from device.twin.illumination import Illumination
-from device.twin.scene import Particle
+from device.twin.scene import SimulatedParticle
 
 __all__ = ["SPHERES", "lorenz_mie_wave"]
 
@@ -21,7 +21,7 @@ SPHERES = frozenset({"bead", "bead-in-water", "bubble"})
 
 
 def lorenz_mie_wave(
-    shape: tuple[int, int], pitch_um: float, particles: Sequence[Particle], light: Illumination
+    shape: tuple[int, int], pitch_um: float, particles: Sequence[SimulatedParticle], light: Illumination
 ) -> NDArray[np.complex64]:
     """Sum of the waves that beads scatter onto the sensor, complex64 [height, width]; the incident wave is 1.
 
@@ -34,7 +34,7 @@ def lorenz_mie_wave(
     return total
 
 
-def _add_sphere(total: NDArray[np.complex64], pitch_um: float, particle: Particle, light: Illumination) -> None:
+def _add_sphere(total: NDArray[np.complex64], pitch_um: float, particle: SimulatedParticle, light: Illumination) -> None:
     if particle.label not in SPHERES:
         raise InputError(
             "only spheres have an exact wave", where="twin model lorenz-mie", expected="beads and bubbles", got=particle.label,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from device.errors import InputError
-from device.twin.morphology import MORPHOLOGIES, Volume, make_volume, random_rotation
+from device.twin.morphology import MORPHOLOGIES, VoxelVolume, make_volume, random_rotation
 
-__all__ = ["Particle", "draw_particle", "draw_particles", "snap_depths"]
+__all__ = ["SimulatedParticle", "draw_particle", "draw_particles", "snap_depths"]
 
 
 @dataclass(frozen=True)
-class Particle:
+class SimulatedParticle:
     """One simulated particle; what it truly is."""
 
     label: str
@@ -25,7 +25,7 @@ class Particle:
     """From the centre of pixel (0, 0) along rows."""
     z_um: float
     """From the sensor."""
-    volume: Volume
+    volume: VoxelVolume
     """Shape and index contrast, already oriented."""
     sub_px: tuple[float, float] = (0.0, 0.0)
     """Sub-voxel shift (x, y) that the volume was sampled with."""
@@ -56,7 +56,7 @@ def draw_particle(
     depth_um: tuple[float, float],
     voxel_um: float,
     diameter_um: float | None = None,
-) -> Particle:
+) -> SimulatedParticle:
     """One particle of a morphology, uniform over a field (height, width) and a range of depths."""
     if label not in MORPHOLOGIES:
         raise InputError("unknown morphology", expected=" | ".join(sorted(MORPHOLOGIES)), got=repr(label))
@@ -66,7 +66,7 @@ def draw_particle(
     sub = (x_um / voxel_um - round(x_um / voxel_um), y_um / voxel_um - round(y_um / voxel_um))
     rotation = None if morphology.flat else random_rotation(rng)
     volume = make_volume(morphology.draw(rng, diameter), voxel_um, rotation, sub)
-    return Particle(label, float(x_um), float(y_um), float(rng.uniform(*depth_um)), volume, sub)
+    return SimulatedParticle(label, float(x_um), float(y_um), float(rng.uniform(*depth_um)), volume, sub)
 
 
 def draw_particles(
@@ -76,7 +76,7 @@ def draw_particles(
     field_um: tuple[float, float],
     depth_um: tuple[float, float],
     voxel_um: float,
-) -> list[Particle]:
+) -> list[SimulatedParticle]:
     """Poisson numbers of each morphology around their expected counts."""
     return [
         draw_particle(rng, label, field_um=field_um, depth_um=depth_um, voxel_um=voxel_um)
@@ -85,7 +85,7 @@ def draw_particles(
     ]
 
 
-def snap_depths(particles: Sequence[Particle], planes: int) -> list[Particle]:
+def snap_depths(particles: Sequence[SimulatedParticle], planes: int) -> list[SimulatedParticle]:
     """The same particles on at most `planes` depths, so that a field renders with as many transforms."""
     if len({p.z_um for p in particles}) <= planes:
         return list(particles)

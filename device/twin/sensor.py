@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device.frames import Exposure, LampState
 from device.instrument import SensorSpec
-from device.twin.environment import Environment
+from device.twin.environment import OperatingConditions
 
 __all__ = ["SENSORS", "SensorModel"]
 
@@ -62,9 +62,11 @@ class SensorModel:
     """Noise that a row shares."""
 
     @classmethod
-    def draw(cls, spec: SensorSpec, rng: np.random.Generator, dirt: int = 6, wear: Environment | None = None) -> SensorModel:
+    def draw(
+        cls, spec: SensorSpec, rng: np.random.Generator, dirt: int = 6, wear: OperatingConditions | None = None
+    ) -> SensorModel:
         """A sensor of this kind, with `dirt` shadows on it, worn as `wear` says."""
-        worn = wear or Environment()
+        worn = wear or OperatingConditions()
         height, width = spec.height_px, spec.width_px
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         middle_y, middle_x = height / 2 + rng.normal(0, height / 20), width / 2 + rng.normal(0, width / 20)

@@ -22,14 +22,14 @@ from device.instrument import Instrument
 from device.optics import fft
 from device.optics.propagation import asm_transfer_function
 from device.optics.pupil import Pupil
-from device.twin.aggregation import Sample
+from device.twin.aggregation import BeadSuspension
 from device.twin.chamber import Chamber
 from device.twin.channel import Channel
-from device.twin.environment import Environment
+from device.twin.environment import OperatingConditions
 from device.twin.forward import Model, scattered_wave
 from device.twin.illumination import Illumination
 from device.twin.mie_scattering import SPHERES
-from device.twin.scene import Particle, draw_particles
+from device.twin.scene import SimulatedParticle, draw_particles
 from device.twin.sensor import SensorModel
 
 __all__ = ["SimulatedTime", "TwinWorld"]
@@ -68,15 +68,15 @@ class TwinWorld:
     """The lamp's true state."""
     lamp_ageing: float = 1.0
     """Share of its first light that the lamp still gives."""
-    environment: Environment = field(default_factory=Environment)
+    environment: OperatingConditions = field(default_factory=OperatingConditions)
     """Heat, fouling, wear; `change` moves it while the instrument runs."""
     model: Model = "thin"
     """How particles scatter."""
-    sample: Sample | None = None
+    sample: BeadSuspension | None = None
     """Beads and dose in the chamber of an assay; None where the instrument is none."""
     pupil: Pupil | None = None
     """Aberrations of a lens, a window or a cover slip; None: there are none."""
-    deposits: list[Particle] = field(default_factory=list)
+    deposits: list[SimulatedParticle] = field(default_factory=list)
     """What lies on the window."""
     frames_taken: int = 0
     strobes: int = 0
@@ -145,7 +145,7 @@ class TwinWorld:
         channel.advance(moved_ml)
 
     def fill_channel(
-        self, per_ml: Mapping[str, float], body: Callable[[np.random.Generator], Particle] | None = None
+        self, per_ml: Mapping[str, float], body: Callable[[np.random.Generator], SimulatedParticle] | None = None
     ) -> Channel:
         """Put a liquid in front of the sensor, with particles per millilitre by morphology; `body` draws all of them alike."""
         pitch_um, distance_um = self.instrument.sensor.pitch_um, self.instrument.optics.distance_um
@@ -154,7 +154,7 @@ class TwinWorld:
         self._channel = Channel(duct_of(self.instrument), field_um, distance_um, pitch_um, per_ml, rng, body)
         return self._channel
 
-    def _fill(self, sample: Sample) -> None:
+    def _fill(self, sample: BeadSuspension) -> None:
         """A sample in the chamber; what comes after the first of it is like it."""
         if self._chamber is not None:
             return
@@ -200,7 +200,7 @@ class TwinWorld:
                         lines.write(json.dumps(truth) + "\n")
         return self._scattered([particle for _, particle in bodies])
 
-    def _in_field(self, particle: Particle) -> bool:
+    def _in_field(self, particle: SimulatedParticle) -> bool:
         pitch_um = self.instrument.sensor.pitch_um
         return 0 <= particle.x_um < self._shape[1] * pitch_um and 0 <= particle.y_um < self._shape[0] * pitch_um
 
@@ -219,7 +219,7 @@ class TwinWorld:
         )
         self.deposit(arrivals)
 
-    def deposit(self, particles: list[Particle]) -> None:
+    def deposit(self, particles: list[SimulatedParticle]) -> None:
         """Put particles on the window."""
         self._wave += self._scattered(particles)
         self.deposits.extend(particles)
@@ -228,7 +228,7 @@ class TwinWorld:
                 for particle in particles:
                     lines.write(json.dumps({"frame": self.frames_taken, **particle.truth()}) + "\n")
 
-    def _scattered(self, particles: list[Particle], model: Model | None = None) -> NDArray[np.complex64]:
+    def _scattered(self, particles: list[SimulatedParticle], model: Model | None = None) -> NDArray[np.complex64]:
         drift_um = self.environment.distance_drift_um
         moved = [replace(p, z_um=p.z_um + drift_um) for p in particles] if drift_um else particles
         if self.instrument.fluidics.kind != "flow":
@@ -272,7 +272,7 @@ class TwinWorld:
         self.deposits.clear()
         self._wave[:] = 0
 
-    def _surroundings(self) -> Environment:
+    def _surroundings(self) -> OperatingConditions:
         """The environment, with the speed that the pump gives to what flows."""
         if self._channel is None or self._flow_ml_min == 0:
             return self.environment
@@ -295,7 +295,7 @@ class TwinWorld:
 
     def frames_with_truth(
         self, count: int, per_field: tuple[float, float], exposure: Exposure
-    ) -> Iterator[tuple[NDArray[np.uint16], list[Particle]]]:
+    ) -> Iterator[tuple[NDArray[np.uint16], list[SimulatedParticle]]]:
         """A frame of the clean window, then `count` frames of fresh windows, each with what lies on it.
 
         The expected number of particles is drawn log-uniformly from `per_field`, in the proportions of the air.

@@ -20,10 +20,10 @@ import models.recipes as package
 if TYPE_CHECKING:
     from models.training.cards import CardText
 
-__all__ = ["Recipe", "recipes"]
+__all__ = ["TrainingRecipe", "recipes"]
 
 
-class Recipe(Protocol):
+class TrainingRecipe(Protocol):
     """A learned system, as `holonode-models` walks it.
 
     Every method takes the command's options: `work`, the folder of all trainings, of which the recipe's own is one by its name;
@@ -81,11 +81,11 @@ class Recipe(Protocol):
 
 
 @cache
-def recipes() -> Mapping[str, Recipe]:
+def recipes() -> Mapping[str, TrainingRecipe]:
     """Every recipe, by name."""
-    found: dict[str, Recipe] = {}
+    found: dict[str, TrainingRecipe] = {}
     for module in pkgutil.iter_modules(package.__path__):
         if module.ispkg:
-            here: tuple[Recipe, ...] = import_module(f"{package.__name__}.{module.name}.recipe").RECIPES
+            here: tuple[TrainingRecipe, ...] = import_module(f"{package.__name__}.{module.name}.recipe").RECIPES
             found |= {recipe.name: recipe for recipe in here}
     return MappingProxyType(dict(sorted(found.items())))

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.errors import CheckError, InputError
-from device.inference.store import Bundle, ModelStore
+from device.inference.store import ModelBundle, ModelStore
 from models.training.calibration import balanced_accuracy
 from models.training.classify import ClassifierRecipe, Fit, balanced_weights, build, fit, int8_content, int8_logits, keep_bundle
 from models.training.crops import Crops
 from models.training.restore import restore_weights
 
-__all__ = ["LEARN_ON", "FineTuned", "finetune_classifier", "labelled_crops"]
+__all__ = ["LEARN_ON", "FineTunedClassifier", "finetune_classifier", "labelled_crops"]
 
 LEARN_ON = Fit(epochs=8, peak_rate=3e-4)
 """From trained weights."""
@@ -39,7 +39,7 @@ _MAY_LOSE = 0.01
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTunedClassifier:
     """What came of it."""
 
     path: Path
@@ -81,9 +81,9 @@ def labelled_crops(file: Path) -> Crops:
 
 
 def finetune_classifier(
-    recipe: ClassifierRecipe, work: Path, bundle: Bundle, labelled: Path, out: Path, version: str, *, store: ModelStore, how: Fit | None = None,
+    recipe: ClassifierRecipe, work: Path, bundle: ModelBundle, labelled: Path, out: Path, version: str, *, store: ModelStore, how: Fit | None = None,
     rehearsal_frames: int | None = None,
-) -> FineTuned:  # fmt: skip
+) -> FineTunedClassifier:  # fmt: skip
     """Write a bundle that learnt from `labelled` too.
 
     `work` holds the recipe's simulated crops; what it lacks is rendered and cut with the store's HIDEF file,
@@ -113,7 +113,7 @@ def finetune_classifier(
     content = int8_content(model, recipe, lessons.images)
     field = _score(recipe, out, crops.picked(held))
     simulated = _score(recipe, out, calibration)
-    found = FineTuned(
+    found = FineTunedClassifier(
         out / f"{recipe.name}-{version}.tflite", len(crops), field(bundle.model.read_bytes()), field(content),
         simulated(bundle.model.read_bytes()), simulated(content),
     )  # fmt: skip

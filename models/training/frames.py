@@ -18,8 +18,8 @@ from device.optics import fft
 from device.optics.geometry import Geometry
 from device.twin.forward import multislice_hologram, multislice_object_field, scattered_wave
 from device.twin.illumination import Illumination
-from device.twin.morphology import Morphology, Volume, make_volume, random_rotation
-from device.twin.scene import Particle, snap_depths
+from device.twin.morphology import Morphology, VoxelVolume, make_volume, random_rotation
+from device.twin.scene import SimulatedParticle, snap_depths
 
 __all__ = ["Bench", "Frame", "frames", "render"]
 
@@ -105,9 +105,9 @@ class _Stock:
         self.voxel_um = voxel_um
         self._above_um = above_um
         self._size = size
-        self._kept: dict[str, list[Volume]] = {}
+        self._kept: dict[str, list[VoxelVolume]] = {}
 
-    def draw(self, rng: np.random.Generator, morphology: Morphology, shift: tuple[float, float]) -> tuple[Volume, bool]:
+    def draw(self, rng: np.random.Generator, morphology: Morphology, shift: tuple[float, float]) -> tuple[VoxelVolume, bool]:
         """(volume, whether it is centred on a voxel instead of shifted by a part of one)."""
         kept = self._kept.setdefault(morphology.name, [])
         if len(kept) >= self._size and rng.random() < len(kept) / (len(kept) + 1):
@@ -125,7 +125,7 @@ class _Stock:
         return volume, True
 
 
-def _turned(volume: Volume, rng: np.random.Generator) -> Volume:
+def _turned(volume: VoxelVolume, rng: np.random.Generator) -> VoxelVolume:
     """The same seen from behind, from another side, or in a mirror."""
     contrast, (x_um, y_um) = volume.contrast, volume.centroid_um
     if rng.random() < 0.5:
@@ -139,7 +139,9 @@ def _turned(volume: Volume, rng: np.random.Generator) -> Volume:
     return replace(volume, contrast=np.ascontiguousarray(contrast), centroid_um=(x_um, y_um))
 
 
-def _particle(rng: np.random.Generator, morphology: Morphology, bench: Bench, stock: _Stock, spread: float) -> Particle:
+def _particle(
+    rng: np.random.Generator, morphology: Morphology, bench: Bench, stock: _Stock, spread: float
+) -> SimulatedParticle:
     side_um, voxel_um = bench.field_px * bench.geometry.pitch_um, stock.voxel_um
     x_um, y_um = rng.uniform(0, side_um, 2)
     shift = (x_um / voxel_um - round(x_um / voxel_um), y_um / voxel_um - round(y_um / voxel_um))
@@ -148,7 +150,7 @@ def _particle(rng: np.random.Generator, morphology: Morphology, bench: Bench, st
         x_um, y_um, shift = x_um - shift[0] * voxel_um, y_um - shift[1] * voxel_um, (0.0, 0.0)
     if spread > 0:
         volume = replace(volume, contrast=volume.contrast * np.float32(np.exp(rng.normal(0, spread))))
-    return Particle(morphology.name, float(x_um), float(y_um), float(rng.uniform(*bench.depth_um)), volume, shift)
+    return SimulatedParticle(morphology.name, float(x_um), float(y_um), float(rng.uniform(*bench.depth_um)), volume, shift)
 
 
 def _chosen(rng: np.random.Generator, mix: Mapping[Morphology, float], count: int) -> list[Morphology]:
@@ -189,7 +191,7 @@ def render(
 
 
 def _summed(
-    shape: tuple[int, int], pitch_um: float, particles: list[Particle], light: Illumination, finer: int
+    shape: tuple[int, int], pitch_um: float, particles: list[SimulatedParticle], light: Illumination, finer: int
 ) -> NDArray[np.float32]:
     """Intensity of the incident wave and of all that particles scatter, float32 [height, width]."""
     fine = (shape[0] * finer, shape[1] * finer)

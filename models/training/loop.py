@@ -24,11 +24,11 @@ from models.training.losses import weighted_field_loss
 from models.training.pool import Pool
 from models.training.restore import restore_weights
 
-__all__ = ["Schedule", "fill_pool", "train"]
+__all__ = ["TrainingSchedule", "fill_pool", "train"]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
     """How long and how fast."""
 
     steps: int = 20_000
@@ -73,7 +73,7 @@ def train(
     build: Callable[[], Any],
     pool: Pool,
     work: Path,
-    schedule: Schedule,
+    schedule: TrainingSchedule,
     seed: int = 0,
     start_from: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -131,7 +131,7 @@ def _resumed(build: Callable[[], Any], work: Path, start_from: Path | None) -> t
 
 
 def _round(
-    model: Any, pool: Pool, schedule: Schedule, state: dict[str, Any], rng: np.random.Generator, average: list[Any],
+    model: Any, pool: Pool, schedule: TrainingSchedule, state: dict[str, Any], rng: np.random.Generator, average: list[Any],
     clock: Callable[[], float],
 ) -> list[float]:  # fmt: skip
     losses: list[float] = []

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from device.sampling.kinds import Sample, SamplingKind
+from device.sampling.kinds import SamplePlan, SamplingKind
 
 
 class DropSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class DropMode:
         self.setup = setup
 
     def take(self):
-        from device.analysis.report import Losses, Volume
+        from device.analysis.report import Losses, SampledVolume
         from device.records import FrameCounts
         from device.sampling.findings import Findings, chosen
         from device.sampling.holograms import divided
@@ -50,7 +50,7 @@ class DropMode:
         volume_ml = setup.config.sampling.drop.drop_ul / 1000
         return Findings(
             frames=(chosen(hologram, analysis, range(len(analysis.particles))),),
-            taken=FrameCounts(captured=1, analysed=int(analysis.analysed)), volume=Volume(volume_ml, 0.05, "mL^-1"),
+            taken=FrameCounts(captured=1, analysed=int(analysis.analysed)), volume=SampledVolume(volume_ml, 0.05, "mL^-1"),
             losses=Losses(), sampled=f"{setup.config.sampling.drop.drop_ul:g} uL",
         )
 
@@ -58,7 +58,7 @@ class DropMode:
 KIND = SamplingKind(
     name="drop", summary="a drop on the bare sensor", instrument_kind="impactor", unit="mL^-1",
     protocol="a drop, digital in-line holography, counted by machine", window="none", build=DropMode,
-    sample=lambda config, instrument: Sample(("a frame",), config.sampling.drop.drop_ul / 1000, "mL", 0.1),
+    sample=lambda config, instrument: SamplePlan(("a frame",), config.sampling.drop.drop_ul / 1000, "mL", 0.1),
     lit_s=lambda config, frame_s: frame_s, settings=DropSettings, settable={"drop_ul": (1.0, 100.0)},
 )
 '''

@@ -25,7 +25,7 @@ from device.instrument import Instrument, load_instrument
 from device.optics.autofocus import estimate_distance, region
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
-from device.twin.aggregation import Sample
+from device.twin.aggregation import BeadSuspension
 from device.twin.chamber import Chamber
 from device.twin.forward import multislice_hologram, scattered_wave
 from device.twin.illumination import Illumination
@@ -47,7 +47,7 @@ class Conditions:
     exact: bool
     """Exact waves of spheres, added up; False: slices, on a finer grid."""
     seed: int
-    sample: Sample
+    sample: BeadSuspension
     debris_per_ul: float
     bandwidth_um: float
     source_um: float
@@ -55,12 +55,12 @@ class Conditions:
     """Of the floor, one standard deviation, from chamber to chamber."""
 
 
-FITTED = Conditions("exact waves", True, 11, Sample(), 20.0, 0.030, 100.0, 8.0)
+FITTED = Conditions("exact waves", True, 11, BeadSuspension(), 20.0, 0.030, 100.0, 8.0)
 SCORED = Conditions(
     "slices on a finer grid",
     False,
     23,
-    Sample(bead_um=10.15, bead_contrast=0.117),
+    BeadSuspension(bead_um=10.15, bead_contrast=0.117),
     30.0,
     0.026,
     80.0,

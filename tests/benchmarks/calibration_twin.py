@@ -28,7 +28,7 @@ from device.optics.propagation import asm_transfer_function
 from device.twin.forward import _exit_wave, scattered_wave
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
-from device.twin.scene import Particle
+from device.twin.scene import SimulatedParticle
 from tests.benchmarks.sphere_grid import foreign_hologram
 
 SIDE_PX, BEADS, DIAMETER_UM, CONTRAST = 512, 14, 10.0, 0.108
@@ -224,7 +224,7 @@ def _flow_frame(
     for (row, column), z in zip(at_px, z_um, strict=True):
         sub = (column - round(column), row - round(row))
         volume = make_volume([Body((0, 0, 0), (10.0,) * 3, None, 0.02 / 1.33, 0.0, 0.02 / 1.33, 1.02)], pitch_um, None, sub)
-        particles.append(Particle("bead", column * pitch_um, row * pitch_um, float(z), volume, sub))
+        particles.append(SimulatedParticle("bead", column * pitch_um, row * pitch_um, float(z), volume, sub))
     wave = scattered_wave((SIDE_PX, SIDE_PX), pitch_um, particles, light)
     return normalise(recorded(np.abs(1 + wave) ** 2, instrument, rng)).intensity
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from device.twin.morphology import Volume
-from device.twin.scene import Particle
+from device.twin.morphology import VoxelVolume
+from device.twin.scene import SimulatedParticle
 
 __all__ = ["KINDS", "TrueObject", "ball", "draw_object"]
 
@@ -28,7 +28,7 @@ class TrueObject:
     """What was drawn: one or several bodies that touch."""
 
     kind: str
-    particle: Particle
+    particle: SimulatedParticle
     length_um: float
     """Along the centre line, end to end; 0 for what isn't long."""
     width_um: float
@@ -39,7 +39,7 @@ class TrueObject:
     """Bodies in it that should be told apart."""
 
 
-def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[np.complex128], voxel_um: float) -> Volume:
+def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[np.complex128], voxel_um: float) -> VoxelVolume:
     """A tube about a centre line (x, y) float64 [n, 2] finely sampled, around its middle; radius and contrast at every point."""
     half = int(np.ceil((np.abs(line_um).max() + radius_um.max()) / voxel_um)) + 2
     deep = int(np.ceil(radius_um.max() / voxel_um)) + 1
@@ -55,7 +55,7 @@ def _tube_volume(line_um: Float, radius_um: Float, contrast: complex | NDArray[n
     silhouette = np.clip((own - away) / voxel_um + 0.5, 0, 1)
     area_um2 = float(silhouette.sum()) * voxel_um**2
     middle = (float((silhouette * x).sum() / silhouette.sum()), float((silhouette * y).sum() / silhouette.sum()))
-    return Volume(
+    return VoxelVolume(
         (filled * index).astype(np.complex64), voxel_um, float(2 * np.sqrt(area_um2 / np.pi)), 2 * half * voxel_um, middle
     )
 
@@ -135,7 +135,7 @@ def draw_object(rng: np.random.Generator, kind: str, place_um: tuple[float, floa
     where = [round(p / voxel_um) * voxel_um for p in place_um]
     return TrueObject(
         kind,
-        Particle(kind, where[0], where[1], z_um, volume),
+        SimulatedParticle(kind, where[0], where[1], z_um, volume),
         length_um,
         width_um,
         0.5 * float(np.arctan2(2 * xy, xx - yy)),
@@ -157,6 +157,6 @@ def ball(
         if flat
         else np.clip((diameter_um / 2 - np.sqrt(x**2 + y**2 + z**2)) / voxel_um + 0.5, 0, 1)
     )
-    volume = Volume((filled * contrast).astype(np.complex64), voxel_um, diameter_um, diameter_um)
+    volume = VoxelVolume((filled * contrast).astype(np.complex64), voxel_um, diameter_um, diameter_um)
     where = [round(p / voxel_um) * voxel_um for p in place_um]
-    return TrueObject("ball", Particle("ball", where[0], where[1], z_um, volume), 0.0, diameter_um, 0.0)
+    return TrueObject("ball", SimulatedParticle("ball", where[0], where[1], z_um, volume), 0.0, diameter_um, 0.0)

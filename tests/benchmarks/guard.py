@@ -50,7 +50,7 @@ from device.config import load_config
 from device.frames import Hologram
 from device.records import QARTOD_FAIL, QARTOD_PASS, Consistency
 from device.rig.models import build_pipeline, model_store
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from models.recipes.hidef import evaluation as hidef_evaluation
 from models.recipes.hidef.evaluation import FIELD_PX, GEOMETRY, LABELS, ScoringField, field_metrics
 from models.training.blind_spots import LEAST_PX, SAME_FIELD, blind_distance_um, depth_of_field_um
@@ -112,7 +112,7 @@ class Frame:
     hologram: Hologram
     result: Reconstruction
     judged: Judged
-    owners: dict[int, Particle]
+    owners: dict[int, SimulatedParticle]
     """True particle of every part that is one."""
 
 
@@ -155,7 +155,7 @@ def esd_px(part: Segment) -> float:
     return 2 * math.sqrt(float(part.mask.sum()) / math.pi)
 
 
-def owner(scene: ScoringField, part: Segment) -> Particle | None:
+def owner(scene: ScoringField, part: Segment) -> SimulatedParticle | None:
     """The true particle a part is: the nearest within a third of its diameter and 3 um."""
     y_um = (part.y_px + part.mask.shape[0] / 2) * GEOMETRY.pitch_um
     x_um = (part.x_px + part.mask.shape[1] / 2) * GEOMETRY.pitch_um

@@ -48,7 +48,7 @@ from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, compute_transfer_function, propagate
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field, scattered_wave
-from device.twin.scene import Particle, draw_particle, snap_depths
+from device.twin.scene import SimulatedParticle, draw_particle, snap_depths
 from models.recipes.hidef.evaluation import GEOMETRY, LABELS, LIGHT, field_metrics
 from models.training.quality import bootstrap_median
 
@@ -110,7 +110,7 @@ def depth_of_field_um() -> float:
 class Scene:
     """Particles, their holograms at one or eight heights, and what is to be found."""
 
-    particles: tuple[Particle, ...]
+    particles: tuple[SimulatedParticle, ...]
     intensities: tuple[Real, ...]
     truth: Complex
     boxes: tuple[tuple[slice, slice], ...]
@@ -150,7 +150,7 @@ def render(heights_um: Sequence[float], seed: int = 512, count: int = 24) -> Sce
     return Scene(tuple(p for p, _ in whole), tuple(frames), truth, tuple(box for _, box in whole))
 
 
-def _box(particle: Particle, margin_px: int = 4) -> tuple[slice, slice]:
+def _box(particle: SimulatedParticle, margin_px: int = 4) -> tuple[slice, slice]:
     half = particle.volume.length_um / 2 / PITCH_UM + margin_px
     y, x = particle.y_um / PITCH_UM, particle.x_um / PITCH_UM
     return slice(int(y - half), int(y + half) + 1), slice(int(x - half), int(x + half) + 1)

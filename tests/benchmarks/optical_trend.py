@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from device.analysis.optical_health import GRID, BackgroundFigures, background_figures
-from device.health.trend import FIGURES, Look, OpticsTrend
+from device.health.trend import FIGURES, OpticsObservation, OpticsTrend
 from device.instrument import load_instrument
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -86,7 +86,7 @@ def told(seed: int, change: Change, noise: Noise = Noise(), days: int = DAYS) ->
         )
         seen = 0.45 * now["sharpness"] * (1 + season[hour // 24] + rng.normal(0, noise.particles))
         clean = hour % CLEAN_EVERY == 0
-        for notice in trend.add(Look(figures, clean, float(seen)), START + timedelta(hours=hour)):
+        for notice in trend.add(OpticsObservation(figures, clean, float(seen)), START + timedelta(hours=hour)):
             if notice.code == "optics_drift":
                 words = notice.message.removeprefix("the optics drift: ")
                 found.append((day, next(name for name, figure in FIGURES.items() if words.startswith(figure.words))))

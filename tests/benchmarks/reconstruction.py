@@ -35,7 +35,7 @@ from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, propagate
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram
-from device.twin.scene import Particle
+from device.twin.scene import SimulatedParticle
 from models.recipes.hidef.evaluation import BORDER_PX, FIELD_PX, GEOMETRY, LIGHT, ScoringField, field_metrics, scoring_fields
 from models.training.quality import bootstrap_median
 
@@ -62,7 +62,7 @@ class Tally:
                 self.scores[name, offset_um].append(field_metrics(field, scene.truth[box]) | {"cost": cost})
 
 
-def matched(scene: ScoringField, parts: list[Segment]) -> Iterator[tuple[int, Particle]]:
+def matched(scene: ScoringField, parts: list[Segment]) -> Iterator[tuple[int, SimulatedParticle]]:
     """Indices of parts with the true particle each is: the nearest silhouette's middle within a third of its diameter and 3 um."""
     for k, part in enumerate(parts):
         y_um = (part.y_px + part.mask.shape[0] / 2) * PITCH_UM

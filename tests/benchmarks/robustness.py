@@ -32,7 +32,7 @@ from device.frames import Hologram
 from device.rig.models import build_pipeline, model_store
 from device.twin.forward import multislice_hologram, multislice_object_field
 from device.twin.illumination import Illumination
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from models.recipes.hidef.evaluation import FIELD_PX, GEOMETRY, LABELS, LIGHT, field_metrics
 
 Real = NDArray[np.float32]
@@ -111,7 +111,7 @@ CONDITIONS = (
 )
 
 
-def particles_of(seed: int, condition: Condition) -> list[Particle]:
+def particles_of(seed: int, condition: Condition) -> list[SimulatedParticle]:
     """The same particles under every condition: places in pixels, sizes in micrometres; none is cut by the border."""
     rng = np.random.default_rng(seed)
     pitch_um = GEOMETRY.pitch_um * condition.pitch
@@ -136,7 +136,7 @@ def recorded(clean: Real, condition: Condition, rng: np.random.Generator) -> Rea
     return (counts / (condition.photons * condition.counts_per_electron)).astype(np.float32)
 
 
-def record(seed: int, condition: Condition, particles: list[Particle], keep: Path | None) -> tuple[Real, Complex]:
+def record(seed: int, condition: Condition, particles: list[SimulatedParticle], keep: Path | None) -> tuple[Real, Complex]:
     """Intensity float32 and true field complex64, both [height, width]; from the folder where it has them."""
     kept = keep / f"{seed} {condition.name}.npz" if keep else None
     if kept and kept.exists():

@@ -26,7 +26,7 @@ from device.frames import Exposure, Hologram
 from device.instrument import load_instrument
 from device.rig.models import build_pipeline, model_store
 from device.rig.simulated import twin_world
-from device.twin.scene import Particle as TrueParticle
+from device.twin.scene import SimulatedParticle as TrueParticle
 
 __all__ = ["Tally", "match", "run"]
 

@@ -41,7 +41,7 @@ from device.analysis.refine import RefineSettings, refine
 from device.analysis.segment import segment
 from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
-from device.inference.store import Bundle, ModelStore, checked
+from device.inference.store import ModelBundle, ModelStore, checked
 from device.instrument import Instrument, load_instrument
 from device.optics import fft
 from device.optics.geometry import Geometry
@@ -51,7 +51,7 @@ from device.rig.models import ARTEFACTS
 from device.transfer import read_transfer, write_transfer
 from device.twin.forward import _exit_wave, _place_px, multislice_object_field, paste
 from device.twin.illumination import Illumination
-from device.twin.scene import Particle, draw_particle, snap_depths
+from device.twin.scene import SimulatedParticle, draw_particle, snap_depths
 from models.recipes.hidef.evaluation import field_metrics
 from models.recipes.hidef.one_pass import field_method
 from models.training.quality import bootstrap_median
@@ -79,7 +79,7 @@ class Frame:
     """float32 [height, width], mean 1."""
     truth: Complex
     """Object field within the pupil, complex64 [height, width]."""
-    particles: tuple[Particle, ...]
+    particles: tuple[SimulatedParticle, ...]
     boxes: tuple[tuple[slice, slice], ...]
 
 
@@ -101,7 +101,7 @@ def pupil_of_the_lens(shape: tuple[int, int], pitch_um: float, *, phase: bool = 
     return (aperture * np.exp(1j * np.where(radius < 1.2, wave, 0))).astype(np.complex64)
 
 
-def render(rng: np.random.Generator, particles: Sequence[Particle]) -> NDArray[np.float32]:
+def render(rng: np.random.Generator, particles: Sequence[SimulatedParticle]) -> NDArray[np.float32]:
     """Intensity at the sensor with its noise, float32 [FIELD_PX, FIELD_PX]."""
     voxel_um, side = PITCH_UM / 2, 2 * (FIELD_PX + 2 * MARGIN_PX)
     shape = (side, side)
@@ -147,7 +147,7 @@ def make_frame(seed: int, per_field: int = 16) -> Frame:
     return Frame(intensity, truth, tuple(particles[k] for k in inside), tuple(boxes[k] for k in inside))
 
 
-def _box(particle: Particle, margin_px: int = 4) -> tuple[slice, slice]:
+def _box(particle: SimulatedParticle, margin_px: int = 4) -> tuple[slice, slice]:
     half = particle.volume.length_um / 2 / PITCH_UM + margin_px
     places = (particle.y_um / PITCH_UM, particle.x_um / PITCH_UM)
     rows, columns = (slice(max(int(c - half), 0), min(int(c + half) + 1, FIELD_PX)) for c in places)
@@ -190,7 +190,7 @@ def once(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
     return json.loads(path.read_text())
 
 
-def calibrate(given: Sequence[Frame], start: Bundle, path: Path) -> dict[str, float]:
+def calibrate(given: Sequence[Frame], start: ModelBundle, path: Path) -> dict[str, float]:
     """Write the transfer file of the given frames; CPU minutes and what was found."""
     began = time.process_time()
     network = HidefNetwork(Interpreter(start.model), start.manifest)
@@ -207,24 +207,24 @@ def calibrate(given: Sequence[Frame], start: Bundle, path: Path) -> dict[str, fl
     }
 
 
-def adapt(transfer: Path, start: Bundle, work: Path, minutes: float) -> dict[str, float]:
+def adapt(transfer: Path, start: ModelBundle, work: Path, minutes: float) -> dict[str, float]:
     """Fine-tune; CPU minutes and what was compared."""
-    from models.recipes.hidef.transfer import Budget, finetune
+    from models.recipes.hidef.transfer import TrainingBudget, finetune
 
-    found = finetune(transfer, start.model, work / "out", "9.0.0", work, budget=Budget(minutes=minutes))
+    found = finetune(transfer, start.model, work / "out", "9.0.0", work, budget=TrainingBudget(minutes=minutes))
     figures = {"cpu_minutes": found.cpu_minutes}
     for check in found.checks:
         figures |= {f"{check.name}, before": check.before, f"{check.name}, after": check.after}
     return figures
 
 
-def retrain(start: Bundle, work: Path, minutes: float) -> dict[str, float]:
+def retrain(start: ModelBundle, work: Path, minutes: float) -> dict[str, float]:
     """Train at the true optics; an int8 file without a bundle's manifest of its own."""
-    from models.recipes.hidef.transfer import Budget, instrument_scenes, learn, quantised
+    from models.recipes.hidef.transfer import TrainingBudget, instrument_scenes, learn, quantised
 
     began = time.process_time()
     scenes = instrument_scenes(GEOMETRY, DEPTH_UM, (3000.0, 8000.0), 0.05)
-    budget = Budget(minutes=minutes, rendering=0.36, finishing=0.02, rehearsal=0.0, peak_rate=7e-4)
+    budget = TrainingBudget(minutes=minutes, rendering=0.36, finishing=0.02, rehearsal=0.0, peak_rate=7e-4)
     none = np.zeros((0, 256, 256, 5), np.float32)
     pool = learn(work, start.model, scenes, none, budget, seed=77)
     (work / "retrained.tflite").write_bytes(quantised(work, pool, none, 77))
@@ -312,10 +312,10 @@ def main() -> int:
     return 0
 
 
-def table(start: Bundle, adapted: Bundle, retrained: Path, transfer: Path, test: Sequence[Frame]) -> None:
+def table(start: ModelBundle, adapted: ModelBundle, retrained: Path, transfer: Path, test: Sequence[Frame]) -> None:
     """Score and print all rows."""
     measured = read_transfer(transfer).geometry
-    rows: dict[str, tuple[Geometry, Path, Bundle]] = {
+    rows: dict[str, tuple[Geometry, Path, ModelBundle]] = {
         "shipped": (NOMINAL, start.model, start),
         "measured": (measured, start.model, start),
         "adapted": (measured, adapted.model, adapted),

@@ -87,7 +87,7 @@ class Box:
         )
         self.link = MqttLink(
             MqttConfig(url=url, **mqtt), parse_url(url), self.outbox, info(), discovery=found,
-            delivery=DeliveryConfig(confirm=confirm), on_trouble=lambda code, message: self.troubles.append((code, message)),
+            delivery=DeliveryConfig(confirm=confirm), on_warning=lambda code, message: self.troubles.append((code, message)),
             on_request=lambda _message: None,
         )  # fmt: skip
 

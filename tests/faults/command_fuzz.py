@@ -29,11 +29,11 @@ import msgspec
 from device.clock import BoxClock
 from device.config import Config
 from device.errors import InputError, TransientError
-from device.messaging.commands import MOST_BYTES, REQUESTS, Answer, Message
 from device.messaging.payloads import to_payload
+from device.messaging.request_messages import MOST_BYTES, REQUESTS, Answer, IncomingRequest
 from device.messaging.topics import Topics
-from device.service.commander import Commander, Done
-from device.service.orders import Orders
+from device.service.loop_requests import LoopRequests
+from device.service.request_dispatcher import CompletionCallback, RequestDispatcher
 from device.settings import SETTABLE, STATE_KEY, changed, overlay_of
 from device.storage.audit import AuditLine, AuditLog
 from device.storage.outbox import Outbox
@@ -116,13 +116,13 @@ class Sender:
         """`calm`: no model is activated that exists, nothing is armed (that takes seconds each)."""
         self._random, self._calm = random.Random(seed), calm
 
-    def message(self) -> Message:
+    def message(self) -> IncomingRequest:
         draw = self._random
         command = draw.choice(list(REQUESTS)) if draw.random() < 0.95 else self._odd_command()
         payload = msgspec.json.encode(self._tree(command))
         if draw.random() < 0.5:
             payload = self._bent(payload)
-        return Message(
+        return IncomingRequest(
             command=command,
             payload=payload,
             retained=draw.random() < 0.03,
@@ -219,8 +219,8 @@ class _Box:
 
     def __init__(self, folder: Path, outcome: Outcome) -> None:
         self.outbox = Outbox(folder, "test-box")
-        self.orders, self.audit, self._outcome = Orders(self.outbox), _Watched(folder), outcome
-        self.acts: dict[str, Callable[[Any, Done], dict[str, Any] | None]] = {
+        self.orders, self.audit, self._outcome = LoopRequests(self.outbox), _Watched(folder), outcome
+        self.acts: dict[str, Callable[[Any, CompletionCallback], dict[str, Any] | None]] = {
             "start": lambda _r, _d: self._pause(paused=False), "stop": lambda _r, _d: self._pause(paused=True),
             "sample_now": lambda _r, _d: self._sample(), "set": lambda r, _d: self._set(r.settings), "media": lambda r, _d: self._none(r.id),
             "arm": self._later, "activate": lambda r, _d: self._model("activate", r.name), "rollback": lambda r, _d: self._model("rollback", r.name),
@@ -253,7 +253,7 @@ class _Box:
             raise InputError("no such model", got=name)
         return self._changed(command, {})
 
-    def _later(self, _request: Any, done: Done) -> dict[str, Any] | None:
+    def _later(self, _request: Any, done: CompletionCallback) -> dict[str, Any] | None:
         self._changed("arm", {})
         done({}, TransientError("an assay is under way"))
         return None
@@ -268,7 +268,7 @@ def offline(count: int, seed: int, folder: Path) -> Outcome:
     def publish(topic: str, payload: Answer, *, qos: int = 1, correlation: bytes | None = None) -> None:
         answers.append((topic, to_payload(payload)))
 
-    commander = Commander(
+    commander = RequestDispatcher(
         TOPICS, box.acts, box.audit, publish, lambda _command, _error: None, clock=BoxClock(), max_age_s=300.0
     )
     sender, tree = Sender(seed, calm=False), TOPICS.of("response/")
@@ -289,7 +289,7 @@ def offline(count: int, seed: int, folder: Path) -> Outcome:
     return outcome
 
 
-def _ignored_of(commander: Commander) -> int:
+def _ignored_of(commander: RequestDispatcher) -> int:
     return commander.counts.retained + commander.counts.stale
 
 
@@ -352,7 +352,7 @@ def _insist(caller: Any, command: str, **parameters: Any) -> dict[str, Any]:
     return answer
 
 
-def _send(caller: Any, message: Message) -> None:
+def _send(caller: Any, message: IncomingRequest) -> None:
     told: dict[str, Any] = {}
     if message.response_topic and not set(message.response_topic) & set("+#"):
         told["ResponseTopic"] = message.response_topic

@@ -26,7 +26,7 @@ from device.drivers.serial_pump import SerialPump
 from device.drivers.twin import TwinCamera
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.impactor.sampler import Impactor, Sample
+from device.sampling.impactor.sampler import Impactor, ImpactorSample
 from tests.controller import Controller
 from tests.firmware import Firmware, missing_toolchain
 from tests.worlds import small_world
@@ -195,12 +195,12 @@ class Campaign:
         self._judge(sample)
         self.outcome.left_on += int(self._controller.light()[1] > 0 or self._controller.pump() > 0)
 
-    def _taken(self) -> Sample:
+    def _taken(self) -> ImpactorSample:
         sample = self._sampler.take()
         assert sample is not None
         return sample
 
-    def _judge(self, sample: Sample) -> None:
+    def _judge(self, sample: ImpactorSample) -> None:
         for frame in (sample.before, sample.after):
             # The frame before is most often the frame after of the sample before, judged already.
             if frame.index <= self._judged:

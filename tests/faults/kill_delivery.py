@@ -136,7 +136,7 @@ def linked(store: Path, device_id: str, url: str, confirm: str = "collector") ->
     settings = {"confirm": confirm, "retry_s": RETRY_S, "history_per_s": 5000}
     delivery = msgspec.convert(settings, DeliveryConfig)
     link = MqttLink(
-        MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_trouble=lambda _code, _message: None
+        MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_warning=lambda _code, _message: None
     )
     link.start()
     try:

@@ -84,7 +84,7 @@ class Box:
         )  # fmt: skip
         self.link = MqttLink(
             MqttConfig(url=url, keepalive_s=2, protocol=protocol), parse_url(url), self.outbox, info,
-            delivery=DeliveryConfig(confirm="collector", retry_s=2), on_trouble=self._hear,
+            delivery=DeliveryConfig(confirm="collector", retry_s=2), on_warning=self._hear,
         )  # fmt: skip
         self.link.start()
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from device.errors import CheckError, InputError
 from device.inference.active import activate, install
-from device.inference.store import ACTIVE_FILE, Bundle, ModelStore, manifest_digest
+from device.inference.store import ACTIVE_FILE, ModelBundle, ModelStore, manifest_digest
 from device.rig.models import ARTEFACTS
 
 SUFFIXES = (".tflite", ".toml", ".npz")
@@ -165,7 +165,7 @@ def _digests(model: Path) -> tuple[str, str]:
     return hashlib.sha256(model.read_bytes()).hexdigest(), manifest_digest(model)
 
 
-def _judge(bundle: Bundle, outcome: Outcome, sound: set[tuple[str, str]]) -> None:
+def _judge(bundle: ModelBundle, outcome: Outcome, sound: set[tuple[str, str]]) -> None:
     outcome.unverified_loads += _digests(bundle.model) not in sound
 
 

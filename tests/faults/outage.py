@@ -136,7 +136,7 @@ def _linked(outbox: Outbox, url: str, history_per_s: float) -> MqttLink:
         config={}, config_hash="c",
     )  # fmt: skip
     delivery = DeliveryConfig(history_per_s=history_per_s)
-    return MqttLink(MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_trouble=lambda *_: None)
+    return MqttLink(MqttConfig(url=url), parse_url(url), outbox, info, delivery=delivery, on_warning=lambda *_: None)
 
 
 def _resident_mb() -> float:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from calibration.frames import capture
-from calibration.procedures.outcome import Outcome
+from calibration.procedures.outcome import ProcedureOutcome
 from calibration.procedures.ruling import measure_ruled_pitch
 from calibration.targets import put_ruling
 from device.analysis.background import normalise
@@ -93,7 +93,7 @@ def sampler(distance_um: float, pitch_um: float = PITCH_UM) -> Instrument:
     return msgspec.structs.replace(bare, name="my-sampler", sensor=sensor, optics=optics)
 
 
-def measured(case: Case) -> Outcome | None:
+def measured(case: Case) -> ProcedureOutcome | None:
     """What the procedure says; None where it refuses the ruling."""
     true = sampler(case.distance_um)
     config = load_config(None)
@@ -114,7 +114,7 @@ def measured(case: Case) -> Outcome | None:
         return None
 
 
-def is_wrong(outcome: Outcome) -> bool:
+def is_wrong(outcome: ProcedureOutcome) -> bool:
     """Whether it passed a figure that isn't the sensor's."""
     pitch = outcome.values["pitch_um"]
     apart_um = abs(pitch.value - PITCH_UM)

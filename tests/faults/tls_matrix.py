@@ -190,7 +190,7 @@ def boxed(folder: Path, config: MqttConfig, told: Told) -> Iterator[Outbox]:
     )  # fmt: skip
     try:
         link = MqttLink(
-            config, parse_url(config.url), outbox, info, on_trouble=hear, delivery=DeliveryConfig(), jitter=lambda: 0.0
+            config, parse_url(config.url), outbox, info, on_warning=hear, delivery=DeliveryConfig(), jitter=lambda: 0.0
         )
     except InputError:
         hear("refused to start", "")

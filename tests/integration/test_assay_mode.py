@@ -28,7 +28,7 @@ from device.sampling.findings import Findings
 from device.sampling.impactor.mode import MARKER
 from device.storage.arrays import load_array, save_array
 from device.storage.outbox import Outbox
-from device.twin.aggregation import Sample
+from device.twin.aggregation import BeadSuspension
 from device.twin.world import SimulatedTime, TwinWorld
 from tests.worlds import small_assay_instrument
 
@@ -58,7 +58,7 @@ class Box:
     ) -> None:
         self.config, self.folder, self._refine_iterations = config or configured(), folder, refine_iterations
         time = SimulatedTime()
-        sample = Sample(analyte_per_ul=150.0, beads_per_ul=500.0, shear_per_s=10.0)
+        sample = BeadSuspension(analyte_per_ul=150.0, beads_per_ul=500.0, shear_per_s=10.0)
         self.world = TwinWorld(
             small_assay_instrument(SIDE_PX), {}, monotonic=time.monotonic, sleep=time.sleep, model="lorenz-mie", sample=sample
         )

@@ -10,7 +10,7 @@ import pytest
 
 from calibration.cli import main
 from device.config import load_config
-from device.health.optics import compare_optics, look
+from device.health.optics import compare_optics, measure_baseline
 from device.instrument import load_instrument
 from device.rig.build import build_rig
 from device.rig.records import calibrations
@@ -48,7 +48,7 @@ def test_doctor_names_a_lamp_that_lost_its_light(tmp_path: Path, capsys: pytest.
         world = twin_world(config, instrument=instrument)
         world.lamp_ageing = ageing
         drivers = build_rig(config, instrument, world)
-        checks = compare_optics(look(config, instrument, drivers.camera, drivers.lamp), record)
+        checks = compare_optics(measure_baseline(config, instrument, drivers.camera, drivers.lamp), record)
         drivers.close()
         statuses.append({check.name: (check.status, check.message) for check in checks})
     assert statuses[0]["background level"][0] == "ok"

@@ -62,7 +62,7 @@ def linked(config: MqttConfig, outbox: Outbox, troubles: list[str]) -> Iterator[
 
     def start() -> MqttLink:
         link = MqttLink(
-            config, parse_url(config.url), outbox, INFO, on_trouble=lambda code, _: troubles.append(code), jitter=lambda: 0.0
+            config, parse_url(config.url), outbox, INFO, on_warning=lambda code, _: troubles.append(code), jitter=lambda: 0.0
         )
         link.start()
         links.append(link)

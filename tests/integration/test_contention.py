@@ -30,7 +30,7 @@ class Box:
         self.troubles: list[tuple[str, str]] = []
         self.link = MqttLink(
             MqttConfig(url=url, protocol=protocol), parse_url(url), self.outbox, INFO,
-            on_trouble=lambda *said: self.troubles.append(said),
+            on_warning=lambda *said: self.troubles.append(said),
         )  # fmt: skip
         self.link.start()
 

@@ -11,7 +11,7 @@ import serial
 
 from device.drivers.serial_lamp import SerialLamp
 from device.drivers.serial_line import SerialLine
-from device.drivers.serial_protocol import Kind, Question
+from device.drivers.serial_protocol import ControllerCommand, PacketKind
 from device.drivers.serial_pump import SerialPump
 from device.drivers.serial_sensors import SerialEnvironment
 from device.errors import HardwareError
@@ -80,17 +80,17 @@ def test_one_channel_at_a_time(firmware: Firmware, lamp: SerialLamp) -> None:
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [
-        (Kind.LAMP, (2, 1000)), (Kind.LAMP, (0, 50_001)), (Kind.LAMP, (0, 2**32 - 1)), (Kind.STROBE, (19, 100)),
-        (Kind.STROBE, (100, 16_001)), (Kind.STROBE, (0, 100)), (Kind.PUMP, (10_001,)), (Kind.VALVE, (2,)),
+        (PacketKind.LAMP, (2, 1000)), (PacketKind.LAMP, (0, 50_001)), (PacketKind.LAMP, (0, 2**32 - 1)), (PacketKind.STROBE, (19, 100)),
+        (PacketKind.STROBE, (100, 16_001)), (PacketKind.STROBE, (0, 100)), (PacketKind.PUMP, (10_001,)), (PacketKind.VALVE, (2,)),
     ],
 )  # fmt: skip
 def test_what_is_refused_changes_nothing(
-    firmware: Firmware, line: SerialLine, lamp: SerialLamp, pump: SerialPump, kind: Kind, arguments: tuple[int, ...]
+    firmware: Firmware, line: SerialLine, lamp: SerialLamp, pump: SerialPump, kind: PacketKind, arguments: tuple[int, ...]
 ) -> None:
     lamp.set_current(20.0)
     pump.set_flow(4000.0)
     before = firmware.light(), firmware.pump(), firmware.valve()
-    known = line.ask(Kind.QUERY).status
+    known = line.ask(PacketKind.QUERY).status
     answer = line.ask(kind, *arguments)
     assert not answer.acknowledged
     assert answer.status.to_bytes()[:27] == known.to_bytes()[:27]
@@ -131,7 +131,7 @@ def test_lamp_and_pump_are_off_after_reset_and_watchdog_and_the_driver_knows(
     assert not lamp.state.acknowledged
     assert not pump.state.acknowledged
     assert line.resets == 1
-    assert line.ask(Kind.QUERY).status.reset_cause == (8 if how == "hang" else 0)
+    assert line.ask(PacketKind.QUERY).status.reset_cause == (8 if how == "hang" else 0)
     assert lamp.set_current(20.0).is_on
 
 
@@ -149,7 +149,7 @@ def test_lamp_and_pump_are_off_after_ten_seconds_of_silence(firmware: Firmware, 
 def test_what_is_no_question_does_not_end_silence(firmware: Firmware, lamp: SerialLamp) -> None:
     lamp.set_current(20.0)
     rng = random.Random(1)
-    wrong = Question(Kind.QUERY, 1).to_bytes()
+    wrong = ControllerCommand(PacketKind.QUERY, 1).to_bytes()
     for _ in range(11):
         firmware.to_controller(rng.randbytes(40) + b"\x00" + bytes([wrong[0], wrong[1] ^ 1]) + wrong[2:])
         firmware.advance(1.0)
@@ -157,7 +157,7 @@ def test_what_is_no_question_does_not_end_silence(firmware: Firmware, lamp: Seri
 
 
 def test_every_flipped_bit_of_a_question_goes_unanswered(firmware: Firmware) -> None:
-    wire = Question(Kind.LAMP, 9, (1, 20_000)).to_bytes()
+    wire = ControllerCommand(PacketKind.LAMP, 9, (1, 20_000)).to_bytes()
     with serial.Serial(firmware.port, timeout=0.0) as port:
         for bit in range(8 * (len(wire) - 1)):
             flipped = bytearray(wire)
@@ -253,10 +253,10 @@ def test_a_pulled_cable_is_found_again_under_its_new_name(firmware: Firmware) ->
 
 
 def test_no_start_repeats_a_boot_id(firmware: Firmware, line: SerialLine) -> None:
-    seen = {line.ask(Kind.QUERY).status.boot_id}
+    seen = {line.ask(PacketKind.QUERY).status.boot_id}
     for _ in range(20):
         firmware.reset()
-        seen.add(line.ask(Kind.QUERY).status.boot_id)
+        seen.add(line.ask(PacketKind.QUERY).status.boot_id)
     assert len(seen) == 21
     assert 0 not in seen
 
@@ -264,6 +264,6 @@ def test_no_start_repeats_a_boot_id(firmware: Firmware, line: SerialLine) -> Non
 def test_the_boot_id_passes_over_zero() -> None:
     firmware = Firmware(boots=0xFFFF)
     line = SerialLine(firmware.port, timeout_s=TIMEOUT_S).share()
-    assert line.ask(Kind.QUERY).status.boot_id == 1
+    assert line.ask(PacketKind.QUERY).status.boot_id == 1
     line.close()
     firmware.close()

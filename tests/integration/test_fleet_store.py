@@ -17,8 +17,8 @@ import pytest
 from deploy.fleet.cli import main
 from deploy.fleet.database import connect
 from deploy.fleet.intake import Arrival, Rejection, read
-from deploy.fleet.schema import Step, migrate, steps
-from deploy.fleet.status import Gap, look
+from deploy.fleet.schema import Migration, migrate, steps
+from deploy.fleet.status import SequenceGap, look
 from deploy.fleet.store import Mark, Store
 from device.errors import CheckError, InputError, TransientError
 from device.meaning import meaning
@@ -71,7 +71,7 @@ def test_steps_are_applied_once_however_many_try(cluster: Cluster) -> None:
 
 def test_a_step_that_fails_leaves_nothing_of_it(cluster: Cluster) -> None:
     address = cluster.new_database()
-    bad = Step(len(steps()) + 1, "0009_bad.sql", "CREATE TABLE half (a integer); SELECT 1 / 0;")
+    bad = Migration(len(steps()) + 1, "0009_bad.sql", "CREATE TABLE half (a integer); SELECT 1 / 0;")
     with connect(address) as connection, pytest.raises(CheckError, match="0009_bad"):
         migrate(connection, [*steps(), bad])
     assert rows(address, "SELECT to_regclass('half'), max(number) FROM migrations") == [(None, len(steps()))]
@@ -119,7 +119,7 @@ def test_the_mark_stops_at_a_gap_and_jumps_when_it_is_filled(database: str, stor
     assert seen == [[(2, 2)], [(1, 3)], [(1, 3), (5, 6)], [(1, 3), (9, 9)], [(1, 6)]]
     with connect(database) as connection:
         (spool,) = look(connection).spools
-    assert (spool.committed_to, spool.highest, spool.missing, spool.gaps) == (6, 9, 2, (Gap(7, 8),))
+    assert (spool.committed_to, spool.highest, spool.missing, spool.gaps) == (6, 9, 2, (SequenceGap(7, 8),))
 
 
 def test_a_gap_before_very_many_costs_no_batch_more_than_its_share(database: str, store: Store) -> None:
@@ -214,7 +214,7 @@ def test_a_collector_may_add_and_correct_but_not_delete_or_read_what_is_not_its_
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden.encode())
         with pytest.raises(InputError, match="owner"):
-            migrate(connection, [*steps(), Step(9, "0009_more.sql", "CREATE TABLE more (a integer)")])
+            migrate(connection, [*steps(), Migration(9, "0009_more.sql", "CREATE TABLE more (a integer)")])
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,15 @@ def test_a_heartbeat_feeds_only_while_nobody_is_late(tmp_path: Path) -> None:
     manager, late = Manager(str(tmp_path / "notify")), list[str]()
     heart = Heartbeat(Notifier(manager.address))
     heart.watch(lambda: late[0] if late else None)
-    heart.look()
+    heart.poll()
     assert manager.listen(1) == {"WATCHDOG": "1", "EXTEND_TIMEOUT_USEC": "30000000", "STATUS": ""}
     late.append("the camera takes more than 3 s")
-    heart.look()
+    heart.poll()
     assert manager.listen(1) == {"STATUS": "hangs: the camera takes more than 3 s"}
-    heart.look()
+    heart.poll()
     assert manager.listen(0.1) is None
     late.clear()
-    heart.look()
+    heart.poll()
     assert (manager.listen(1) or {})["WATCHDOG"] == "1"
     heart.stop()
     manager.close()

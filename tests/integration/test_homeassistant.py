@@ -40,7 +40,7 @@ def announced(outbox: Outbox, **settings: Any) -> Discovery:
 
 def linked(outbox: Outbox, running: Broker, found: Discovery) -> MqttLink:
     address = parse_url(running.url)
-    link = MqttLink(MqttConfig(url=running.url), address, outbox, INFO, on_trouble=lambda *_: None, discovery=found)
+    link = MqttLink(MqttConfig(url=running.url), address, outbox, INFO, on_warning=lambda *_: None, discovery=found)
     link.start()
     eventually(lambda: link.state is LinkState.CONNECTED)
     return link

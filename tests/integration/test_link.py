@@ -34,7 +34,7 @@ def linked(outbox: Outbox, url: str, troubles: list[str] | None = None, **option
         if troubles is not None:
             troubles.append(code)
 
-    link = MqttLink(MqttConfig(url=url, **options), parse_url(url), outbox, INFO, on_trouble=heard)  # type: ignore[arg-type]
+    link = MqttLink(MqttConfig(url=url, **options), parse_url(url), outbox, INFO, on_warning=heard)  # type: ignore[arg-type]
     link.start()
     return link
 

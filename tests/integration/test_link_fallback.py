@@ -14,7 +14,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from device.messaging.connection import Answer
+from device.messaging.connection import Puback
 from device.messaging.link import MqttLink
 from device.storage.outbox import Outbox
 from tests.brokers import Subscriber, broker, free_port
@@ -97,7 +97,7 @@ def test_a_row_that_alone_is_refused_is_sent_again(outbox: Outbox) -> None:  # n
         link._sender._in_flight.update({100 + seq: seq for seq in range(1, 6)})
         refused, taken = ReasonCode(PacketTypes.PUBACK, identifier=135), ReasonCode(PacketTypes.PUBACK, identifier=0)
         for seq in range(1, 6):
-            link._connection.notes.put(Answer(100 + seq, refused if seq == 1 else taken))
+            link._connection.events.put(Puback(100 + seq, refused if seq == 1 else taken))
         link.notify()
         eventually(lambda: outbox.depth() == 1)
         assert [row.seq for row in outbox.pending(20)] == [1]

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from device.messaging.commands import REQUESTS
 from device.messaging.contract import TOPICS
+from device.messaging.request_messages import REQUESTS
 from tests.brokers import broker, free_port
 from tests.node import node_modules
 from tests.requests import Caller

@@ -137,14 +137,14 @@ def test_a_broker_that_does_not_start_again_is_told_once_and_tried_ever_later(tm
         tries: list[float] = []
         for _ in range(40):
             failures = keeper.counts.failures
-            keeper.look()
+            keeper.poll()
             tries += [now_s[0]] * (keeper.counts.failures - failures)
             now_s[0] += 1.0
         assert told == ["broker_down"]
         assert [round(b - a) for a, b in pairwise(tries)] == [1, 2, 4, 8, 16]
         assert keeper.check().status == "warning"
     now_s[0] += 60
-    keeper.look()
+    keeper.poll()
     assert told == ["broker_down", "broker_restarted"]
     assert keeper.broker.answers()
     keeper.stop()

@@ -54,14 +54,14 @@ def test_a_shipped_model_is_adapted_to_an_instrument_and_installs(tmp_path: Path
     from device.inference.store import ModelStore, verify_golden
     from device.rig.models import ARTEFACTS
     from models.recipes.hidef import transfer as hidef_transfer
-    from models.recipes.hidef.transfer import Budget, finetune
+    from models.recipes.hidef.transfer import TrainingBudget, finetune
 
     # A few steps needn't make anything better; that the real limit holds is the next test's matter.
     monkeypatch.setattr(hidef_transfer, "_SAME", 1.5)
     file = own_frames()
     write_transfer(tmp_path / "own.npz", file)
     old = ModelStore(ARTEFACTS).find("hidef")
-    toy = Budget(minutes=0.6, checks=6, peak_rate=1e-4)
+    toy = TrainingBudget(minutes=0.6, checks=6, peak_rate=1e-4)
     found = finetune(
         tmp_path / "own.npz", old.model, tmp_path / "out", "9.0.0", tmp_path / "work", budget=toy, precision="float32"
     )
@@ -83,9 +83,9 @@ def test_what_became_worse_is_not_written(tmp_path: Path, monkeypatch: pytest.Mo
     from models.recipes.hidef import transfer as hidef_transfer
 
     write_transfer(tmp_path / "own.npz", own_frames(2))
-    worse = (hidef_transfer.Check("own frames", 0.1, 0.2, True),)
+    worse = (hidef_transfer.TransferComparison("own frames", 0.1, 0.2, True),)
     monkeypatch.setattr(hidef_transfer, "compare", lambda *_, **__: worse)
-    toy = hidef_transfer.Budget(minutes=0.2, checks=1)
+    toy = hidef_transfer.TrainingBudget(minutes=0.2, checks=1)
     old = ModelStore(ARTEFACTS).find("hidef").model
     with pytest.raises(CheckError, match=r"0\.1 before, 0\.2 after"):
         hidef_transfer.finetune(

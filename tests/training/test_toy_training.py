@@ -16,9 +16,9 @@ def test_a_toy_training_gives_a_bundle_that_passes_its_own_checks(tmp_path: Path
     from device.inference.store import ModelStore
     from models.recipes.hidef import one_pass as hidef
     from models.recipes.hidef.evaluation import METRICS
-    from models.training.loop import Schedule
+    from models.training.loop import TrainingSchedule
 
-    toy = Schedule(steps=30, batch=4, warmup=5, round_steps=10, precision="float32")
+    toy = TrainingSchedule(steps=30, batch=4, warmup=5, round_steps=10, precision="float32")
     hidef.run_training(tmp_path / "work", toy, seed=11)
     summary = hidef.training_summary(tmp_path / "work")
     assert summary["steps"] == 30
@@ -73,9 +73,9 @@ def test_weights_come_back_out_of_a_file(tmp_path: Path) -> None:
 
 def test_training_resumes_where_it_stood(tmp_path: Path) -> None:
     from models.recipes.hidef import one_pass as hidef
-    from models.training.loop import Schedule
+    from models.training.loop import TrainingSchedule
 
-    toy = Schedule(steps=10, batch=4, warmup=5, round_steps=10, precision="float32")
+    toy = TrainingSchedule(steps=10, batch=4, warmup=5, round_steps=10, precision="float32")
     hidef.run_training(tmp_path, toy, seed=11)
-    hidef.run_training(tmp_path, Schedule(steps=20, batch=4, warmup=5, round_steps=10, precision="float32"), seed=11)
+    hidef.run_training(tmp_path, TrainingSchedule(steps=20, batch=4, warmup=5, round_steps=10, precision="float32"), seed=11)
     assert hidef.training_summary(tmp_path)["steps"] == 20

@@ -21,14 +21,14 @@ from device.analysis.aggregation import (
     statistics,
 )
 from device.records import Classification, Particle
-from device.twin.aggregation import Coagulation, Sample
+from device.twin.aggregation import BeadSuspension, Coagulation
 from device.twin.chamber import Chamber, Clump, joined
 
 FIELD_UM = (2000.0, 2000.0)
 
 
-def sticky(**changes: float) -> Sample:
-    return Sample(**{"background_sticking": 0.05, "bridging": 0.5, **changes})  # type: ignore[arg-type]
+def sticky(**changes: float) -> BeadSuspension:
+    return BeadSuspension(**{"background_sticking": 0.05, "bridging": 0.5, **changes})  # type: ignore[arg-type]
 
 
 def test_the_number_of_clusters_falls_as_smoluchowski_says_for_a_constant_kernel() -> None:
@@ -59,7 +59,7 @@ def test_where_a_time_is_cut_in_two_doesnt_matter() -> None:
 
 
 def test_analyte_makes_no_more_bonds_than_there_is_of_it_and_makes_them_fast() -> None:
-    sample = Sample(background_sticking=0.0, bridging=0.5)
+    sample = BeadSuspension(background_sticking=0.0, bridging=0.5)
     chain = Coagulation(sample, 2000, 40, np.random.default_rng(3))
     first = chain.bonds(600.0)
     assert 15 < first < 40
@@ -68,7 +68,7 @@ def test_analyte_makes_no_more_bonds_than_there_is_of_it_and_makes_them_fast() -
 
 
 def test_without_anything_that_sticks_nothing_does() -> None:
-    chain = Coagulation(Sample(background_sticking=0.0), 500, 0, np.random.default_rng(4))
+    chain = Coagulation(BeadSuspension(background_sticking=0.0), 500, 0, np.random.default_rng(4))
     assert chain.bonds(1e6) == 0
 
 

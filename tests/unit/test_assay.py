@@ -12,10 +12,10 @@ import pytest
 from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.assay.chamber import Assay, Phase
+from device.sampling.assay.chamber import Assay, AssayPhase
 from device.sampling.assay.mode import look_times_s
 from device.sampling.assay.settings import AssaySettings
-from device.twin.aggregation import Sample
+from device.twin.aggregation import BeadSuspension
 from device.twin.world import SimulatedTime, TwinWorld
 from tests.worlds import small_assay_instrument
 
@@ -55,13 +55,13 @@ class Rig:
 
     @property
     def is_off(self) -> bool:
-        return (self.pump.state.flow_ml_min, self.lamp.state.current_ma, self.assay.phase) == (0.0, 0.0, Phase.IDLE)
+        return (self.pump.state.flow_ml_min, self.lamp.state.current_ma, self.assay.phase) == (0.0, 0.0, AssayPhase.IDLE)
 
 
 def rig(**settings: object) -> Rig:
     time = SimulatedTime()
     world = TwinWorld(
-        small_assay_instrument(96), {}, monotonic=time.monotonic, sleep=time.sleep, sample=Sample(beads_per_ul=2000.0)
+        small_assay_instrument(96), {}, monotonic=time.monotonic, sleep=time.sleep, sample=BeadSuspension(beads_per_ul=2000.0)
     )
     lamp, pump, camera = TwinLamp(world), TwinPump(world), Watched(TwinCamera(world))
     camera.start()
@@ -115,7 +115,7 @@ def test_a_pump_that_stops_on_the_way_spoils_the_filling() -> None:
     box.assay.sleep = stops
     with pytest.raises(HardwareError, match="didn't run through"):
         box.assay.fill()
-    assert box.assay.phase is Phase.IDLE
+    assert box.assay.phase is AssayPhase.IDLE
 
 
 @pytest.mark.parametrize("step", ["empty", "look"])

@@ -18,7 +18,7 @@ from device.rig.models import build_pipeline, model_store
 from device.twin.forward import scattered_wave
 from device.twin.illumination import Illumination
 from device.twin.mie_scattering import SPHERES
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from device.twin.sensor import SensorModel
 
 SIDE, PITCH_UM = 512, 3.45
@@ -46,7 +46,7 @@ def found() -> Counter[tuple[str, bool]]:
     return counts
 
 
-def _apart(rng: np.random.Generator, label: str, diameter_um: float | None, count: int) -> list[Particle]:
+def _apart(rng: np.random.Generator, label: str, diameter_um: float | None, count: int) -> list[SimulatedParticle]:
     """Particles on a loose grid: this is of what they are, not of how they overlap."""
     side = int(np.ceil(count**0.5))
     step_um = SIDE * PITCH_UM / side
@@ -55,11 +55,11 @@ def _apart(rng: np.random.Generator, label: str, diameter_um: float | None, coun
         p = draw_particle(rng, label, field_um=(1.0, 1.0), depth_um=(1700, 2300), voxel_um=PITCH_UM, diameter_um=diameter_um)
         x_px, y_px = (round((c + 0.5) * step_um / PITCH_UM) for c in (k % side, k // side))
         x_um, y_um = ((c + s) * PITCH_UM for c, s in zip((x_px, y_px), p.sub_px, strict=True))
-        drawn.append(Particle(label, x_um, y_um, p.z_um, p.volume, p.sub_px))
+        drawn.append(SimulatedParticle(label, x_um, y_um, p.z_um, p.volume, p.sub_px))
     return drawn
 
 
-def _hologram(rng: np.random.Generator, particles: list[Particle]) -> Hologram:
+def _hologram(rng: np.random.Generator, particles: list[SimulatedParticle]) -> Hologram:
     lamp, n = INSTRUMENT.lamp, INSTRUMENT.optics.medium_index
     light = Illumination(lamp.wavelength_um / n, lamp.bandwidth_um / n, lamp.source_diameter_um, lamp.source_distance_um or 1e9)
     model = "lorenz-mie" if particles[0].label in SPHERES else "multislice"

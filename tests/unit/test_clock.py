@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device import clock as clock_module
-from device.analysis.report import Losses, Volume
+from device.analysis.report import Losses, SampledVolume
 from device.clock import BoxClock, KernelTime, kernel_time
 from device.frames import Clock, Hologram
 from device.identifiers import record_ulid
@@ -62,7 +62,7 @@ def hologram(captured_at: datetime) -> Hologram:
 def findings(*holograms: Hologram) -> Findings:
     analysis: Any = None
     looks = tuple(LookedAt(one, analysis, ()) for one in holograms)
-    return Findings(looks, FrameCounts(), Volume(1.0, 0.1, "m^-3"), Losses(), "1 L")
+    return Findings(looks, FrameCounts(), SampledVolume(1.0, 0.1, "m^-3"), Losses(), "1 L")
 
 
 def commit(outbox: Outbox, moment: datetime, count: int = 1) -> None:
@@ -125,17 +125,17 @@ def test_what_waits_is_back_dated_in_order_and_says_so(tmp_path: Path) -> None:
         commit(outbox, box.says, 20)
     told: list[tuple[str, float]] = []
     keeper = Timekeeper(outbox, lambda code, _message, value, _unit: told.append((code, value)))
-    keeper.look()
+    keeper.poll()
     assert told == []
     assert all(moment.year == 1970 for moment in since(outbox))
     box.elapsed += timedelta(seconds=5)
     box.set_rightly()
-    keeper.look()
+    keeper.poll()
     assert since(outbox) == right
     assert [code for code, _ in told] == ["clock_set", "clock_synchronised"]
     assert told[1][1] == 1200.0
     # Once.
-    keeper.look()
+    keeper.poll()
     assert len(told) == 2
     assert since(outbox) == right
     commit(outbox, box.says)
@@ -150,10 +150,10 @@ def test_stamps_of_a_clock_that_was_right_all_along_are_vouched_for_once_somebod
     keeper = Timekeeper(outbox, lambda code, _message, value, _unit: told.append((code, value)))
     commit(outbox, box.says)
     stamped = since(outbox)
-    keeper.look()
+    keeper.poll()
     assert told == []
     box.set_rightly()
-    keeper.look()
+    keeper.poll()
     assert told == [("clock_synchronised", 1.0)]
     assert since(outbox) == stamped
     outbox.close()
@@ -174,7 +174,7 @@ def test_a_restarted_service_corrects_what_its_predecessor_stamped_but_nothing_o
         outbox.close()
     box.set_rightly()
     outbox = Outbox(tmp_path, "box", clock=box.clock)
-    Timekeeper(outbox, lambda *_: None).look()
+    Timekeeper(outbox, lambda *_: None).poll()
     assert [moment.year for moment in since(outbox)] == [1970, 2026, 2026]
     assert since(outbox)[2] - since(outbox)[1] == timedelta(seconds=60)
     assert outbox.counters.backdated == 2

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from device.clock import BoxClock, KernelTime
-from device.messaging.commands import Answer, Message
+from device.messaging.request_messages import Answer, IncomingRequest
 from device.messaging.topics import Topics
-from device.service.commander import Commander
-from device.service.orders import Orders
+from device.service.loop_requests import LoopRequests
+from device.service.request_dispatcher import RequestDispatcher
 from device.storage.audit import AuditLine, AuditLog
 from device.storage.outbox import Outbox
 
@@ -29,7 +29,7 @@ class Box:
         self.answers: list[Answer] = []
         self.audit = AuditLog(folder)
         clock = BoxClock(wall_ns=lambda: round(wall.timestamp() * 1e9), kernel=lambda: KernelTime(False, 0.0))
-        self.commander = Commander(
+        self.commander = RequestDispatcher(
             Topics("box"), {"start": self._start}, self.audit, self._publish, lambda _command, _error: None, clock=clock,
             max_age_s=300.0,
         )  # fmt: skip
@@ -42,7 +42,7 @@ class Box:
         self.answers.append(payload if isinstance(payload, Answer) else msgspec.json.decode(payload, type=Answer))
 
     def hears(self, **request: Any) -> None:
-        self.commander.handle(Message("start", msgspec.json.encode(request)))
+        self.commander.handle(IncomingRequest("start", msgspec.json.encode(request)))
 
 
 @pytest.fixture
@@ -86,13 +86,13 @@ def test_a_box_whose_clock_is_set_ignores_what_is_old_or_of_the_future(box: Box)
 
 def test_a_stopped_box_stays_stopped_over_a_restart_and_takes_one_sample_when_asked(tmp_path: Path) -> None:
     first = Outbox(tmp_path, "box")
-    Orders(first).pause(paused=True)
+    LoopRequests(first).pause(paused=True)
     first.close()
     outbox = Outbox(tmp_path, "box")
-    orders = Orders(outbox)
+    orders = LoopRequests(outbox)
     assert orders.paused
     orders.ask_sample()
     assert [orders.sample_asked(), orders.sample_asked()] == [True, False]
     orders.pause(paused=False)
-    assert not Orders(outbox).paused
+    assert not LoopRequests(outbox).paused
     outbox.close()

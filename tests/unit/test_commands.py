@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from device.errors import InputError
-from device.messaging.commands import MOST_BYTES, Message, Start, answer_topic, ignored, request_of
 from device.messaging.payloads import Check, Health
+from device.messaging.request_messages import MOST_BYTES, IncomingRequest, Start, answer_topic, ignored, request_of
 from device.messaging.topics import Topics
 
 NOW, NOW_S, MAX_AGE_S = datetime(2026, 11, 26, 12, tzinfo=UTC), 1000.0, 300.0
@@ -19,7 +19,7 @@ TOPICS = Topics("box")
 
 def judged(age_s: float | None = None, **message: Any) -> str | None:
     issued_at = None if age_s is None else NOW - timedelta(seconds=age_s)
-    return ignored(Message("start", b"", **message), Start(issued_at=issued_at), NOW, NOW_S, MAX_AGE_S)
+    return ignored(IncomingRequest("start", b"", **message), Start(issued_at=issued_at), NOW, NOW_S, MAX_AGE_S)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_command_counts_for_as_long_before_as_after_it_was_issued(age_s: float
 
 def test_a_retained_command_never_counts() -> None:
     assert judged(0, retained=True) == "retained"
-    assert ignored(Message("start", b"", retained=True), None, NOW, NOW_S, MAX_AGE_S) == "retained"
+    assert ignored(IncomingRequest("start", b"", retained=True), None, NOW, NOW_S, MAX_AGE_S) == "retained"
 
 
 def test_a_command_that_its_sender_let_expire_does_not_count() -> None:
@@ -54,19 +54,19 @@ def test_a_command_that_its_sender_let_expire_does_not_count() -> None:
     ],
 )
 def test_answers_go_right_below_the_devices_own_tree_and_nowhere_else(asked: str, goes_to: str) -> None:
-    assert answer_topic(TOPICS, Message("start", b"", response_topic=asked)) == goes_to
+    assert answer_topic(TOPICS, IncomingRequest("start", b"", response_topic=asked)) == goes_to
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(InputError, match="no zone"):
-        request_of(Message("start", b'{"issued_at": "2026-11-26T12:00:00"}'))
-    assert request_of(Message("start", b'{"issued_at": "2026-11-26T12:00:00Z"}')).issued_at == NOW
+        request_of(IncomingRequest("start", b'{"issued_at": "2026-11-26T12:00:00"}'))
+    assert request_of(IncomingRequest("start", b'{"issued_at": "2026-11-26T12:00:00Z"}')).issued_at == NOW
 
 
 def test_a_request_that_is_too_long_is_refused_unread() -> None:
     long = msgspec.json.encode({}) + b" " * MOST_BYTES
     with pytest.raises(InputError, match="too long"):
-        request_of(Message("start", long))
+        request_of(IncomingRequest("start", long))
 
 
 @pytest.mark.parametrize(

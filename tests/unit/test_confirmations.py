@@ -12,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.config import DeliveryConfig
-from device.messaging.connection import Answer
+from device.messaging.connection import Puback
 from device.messaging.limits import Limits
 from device.messaging.payloads import Ack, to_payload
 from device.messaging.sender import Sender
@@ -31,7 +31,7 @@ class Wire:
         self.mids: list[int] = []
         self.sender = Sender(
             self.outbox, DeliveryConfig(confirm="collector", window=100), self._publish,
-            tell=lambda code, _message: self.told.append(code), untell=lambda _code: None,
+            raise_warning=lambda code, _message: self.told.append(code), clear_warning=lambda _code: None,
         )  # fmt: skip
         self.sender.up(Limits())
 
@@ -44,7 +44,7 @@ class Wire:
         self.sender.work(connected=True)
 
     def acknowledge(self, *mids: int) -> None:
-        self.sender.answered([Answer(mid, TAKEN) for mid in mids])
+        self.sender.answered([Puback(mid, TAKEN) for mid in mids])
 
     def word(self, **said: Any) -> None:
         self.sender.acked(json.dumps({"spool_id": self.outbox.spool_id, **said}).encode(), retained=False)
@@ -66,7 +66,7 @@ def test_a_word_without_its_first_number_settles_nothing_beyond_what_is_contiguo
     wire.acknowledge(*range(1, 21))
     wire.word(seq=20)
     assert len(wire.waiting()) == 20
-    assert wire.sender.told.acks_ignored == 1
+    assert wire.sender.counters.acks_ignored == 1
     assert wire.told.count("ack_without_first") == 1
 
 

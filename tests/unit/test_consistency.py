@@ -14,7 +14,7 @@ from device.optics.consistency import ChiSquared, chi_squared, intensity_varianc
 from device.optics.geometry import Geometry
 from device.twin.forward import object_field
 from device.twin.illumination import Illumination
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from device.twin.sensor import SensorModel
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
@@ -26,12 +26,12 @@ COUNTS_PER_ELECTRON = (1023 - SPEC.dark_level_counts) / SPEC.full_well_e
 BOX = (slice(56, 136), slice(56, 136))
 
 
-def _particles(count: int) -> list[Particle]:
+def _particles(count: int) -> list[SimulatedParticle]:
     rng = np.random.default_rng(5)
     middle = (0.45 * SIDE * 1.12, 0.55 * SIDE * 1.12)
     drawn = [draw_particle(rng, "birch", field_um=(1, 1), depth_um=(500, 500), voxel_um=1.12) for _ in range(count)]
     places = [(rng.uniform(*middle), rng.uniform(*middle)) for _ in drawn]
-    return [Particle(p.label, x, y, 500.0, p.volume, p.sub_px) for p, (x, y) in zip(drawn, places, strict=True)]
+    return [SimulatedParticle(p.label, x, y, 500.0, p.volume, p.sub_px) for p, (x, y) in zip(drawn, places, strict=True)]
 
 
 def _recorded(field: NDArray[np.complexfloating], seed: int) -> NDArray[np.float64]:

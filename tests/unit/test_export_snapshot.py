@@ -13,7 +13,7 @@ import pytest
 
 from device.cli import main
 from device.errors import CheckError, InputError, TransientError
-from device.exports.bundle import SUMS, Bundle
+from device.exports.bundle import SUMS, ExportBundle
 from device.exports.snapshot import snapshot
 from device.storage.outbox import Outbox
 from tests.services import ROOT
@@ -134,7 +134,7 @@ def test_an_interrupted_export_leaves_nothing_and_the_next_one_goes_on(tmp_path:
     out = tmp_path / "out"
 
     def interrupted() -> None:
-        with Bundle(out) as bundle:
+        with ExportBundle(out) as bundle:
             bundle.begin("a.csv").write_text("half")
             raise KeyboardInterrupt
 
@@ -142,14 +142,14 @@ def test_an_interrupted_export_leaves_nothing_and_the_next_one_goes_on(tmp_path:
         interrupted()
     assert list(out.iterdir()) == []
     (out / "a.csv.partial").write_text("left by a power cut")
-    with Bundle(out) as bundle:
+    with ExportBundle(out) as bundle:
         bundle.begin("a.csv").write_text("whole")
         bundle.end("a.csv", 1, lambda _: 1)
     assert sorted(p.name for p in out.iterdir()) == [SUMS, "a.csv"]
 
 
 def test_what_reads_back_otherwise_is_not_kept(tmp_path: Path) -> None:
-    bundle = Bundle(tmp_path / "out")
+    bundle = ExportBundle(tmp_path / "out")
     bundle.begin("a.csv").write_text("one\n")
     bundle.end("a.csv", 2, lambda path: len(path.read_text().splitlines()))
     with pytest.raises(CheckError, match="expected 2 rows; got 1"), bundle:

@@ -13,7 +13,7 @@ from device.drivers.twin import TwinCamera, TwinLamp, TwinPump
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
 from device.instrument import Instrument, load_instrument
-from device.sampling.flow.burst import Flow, Phase
+from device.sampling.flow.burst import BurstPhase, Flow
 from device.sampling.flow.settings import FlowSettings
 from device.twin.world import SimulatedTime, TwinWorld
 
@@ -84,7 +84,7 @@ def test_a_burst_knows_how_much_moved_before_each_frame() -> None:
 def test_between_bursts_the_pump_is_off_and_what_moved_is_not_forgotten() -> None:
     box = rig()
     first = box.flow.take()
-    assert (box.pump.state.flow_ml_min, box.lamp.state.current_ma, box.flow.phase) == (0.0, 0.0, Phase.IDLE)
+    assert (box.pump.state.flow_ml_min, box.lamp.state.current_ma, box.flow.phase) == (0.0, 0.0, BurstPhase.IDLE)
     box.world.sleep(100.0)
     second = box.flow.take()
     assert first is not None
@@ -128,7 +128,7 @@ def test_after_a_failure_everything_is_off_and_the_next_burst_knows_nothing_of_t
     box.camera.before = fails
     with pytest.raises(HardwareError, match="no frame"):
         box.flow.take()
-    assert (box.pump.state.flow_ml_min, box.lamp.state.current_ma, box.flow.phase) == (0.0, 0.0, Phase.IDLE)
+    assert (box.pump.state.flow_ml_min, box.lamp.state.current_ma, box.flow.phase) == (0.0, 0.0, BurstPhase.IDLE)
     box.camera.before = lambda _: None
     burst = box.flow.take()
     assert burst is not None

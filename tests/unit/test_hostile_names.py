@@ -11,11 +11,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from device.cli import main
-from device.commands.check_lines import check_lines
 from device.edge import at_the_edge
 from device.errors import InputError
 from device.messaging.payloads import Check
 from device.storage.outbox import Outbox
+from device.subcommands.check_lines import check_lines
 from tests.stores import START, add_event, add_interval, configured
 
 FORMULA, SEQUENCE, TURNED = '=HYPERLINK("http://x","y")', "\x1b]0;x\x07\x1b[31mbirch", "\u202ehcrib"

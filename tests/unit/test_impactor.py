@@ -12,7 +12,7 @@ from device.config import SamplingConfig
 from device.drivers.ports import PumpState
 from device.errors import HardwareError
 from device.frames import Exposure, LampState, RawFrame
-from device.sampling.impactor.sampler import Impactor, Phase
+from device.sampling.impactor.sampler import Impactor, ImpactorPhase
 
 FLOW_ML_MIN = 6000.0
 
@@ -148,7 +148,7 @@ def test_after_any_failure_lamp_and_pump_are_off_and_the_next_sample_starts_afre
     sampler = impactor(box)
     with pytest.raises(HardwareError):
         sampler.take()
-    assert (box.lamp.current_ma, box.flow_ml_min, sampler.phase) == (0.0, 0.0, Phase.IDLE)
+    assert (box.lamp.current_ma, box.flow_ml_min, sampler.phase) == (0.0, 0.0, ImpactorPhase.IDLE)
     box.fail.clear()
     already = box.captured
     sample = sampler.take()

@@ -12,7 +12,7 @@ import pytest
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
 from device.errors import CheckError, InputError
 from device.inference.networks import ClassifierNetwork, HidefNetwork
-from device.inference.store import Bundle, ModelStore, checked, verify_golden, verify_golden_in_child
+from device.inference.store import ModelBundle, ModelStore, checked, verify_golden, verify_golden_in_child
 from device.optics.geometry import Geometry
 from device.rig.models import ARTEFACTS
 
@@ -80,10 +80,10 @@ def test_a_golden_answer_that_differs_is_refused(installed: Path) -> None:
         verify_golden(checked(path))
     bundle = checked(path)
     with pytest.raises(CheckError, match="golden answer"):
-        verify_golden_in_child(Bundle(bundle.model, _renamed(bundle)))
+        verify_golden_in_child(ModelBundle(bundle.model, _renamed(bundle)))
 
 
-def _renamed(bundle: Bundle):
+def _renamed(bundle: ModelBundle):
     # Another digest, so that an earlier pass of the same file in this process doesn't count.
     import msgspec
 

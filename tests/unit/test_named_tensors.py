@@ -12,7 +12,7 @@ from device.errors import CheckError, InputError
 from device.inference.bounds import load_manifest
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest
-from device.inference.store import Bundle, ModelStore, verify_golden
+from device.inference.store import ModelBundle, ModelStore, verify_golden
 from device.rig.models import ARTEFACTS
 from models.training.export import BundleSpec, write_bundle
 from tests.architecture.one_system.shading.network import content
@@ -29,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bundle(file: Path, tmp_path: Path) -> Bundle:
+def bundle(file: Path, tmp_path: Path) -> ModelBundle:
     pixels = tuple(f"pixel_{k}" for k in range(8))
     spec = BundleSpec(
         "shading", "1.0.0", "shading", "shading", {"shadow": pixels, "level": ("lamp",)},
@@ -42,7 +42,7 @@ def bundle(file: Path, tmp_path: Path) -> Bundle:
         load_manifest(path.with_suffix(".toml"))
     import tomllib
 
-    return Bundle(path, msgspec.convert(tomllib.loads(text), Manifest))
+    return ModelBundle(path, msgspec.convert(tomllib.loads(text), Manifest))
 
 
 def test_every_sample_gives_every_answer_by_name(file: Path) -> None:
@@ -77,7 +77,7 @@ def test_one_array_alone_is_refused_where_there_are_several(file: Path) -> None:
             call(SHADOWS)
 
 
-def test_the_self_test_looks_at_every_output(bundle: Bundle) -> None:
+def test_the_self_test_looks_at_every_output(bundle: ModelBundle) -> None:
     assert verify_golden(bundle) == 0
     with np.load(bundle.golden) as arrays:
         kept = dict(arrays)
@@ -91,14 +91,14 @@ def test_the_self_test_looks_at_every_output(bundle: Bundle) -> None:
         verify_golden(bundle)
 
 
-def test_a_manifest_names_the_tensors_as_the_file_does(bundle: Bundle) -> None:
+def test_a_manifest_names_the_tensors_as_the_file_does(bundle: ModelBundle) -> None:
     manifest = bundle.manifest
     swapped = {"level": manifest.inputs["level"], "shade": manifest.inputs["shadow"]}
     with np.load(bundle.golden) as arrays:
         kept = {name.replace("shadow", "shade"): array for name, array in arrays.items()}
     np.savez(bundle.golden, **kept)
     with pytest.raises(CheckError, match=r"other inputs than its manifest says.*expected level \| shade; got level \| shadow"):
-        verify_golden(Bundle(bundle.model, msgspec.structs.replace(manifest, inputs=swapped)))
+        verify_golden(ModelBundle(bundle.model, msgspec.structs.replace(manifest, inputs=swapped)))
 
 
 def test_a_manifest_has_one_tensor_or_several_on_each_side() -> None:

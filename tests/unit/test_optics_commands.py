@@ -18,7 +18,7 @@ GEOMETRY = ["--wavelength-um", "0.85", "--pitch-um", "1.12"]
 
 
 def _run(command: str, *arguments: str) -> int:
-    module = importlib.import_module(f"device.commands.{command}")
+    module = importlib.import_module(f"device.subcommands.{command}")
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
     parser.add_argument("--config")

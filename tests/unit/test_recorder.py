@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from device.analysis.overlap import Overlap
-from device.analysis.report import Losses, Origin, Volume
+from device.analysis.report import Losses, Provenance, SampledVolume
 from device.records import QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, from_json
 from device.sampling.findings import Findings, LookedAt
 from device.service.recorder import Recorder
@@ -23,7 +23,7 @@ FOUND = Findings(
         LookedAt(hologram(1), analysis([particle(3, 3)], ["birch"]), ()),
     ),
     FrameCounts(captured=2, analysed=2),
-    Volume(0.5, 0.1, "mL^-1"),
+    SampledVolume(0.5, 0.1, "mL^-1"),
     Losses(overlap=Overlap(1.2, 0.05)),
     "500 uL",
     dead_time_s=12.5,
@@ -32,7 +32,7 @@ FOUND = Findings(
 
 def committed(folder: Path, found: Findings) -> tuple[list[Detection], Interval]:
     outbox = Outbox(folder, "box")
-    origin = Origin("box", outbox.spool_id, "config", "pipeline", {}, "flow", labels=("birch",))
+    origin = Provenance("box", outbox.spool_id, "config", "pipeline", {}, "flow", labels=("birch",))
     Recorder(outbox, None, lambda _: None).interval(origin, found, Beginning.at(outbox.clock), {})
     rows = outbox.pending(100)
     outbox.close()

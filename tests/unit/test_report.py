@@ -11,23 +11,23 @@ import pytest
 
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap
-from device.analysis.report import Losses, Origin, Volume, detection_records, interval_record
+from device.analysis.report import Losses, Provenance, SampledVolume, detection_records, interval_record
 from device.analysis.scene import FieldScene, Verdict
 from device.frames import Clock
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, iso_time
 from tests.analyses import analysis, hologram, particle
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Origin("box", "spool", "config", "pipeline", {}, "flow")
+ORIGIN = Provenance("box", "spool", "config", "pipeline", {}, "flow")
 SEARCHED = FrameCounts(captured=1, analysed=1)
 
 
-def interval(origin: Origin = ORIGIN, frames: FrameCounts = SEARCHED, **found: Any) -> Interval:
+def interval(origin: Provenance = ORIGIN, frames: FrameCounts = SEARCHED, **found: Any) -> Interval:
     told: dict[str, Any] = {"labels": (), **found}
     return interval_record(origin, seq=1, interval_id="i", span=(NOON, NOON), clock=Clock(), frames=frames, **told)
 
 
-def detections(origin: Origin = ORIGIN, label: str = "birch", flag: int = QARTOD_PASS, **drawn: Any) -> list[Detection]:
+def detections(origin: Provenance = ORIGIN, label: str = "birch", flag: int = QARTOD_PASS, **drawn: Any) -> list[Detection]:
     frame = analysis([particle(10.0, 20.0, **drawn)], [label], [flag])
     return detection_records(origin, hologram(), frame, 7, "i")
 
@@ -130,17 +130,17 @@ def test_an_interval_names_the_parts_that_were_simulated() -> None:
 
 
 def test_air_is_told_in_cubic_metres_and_water_in_millilitres_each_with_its_uncertainty() -> None:
-    air = interval(labels=["birch"] * 4, volume=Volume(0.02, 0.05, "m^-3"), dead_time_s=1.25)
+    air = interval(labels=["birch"] * 4, volume=SampledVolume(0.02, 0.05, "m^-3"), dead_time_s=1.25)
     assert (air.volume_m3, air.volume_ml, air.dead_time_s) == (0.02, None, 1.25)
     assert air.volume_uncertainty == pytest.approx(0.001)
     assert (air.concentration["birch"].value, air.concentration["birch"].unit) == (pytest.approx(200), "m^-3")
-    water = interval(labels=["giardia"] * 4, volume=Volume(0.5, 0.1, "mL^-1"))
+    water = interval(labels=["giardia"] * 4, volume=SampledVolume(0.5, 0.1, "mL^-1"))
     assert (water.volume_m3, water.volume_ml, water.volume_uncertainty) == (None, 0.5, pytest.approx(0.05))
     assert water.concentration["giardia"].value == pytest.approx(8)
 
 
 def test_frames_that_could_not_be_searched_give_no_concentration() -> None:
-    blind = interval(frames=FrameCounts(captured=1, analysed=0, dropped=1), volume=Volume(0.02, 0.05, "m^-3"))
+    blind = interval(frames=FrameCounts(captured=1, analysed=0, dropped=1), volume=SampledVolume(0.02, 0.05, "m^-3"))
     assert blind.concentration == {}
     assert blind.qc == QARTOD_SUSPECT
 
@@ -150,7 +150,7 @@ def test_a_record_states_the_efficiency_that_is_in_its_concentration_and_no_bubb
     found = interval(
         labels=["giardia"] * 4 + ["bubble"] * 6,
         sizes_um=[10.0] * 4 + [40.0] * 6,
-        volume=Volume(1.0, 0.0, "mL^-1"),
+        volume=SampledVolume(1.0, 0.0, "mL^-1"),
         losses=losses,
     )
     assert found.counts["total"].n == 4

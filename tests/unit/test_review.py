@@ -13,12 +13,12 @@ import pytest
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
 from device.cli import main
-from device.commands.review import _wilson, field_accuracy
 from device.errors import InputError
 from device.identifiers import record_ulid
 from device.records import QARTOD_FAIL, QARTOD_PASS, ClockRecord, Consistency, Detection, ModelUse
 from device.storage import review
 from device.storage.review import FOLDER, CropRecord, Label, ReviewFolder, ReviewQueue
+from device.subcommands.review import _wilson, field_accuracy
 
 START = datetime(2026, 5, 4, tzinfo=UTC)
 BLOCK = 4096
@@ -101,15 +101,15 @@ def test_a_short_disk_takes_the_oldest_unlabelled_crops_random_ones_last(tmp_pat
     some = queue(tmp_path)
     offer(some, *[unsure(k) for k in range(1, 5)])
     ReviewFolder(tmp_path / FOLDER).label([(unsure(1).id, "birch")])
-    assert some.give(1) == BLOCK
+    assert some.reclaim(1) == BLOCK
     assert kept(tmp_path) == [unsure(4).id, unsure(3).id, unsure(1).id, detection(0).id]
-    assert some.give(BLOCK + 1) == 2 * BLOCK
+    assert some.reclaim(BLOCK + 1) == 2 * BLOCK
     assert kept(tmp_path) == [unsure(1).id, detection(0).id]
-    assert some.give(100 * BLOCK) == BLOCK
-    assert some.give(1) == 0
+    assert some.reclaim(100 * BLOCK) == BLOCK
+    assert some.reclaim(1) == 0
     assert kept(tmp_path) == [unsure(1).id]
     assert some.counters.dropped == 4
-    assert queue(tmp_path / "nowhere").give(1) == 0
+    assert queue(tmp_path / "nowhere").reclaim(1) == 0
 
 
 def test_labelled_crops_are_never_dropped_new_ones_are_refused_until_there_is_room(tmp_path: Path) -> None:

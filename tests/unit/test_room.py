@@ -30,7 +30,7 @@ class Frames:
     def __init__(self, disk: Disk, held: int, asked: list[str], name: str) -> None:
         self._disk, self.held, self._asked, self._name = disk, held, asked, name
 
-    def give(self, wanted_bytes: int) -> int:
+    def reclaim(self, wanted_bytes: int) -> int:
         self._asked.append(self._name)
         given = min(self.held, wanted_bytes)
         self.held -= given
@@ -41,7 +41,7 @@ class Frames:
 def test_givers_are_asked_in_order_and_only_for_what_is_wanting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, asked = Disk(monkeypatch, 300), list[str]()
     frames, media = Frames(disk, 500, asked, "frames"), Frames(disk, 500, asked, "media")
-    outbox = Outbox(tmp_path, "box", min_free_bytes=1000, givers=[frames, media])
+    outbox = Outbox(tmp_path, "box", min_free_bytes=1000, reclaimables=[frames, media])
     outbox.commit(events(1))
     assert (asked, frames.held, media.held, disk.free) == (["frames", "media"], 0, 300, 1000)
     outbox.commit(events(1))
@@ -51,7 +51,7 @@ def test_givers_are_asked_in_order_and_only_for_what_is_wanting(tmp_path: Path, 
 
 def test_sent_rows_go_after_the_givers_and_unsent_ones_never(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, asked = Disk(monkeypatch, 10**9), list[str]()
-    outbox = Outbox(tmp_path, "box", min_free_bytes=1000, givers=[Frames(disk, 0, asked, "frames")])
+    outbox = Outbox(tmp_path, "box", min_free_bytes=1000, reclaimables=[Frames(disk, 0, asked, "frames")])
     outbox.commit(events(3000))
     outbox.delivered(range(1, 2501))
     disk.free = 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from device.config import ScheduleConfig
 from device.errors import InputError
-from device.sampling.schedule import Cron, Interval, Sun, missed, schedule_of
+from device.sampling.schedule import Cron, FixedInterval, Sun, missed, schedule_of
 from device.sampling.sun import sun_time
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -113,22 +113,22 @@ def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
 
 @given(st.floats(1e9, 2.8e9).map(lambda s: datetime.fromtimestamp(s, UTC)), st.sampled_from([600.0, 5400.0, 86400.0]))
 def test_a_restart_does_not_move_an_interval(moment: datetime, every_s: float) -> None:
-    wake = Interval(every_s).next_after(moment)
+    wake = FixedInterval(every_s).next_after(moment)
     assert timedelta(0) < wake - moment <= timedelta(seconds=every_s)
     between = moment + (wake - moment) / 2
-    assert Interval(every_s).next_after(between) == wake
+    assert FixedInterval(every_s).next_after(between) == wake
 
 
 @pytest.mark.parametrize(("every_s", "wake"), [(600.0, (12, 10)), (3600.0, (13, 0)), (86400.0, (0, 0))])
 def test_intervals_are_counted_from_midnight_and_the_full_hour(every_s: float, wake: tuple[int, int]) -> None:
-    found = Interval(every_s).next_after(datetime(2026, 5, 4, 12, 3, 7, tzinfo=UTC))
+    found = FixedInterval(every_s).next_after(datetime(2026, 5, 4, 12, 3, 7, tzinfo=UTC))
     assert (found.hour, found.minute, found.second, found.microsecond) == (*wake, 0, 0)
 
 
 def test_wakes_missed_without_power_are_counted() -> None:
     last = datetime(2024, 1, 1, 0, tzinfo=UTC)
-    assert missed(Interval(3600.0), last, last + timedelta(hours=5.5)) == 5
-    assert missed(Interval(3600.0), last, last + timedelta(minutes=10)) == 0
+    assert missed(FixedInterval(3600.0), last, last + timedelta(hours=5.5)) == 5
+    assert missed(FixedInterval(3600.0), last, last + timedelta(minutes=10)) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from device.drivers.serial_lamp import SerialLamp
 from device.drivers.serial_line import SerialLine
-from device.drivers.serial_protocol import Answer, Kind, Status
+from device.drivers.serial_protocol import ControllerReply, ControllerStatus, PacketKind
 from device.errors import HardwareError
 
 
@@ -24,10 +24,10 @@ class Agreeable:
     def share(self) -> Agreeable:
         return self
 
-    def ask(self, kind: Kind, *arguments: int, tries: int = 3) -> Answer:
+    def ask(self, kind: PacketKind, *arguments: int, tries: int = 3) -> ControllerReply:
         self.asked.append((kind, *arguments))
-        microamps = round(arguments[1] * self._factor) if kind is Kind.LAMP else 0
-        return Answer(True, 0, Status(boot_id=1, lamp_channel=self._channel, lamp_microamps=microamps))
+        microamps = round(arguments[1] * self._factor) if kind is PacketKind.LAMP else 0
+        return ControllerReply(True, 0, ControllerStatus(boot_id=1, lamp_channel=self._channel, lamp_microamps=microamps))
 
     def close(self) -> None: ...
 
@@ -40,7 +40,7 @@ def lamp(factor: float = 1.0, channel: int = 0) -> tuple[SerialLamp, Agreeable]:
 def test_the_current_goes_out_in_microamperes() -> None:
     made, line = lamp()
     assert made.set_current(12.5).current_ma == 12.5
-    assert line.asked[-1] == (Kind.LAMP, 0, 12_500)
+    assert line.asked[-1] == (PacketKind.LAMP, 0, 12_500)
 
 
 @pytest.mark.parametrize(("factor", "channel"), [(0.5, 0), (1.5, 0), (1.0, 3)])
@@ -48,7 +48,7 @@ def test_another_current_or_channel_in_force_is_a_refusal_and_the_lamp_goes_off(
     made, line = lamp(factor, channel)
     with pytest.raises(HardwareError, match="refused the current"):
         made.set_current(20.0)
-    assert line.asked[-1] == (Kind.OFF,)
+    assert line.asked[-1] == (PacketKind.OFF,)
 
 
 def test_the_steps_of_a_dimmer_are_no_refusal() -> None:

@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from device.drivers.serial_protocol import Status
+from device.drivers.serial_protocol import ControllerStatus
 from device.drivers.serial_sensors import humidity_percent, photodiode_v, pressure_hpa, supply_v, temperature_c
 
 
 def status(
     photodiode: float = 0.0, thermistor: float = 0.0, humidity: float = 0.0, pressure: float = 0.0, reference: float = 0.5
 ):
-    return Status(sensors=(photodiode, thermistor, humidity, pressure, reference))
+    return ControllerStatus(sensors=(photodiode, thermistor, humidity, pressure, reference))
 
 
 def thermistor_share(celsius: float) -> float:

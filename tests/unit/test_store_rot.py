@@ -138,7 +138,7 @@ def test_of_damaged_files_a_few_are_kept_and_a_short_disk_takes_them(tmp_path: P
         Outbox(tmp_path, "box").close()
     copies = DamagedCopies(tmp_path)
     assert copies.names == ["damaged-3.sqlite", "damaged-4.sqlite", "damaged-5.sqlite"]
-    assert copies.give(1) > 0
+    assert copies.reclaim(1) > 0
     assert copies.names == ["damaged-4.sqlite", "damaged-5.sqlite"]
 
 

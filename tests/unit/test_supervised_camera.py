@@ -11,7 +11,7 @@ import pytest
 
 from device.drivers.bounded import Threads
 from device.drivers.ports import Camera, NoFrameError
-from device.drivers.supervised_camera import CameraEvent, CameraStuckError, State, SupervisedCamera
+from device.drivers.supervised_camera import CameraEvent, CameraState, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, InputError
 from device.frames import Exposure, LampState, RawFrame
 from tests.fakes.virtual_time import VirtualTime
@@ -93,7 +93,7 @@ def test_it_is_a_camera_and_passes_frames_on() -> None:
     shelf.camera.close()
     shelf.camera.close()
     assert shelf.drivers[0].closed == 1
-    assert shelf.camera.state is State.CLOSED
+    assert shelf.camera.state is CameraState.CLOSED
 
 
 def test_a_failure_costs_no_frame_and_frames_go_on_counting() -> None:

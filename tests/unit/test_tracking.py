@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from device.analysis.tracking import Tracker, TrackerSettings, View
+from device.analysis.tracking import CountingFrame, Tracker, TrackerSettings
 from device.duct_flow import Duct
 from device.records import Particle
 from device.twin.channel import Channel
 
 DUCT = Duct(3500.0, 800.0)
-VIEW = View((70.0, 3430.0), (70.0, 3430.0), (1750.0, 2000.0))
+VIEW = CountingFrame((70.0, 3430.0), (70.0, 3430.0), (1750.0, 2000.0))
 VIEW_ML = VIEW.area_um2 * DUCT.height_um * 1e-12
 
 

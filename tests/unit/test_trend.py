@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from device.analysis.optical_health import GRID, BackgroundFigures
-from device.health.trend import DAYS_KEY, FIGURES, STATE_KEY, Look, OpticsTrend, forgotten, stored_checks
+from device.health.trend import DAYS_KEY, FIGURES, STATE_KEY, OpticsObservation, OpticsTrend, forgotten, stored_checks
 from tests.benchmarks.optical_trend import CHANGES, START, told
 
 
@@ -49,7 +49,7 @@ class Box:
             marks = np.zeros((GRID, GRID), bool)
             marks[5, :stuck] = True
             self.at += timedelta(minutes=10)
-            look = Look(BackgroundFigures(level, 0.0, 0.007, 0.001, marks), clean=True, sharpness=sharp)
+            look = OpticsObservation(BackgroundFigures(level, 0.0, 0.007, 0.001, marks), clean=True, sharpness=sharp)
             codes += [notice.code for notice in self.trend.add(look, self.at)]
             self.store |= self.trend.to_state()
         return codes
@@ -146,7 +146,9 @@ def test_what_is_kept_is_bounded_and_comes_in_two_parts() -> None:
     assert len(box.store[STATE_KEY]) < 4_000
     assert len(box.store[DAYS_KEY]) < 12_000
     same_day = box.trend
-    same_day.add(Look(BackgroundFigures(0.28, 0.0, 0.007, 0.001, np.zeros((GRID, GRID), bool)), clean=True), box.at)
+    same_day.add(
+        OpticsObservation(BackgroundFigures(0.28, 0.0, 0.007, 0.001, np.zeros((GRID, GRID), bool)), clean=True), box.at
+    )
     assert set(same_day.to_state()) == {STATE_KEY}
 
 

@@ -12,17 +12,17 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate
 from device.twin.forward import multislice_hologram, object_field, thin_hologram
 from device.twin.illumination import Illumination
-from device.twin.morphology import MORPHOLOGIES, Body, Volume, make_volume, random_rotation
-from device.twin.scene import Particle, draw_particle
+from device.twin.morphology import MORPHOLOGIES, Body, VoxelVolume, make_volume, random_rotation
+from device.twin.scene import SimulatedParticle, draw_particle
 from device.twin.sensor import SensorModel
 
 SENSOR = SensorSpec(model="test", width_px=128, height_px=96, pitch_um=1.12)
 LIT = LampState(0, 20.0, acknowledged=True)
 
 
-def sphere(radius_um: float, contrast: complex, voxel_um: float, x_um: float, y_um: float, z_um: float) -> Particle:
+def sphere(radius_um: float, contrast: complex, voxel_um: float, x_um: float, y_um: float, z_um: float) -> SimulatedParticle:
     volume = make_volume([Body((0, 0, 0), (radius_um,) * 3, None, contrast, 0.0, contrast, 1.02)], voxel_um)
-    return Particle("bead", x_um, y_um, z_um, volume)
+    return SimulatedParticle("bead", x_um, y_um, z_um, volume)
 
 
 def test_a_voxel_sphere_has_the_projected_path_of_a_sphere() -> None:
@@ -70,14 +70,14 @@ def test_a_weak_absorber_takes_from_the_beam_what_its_cross_section_says() -> No
     assert (1 - intensity).sum() == pytest.approx(absorbed, rel=0.06)
 
 
-def blob(voxel_um: float) -> Particle:
+def blob(voxel_um: float) -> SimulatedParticle:
     """A smooth, thin phase object: nothing about it depends on how it is sampled."""
     size = int(24 / voxel_um) | 1
     axis = (np.arange(size) - size // 2) * voxel_um
     bump = np.exp(-(axis[:, None] ** 2 + axis[None, :] ** 2) / (2 * 2.5**2))
     contrast = np.zeros((3, size, size), np.complex64)
     contrast[1] = 0.3 * 0.85 / (2 * np.pi) * bump / voxel_um
-    return Particle("bead", 89.6, 89.6, 250.0, Volume(contrast, voxel_um, 5.0, 5.0))
+    return SimulatedParticle("bead", 89.6, 89.6, 250.0, VoxelVolume(contrast, voxel_um, 5.0, 5.0))
 
 
 @pytest.mark.parametrize("finer", [1, 2, 3])

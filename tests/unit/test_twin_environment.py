@@ -16,11 +16,11 @@ from device.errors import InputError
 from device.frames import Exposure, LampState
 from device.instrument import load_instrument
 from device.rig.simulated import twin_world
-from device.twin.environment import Environment
+from device.twin.environment import OperatingConditions
 from device.twin.forward import scattered_wave
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
-from device.twin.scene import Particle, draw_particle
+from device.twin.scene import SimulatedParticle, draw_particle
 from device.twin.sensor import SENSORS, SensorModel
 from device.twin.world import TwinWorld
 from tests.worlds import small_instrument
@@ -30,9 +30,9 @@ LIGHT = Illumination(0.85)
 FRAME_MEAN, FRAME_DEVIATION = 333.651, 18.180
 
 
-def _bead(radius_um: float, contrast: float, z_um: float, voxel_um: float) -> Particle:
+def _bead(radius_um: float, contrast: float, z_um: float, voxel_um: float) -> SimulatedParticle:
     volume = make_volume([Body((0, 0, 0), (radius_um,) * 3, None, contrast, 0.0, contrast, 1.02)], voxel_um)
-    return Particle("bead", 128 * voxel_um, 128 * voxel_um, z_um, volume)
+    return SimulatedParticle("bead", 128 * voxel_um, 128 * voxel_um, z_um, volume)
 
 
 @pytest.mark.parametrize("name", sorted(SENSORS))
@@ -51,7 +51,7 @@ def test_the_photon_transfer_of_every_sensor_is_its_gain(name: str) -> None:
 def test_dark_current_doubles_every_six_and_a_half_kelvin() -> None:
     spec = msgspec.structs.replace(SENSORS["IMX219"], width_px=128, height_px=128)
     off = LampState(0, 0.0, acknowledged=True)
-    sensor = SensorModel.draw(spec, np.random.default_rng(1), wear=Environment(dark_current_e_s=100.0))
+    sensor = SensorModel.draw(spec, np.random.default_rng(1), wear=OperatingConditions(dark_current_e_s=100.0))
     levels = [
         sensor.expose(np.ones((128, 128), np.float32), Exposure(1e6), off, np.random.default_rng(2), 1.0, t).mean() - 64
         for t in (25.0, 38.0)
@@ -61,7 +61,7 @@ def test_dark_current_doubles_every_six_and_a_half_kelvin() -> None:
 
 def test_hot_pixels_are_as_many_as_asked_for() -> None:
     spec = msgspec.structs.replace(SENSORS["OV9281"], width_px=512, height_px=512)
-    sensor = SensorModel.draw(spec, np.random.default_rng(1), wear=Environment(hot_share=0.002))
+    sensor = SensorModel.draw(spec, np.random.default_rng(1), wear=OperatingConditions(hot_share=0.002))
     assert sensor.dark_e_s is not None
     assert (sensor.dark_e_s > 5).mean() == pytest.approx(0.002, rel=0.2)
 
@@ -69,12 +69,12 @@ def test_hot_pixels_are_as_many_as_asked_for() -> None:
 def test_motion_blurs_by_the_distance_flown() -> None:
     """A stripe pattern under a box blur of length L loses contrast by sinc(L / period)."""
     stripes = (1 + 0.5 * np.cos(2 * np.pi * np.arange(256) / 16))[None, :].repeat(8, 0).astype(np.float32)
-    moved = Environment(flow_um_s=5_000.0).moved(stripes, 1.0, 1_000.0)  # 5 px
+    moved = OperatingConditions(flow_um_s=5_000.0).moved(stripes, 1.0, 1_000.0)  # 5 px
     assert (moved.max() - 1) / 0.5 == pytest.approx(np.sinc(5 / 16), abs=0.01)
 
 
 def test_warmth_moves_wavelength_distance_and_light() -> None:
-    warm = Environment(temperature_c=45.0)
+    warm = OperatingConditions(temperature_c=45.0)
     assert warm.wavelength_drift_um == pytest.approx(0.005)
     assert warm.distance_drift_um == pytest.approx(1.0)
     assert warm.light_left == pytest.approx(0.94)
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_frame() -> None:
 
 
 def test_a_later_run_has_the_same_sensor_and_other_particles_and_noise() -> None:
-    wear = Environment(hot_share=0.01, dark_current_e_s=50.0)
+    wear = OperatingConditions(hot_share=0.01, dark_current_e_s=50.0)
     worlds = [TwinWorld(small_instrument(64), {"dust": 5e5}, 3, run, environment=wear) for run in (0, 0, 7, 8)]
     dark = [world.expose(Exposure(1e6)) for world in worlds]
     hot = [np.flatnonzero(frame > 500).tolist() for frame in dark]

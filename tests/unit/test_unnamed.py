@@ -16,7 +16,7 @@ import pytest
 from scipy.special import expit
 
 from device.analysis.pipeline import Pipeline, PipelineSettings
-from device.analysis.report import Losses, Origin, Volume, detection_records, interval_record
+from device.analysis.report import Losses, Provenance, SampledVolume, detection_records, interval_record
 from device.cli import main
 from device.config import AnalysisConfig, Config
 from device.errors import InputError
@@ -37,7 +37,7 @@ FAR = Geometry(wavelength_um=0.532, pitch_um=6.5, distance_um=9000.0)
 NEAR = Geometry(wavelength_um=0.85, pitch_um=1.12, distance_um=500.0)
 SIDE = 400
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Origin("box", "spool", "config", "pipeline", {}, "flow")
+ORIGIN = Provenance("box", "spool", "config", "pipeline", {}, "flow")
 
 
 def hologram() -> Hologram:
@@ -186,7 +186,7 @@ def test_the_service_tells_of_frames_that_were_not_checked(tmp_path: Path) -> No
         said: list[str] = []
         recorder = Recorder(outbox, None, said.append)
         began = Beginning.at(outbox.clock)
-        found = Findings((looked,), analysis.counts, Volume(1.0, 0.1, "mL^-1"), Losses(), "1 mL")
+        found = Findings((looked,), analysis.counts, SampledVolume(1.0, 0.1, "mL^-1"), Losses(), "1 mL")
         recorder.interval(replace(ORIGIN, spool_id=outbox.spool_id), found, began, {})
         bodies = [json.loads(row.body) for row in outbox.pending(100)]
     assert recorder.tally.frames_unchecked == 1

@@ -12,7 +12,7 @@ from device.cli import main
 from device.config import load_config
 from device.instrument import load_instrument
 from device.plan import plan_of
-from device.sampling.schedule import Interval
+from device.sampling.schedule import FixedInterval
 from device.sampling.wakes import Wakes
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -34,17 +34,17 @@ class Clock:
 
 def test_wakes_come_one_after_the_other_and_none_twice() -> None:
     clock = Clock()
-    wakes = Wakes(Interval(600.0), state=None, sleep=clock.sleep, now=clock.now)
+    wakes = Wakes(FixedInterval(600.0), state=None, sleep=clock.sleep, now=clock.now)
     assert [wakes.wait() for _ in range(3)] == [NOON + timedelta(minutes=m) for m in (10, 20, 30)]
     assert max(clock.sleeps) <= 60
 
 
 def test_a_clock_that_is_set_back_does_not_repeat_a_wake_and_one_set_forward_is_not_slept_through() -> None:
     back = Clock(after_10=-300.0)
-    wakes = Wakes(Interval(600.0), state=None, sleep=back.sleep, now=back.now)
+    wakes = Wakes(FixedInterval(600.0), state=None, sleep=back.sleep, now=back.now)
     assert wakes.wait() < wakes.wait()
     ahead = Clock(after_2=3600.0)
-    Wakes(Interval(600.0), state=None, sleep=ahead.sleep, now=ahead.now).wait()
+    Wakes(FixedInterval(600.0), state=None, sleep=ahead.sleep, now=ahead.now).wait()
     assert len(ahead.sleeps) == 2
 
 
@@ -52,7 +52,7 @@ def test_a_clock_that_is_set_back_does_not_repeat_a_wake_and_one_set_forward_is_
 def test_a_clock_that_jumps_by_decades_and_back_costs_no_more_than_the_wakes_meanwhile(years: int) -> None:
     jump_s = years * 365.25 * 86400
     clock = Clock(after_3=jump_s, after_25=-jump_s)
-    wakes = Wakes(Interval(600.0), state=None, sleep=clock.sleep, now=clock.now)
+    wakes = Wakes(FixedInterval(600.0), state=None, sleep=clock.sleep, now=clock.now)
     taken = [wakes.wait() for _ in range(6)]
     # Six wakes every ten minutes, in sleeps of a minute: nobody waited for a clock that was wrong.
     assert len(clock.sleeps) <= 62
@@ -61,21 +61,21 @@ def test_a_clock_that_jumps_by_decades_and_back_costs_no_more_than_the_wakes_mea
 
 def test_what_was_missed_without_power_is_known() -> None:
     clock = Clock()
-    before = Wakes(Interval(600.0), state=(NOON - timedelta(hours=2)).isoformat(), sleep=clock.sleep, now=clock.now)
+    before = Wakes(FixedInterval(600.0), state=(NOON - timedelta(hours=2)).isoformat(), sleep=clock.sleep, now=clock.now)
     assert before.missed() == 12
     assert before.wait() == NOON + timedelta(minutes=10)
 
 
 def test_a_wake_kept_under_a_clock_that_was_ahead_is_forgotten() -> None:
     clock = Clock()
-    wakes = Wakes(Interval(600.0), state=(NOON + timedelta(days=400)).isoformat(), sleep=clock.sleep, now=clock.now)
+    wakes = Wakes(FixedInterval(600.0), state=(NOON + timedelta(days=400)).isoformat(), sleep=clock.sleep, now=clock.now)
     assert wakes.missed() == 0
     assert wakes.wait() == NOON + timedelta(minutes=10)
 
 
 def test_in_simulated_time_the_wakes_go_on_while_the_wall_clock_stands() -> None:
     slept = list[float]()
-    wakes = Wakes(Interval(600.0), state=None, sleep=slept.append, now=lambda: NOON, simulated=True)
+    wakes = Wakes(FixedInterval(600.0), state=None, sleep=slept.append, now=lambda: NOON, simulated=True)
     assert [wakes.wait() for _ in range(2)] == [NOON + timedelta(minutes=m) for m in (10, 20)]
     assert slept == [600, 600]
 

@@ -16,13 +16,13 @@ from device.sampling.assay.settings import AssaySettings
 from device.sampling.lit_frame import lit_frame
 from device.sampling.steps import all_off, moved, pumped_ml
 
-__all__ = ["Assay", "Phase"]
+__all__ = ["Assay", "AssayPhase"]
 
 
 Done = TypeVar("Done")
 
 
-class Phase(Enum):
+class AssayPhase(Enum):
     """Where an assay stands."""
 
     IDLE = "idle"
@@ -33,13 +33,13 @@ class Phase(Enum):
     LOOKING = "looking"
 
 
-_MOVES: dict[Phase, set[Phase]] = {
-    Phase.IDLE: {Phase.EMPTY, Phase.FILLING, Phase.WAITING},
-    Phase.EMPTY: {Phase.IDLE},
-    Phase.FILLING: {Phase.SETTLING, Phase.IDLE},
-    Phase.SETTLING: {Phase.IDLE},
-    Phase.WAITING: {Phase.LOOKING, Phase.IDLE},
-    Phase.LOOKING: {Phase.IDLE},
+_MOVES: dict[AssayPhase, set[AssayPhase]] = {
+    AssayPhase.IDLE: {AssayPhase.EMPTY, AssayPhase.FILLING, AssayPhase.WAITING},
+    AssayPhase.EMPTY: {AssayPhase.IDLE},
+    AssayPhase.FILLING: {AssayPhase.SETTLING, AssayPhase.IDLE},
+    AssayPhase.SETTLING: {AssayPhase.IDLE},
+    AssayPhase.WAITING: {AssayPhase.LOOKING, AssayPhase.IDLE},
+    AssayPhase.LOOKING: {AssayPhase.IDLE},
 }
 
 
@@ -58,7 +58,7 @@ class Assay:
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self.phase = Phase.IDLE
+        self.phase = AssayPhase.IDLE
         self.monotonic = monotonic
         """Seconds."""
         self._camera, self._lamp, self._pump = camera, lamp, pump
@@ -70,7 +70,7 @@ class Assay:
         """Frames of the empty chamber; None where a recorded camera has no more; HardwareError where lamp or camera failed."""
 
         def look() -> list[RawFrame] | None:
-            self._move(Phase.EMPTY)
+            self._move(AssayPhase.EMPTY)
             frames: list[RawFrame] = []
             for _ in range(self._settings.empty_frames):
                 frame = lit_frame(self._camera, self._lamp, self._exposure)
@@ -85,11 +85,11 @@ class Assay:
         """Bring the sample in; the volume pumped in millilitres. HardwareError where the pump didn't run through."""
 
         def pump() -> float:
-            self._move(Phase.FILLING)
+            self._move(AssayPhase.FILLING)
             volume_ml = 0.0
             if self._settings.fill_ml > 0:
                 volume_ml = pumped_ml(self._pump, self._flow_ml_min, self._settings.fill_ml, self.sleep)
-            self._move(Phase.SETTLING)
+            self._move(AssayPhase.SETTLING)
             self.sleep(self._settings.settle_s)
             return volume_ml
 
@@ -99,9 +99,9 @@ class Assay:
         """A frame after a wait; None where a recorded camera has no more; HardwareError where lamp or camera failed."""
 
         def wait_and_look() -> RawFrame | None:
-            self._move(Phase.WAITING)
+            self._move(AssayPhase.WAITING)
             self.sleep(max(wait_s, 0.0))
-            self._move(Phase.LOOKING)
+            self._move(AssayPhase.LOOKING)
             return lit_frame(self._camera, self._lamp, self._exposure)
 
         return self._guarded(wait_and_look)
@@ -109,12 +109,12 @@ class Assay:
     def _guarded(self, step: Callable[[], Done]) -> Done:
         try:
             done = step()
-            self._move(Phase.IDLE)
+            self._move(AssayPhase.IDLE)
         except BaseException:
-            self.phase = Phase.IDLE
+            self.phase = AssayPhase.IDLE
             all_off(self._pump, self._lamp)
             raise
         return done
 
-    def _move(self, phase: Phase) -> None:
+    def _move(self, phase: AssayPhase) -> None:
         self.phase = moved(_MOVES, self.phase, phase)

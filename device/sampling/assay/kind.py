@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from device.errors import InputError
 from device.events import EventMeaning
 from device.sampling.assay.settings import AssaySettings, assay_settings
-from device.sampling.kinds import Sample, SamplingKind, Setup
+from device.sampling.kinds import SamplePlan, SamplingKind, Setup
 
 if TYPE_CHECKING:
     from device.calibration import Calibrations
@@ -53,7 +53,7 @@ def _demand(config: Config, instrument: Instrument) -> None:
         )  # fmt: skip
 
 
-def _sample(config: Config, instrument: Instrument) -> Sample:
+def _sample(config: Config, instrument: Instrument) -> SamplePlan:
     from device.sampling.assay.mode import look_times_s
 
     assay, fluidics, sensor = assay_settings(config), instrument.fluidics, instrument.sensor
@@ -68,7 +68,7 @@ def _sample(config: Config, instrument: Instrument) -> Sample:
     )
     area_um2 = sensor.width_px * sensor.height_px * instrument.geometry.object_pitch_um**2
     volume_ml = area_um2 * fluidics.channel_height_um * 1e-12
-    return Sample(steps, volume_ml, "mL", filled_s + assay.settle_s + assay.duration_s)
+    return SamplePlan(steps, volume_ml, "mL", filled_s + assay.settle_s + assay.duration_s)
 
 
 def _notes(config: Config, calibrated: Calibrations) -> list[str]:

@@ -16,18 +16,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from device.analysis.aggregation import Growth, Look, clusters_of, growth, look_at, pieces_of, statistics
+from device.analysis.aggregation import Growth, TimePoint, clusters_of, growth, look_at, pieces_of, statistics
 from device.analysis.dose_response import Dose, DoseResponse
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.pipeline import Pipeline
-from device.analysis.report import Losses, Volume
+from device.analysis.report import Losses, SampledVolume
 from device.errors import HardwareError
 from device.frames import Hologram, RawFrame
 from device.instrument import Instrument
 from device.records import Aggregation, DoseEstimate
 from device.sampling.assay.chamber import Assay
 from device.sampling.assay.settings import AssaySettings
-from device.sampling.findings import Findings, LookedAt, Notice, chosen
+from device.sampling.findings import Findings, LookedAt, SamplingEvent, chosen
 from device.sampling.holograms import divided
 from device.storage.arrays import load_array, save_array
 
@@ -51,7 +51,7 @@ class Running(Struct, frozen=True, kw_only=True):
     phase: Literal["none", "filling", "running", "done"] = "none"
     last_at: str = ""
     """Wall time of the last look, RFC 3339."""
-    looks: list[Look] = []
+    looks: list[TimePoint] = []
 
 
 def look_times_s(duration_s: float, every_s: float) -> list[float]:
@@ -86,7 +86,7 @@ class AssayMode:
         self._times_s = look_times_s(settings.duration_s, settings.look_every_s)
         self._background: NDArray[np.float32] | None = None
         self._started_s = 0.0
-        self._notices: list[Notice] = []
+        self._notices: list[SamplingEvent] = []
         self.running = _from_state(state)
         self._resume()
 
@@ -124,13 +124,13 @@ class AssayMode:
         self._gap_s = max((self._now() - last_at).total_seconds(), 0.0)
         self._started_s = self._assay.monotonic() - max(self._seen_s, 0.0) - self._gap_s
         told = f"the assay goes on after {max(self._seen_s, 0.0) / 60:.0f} min; {self._gap_s:.0f} s were missed"
-        self._notices.append(Notice("assay_resumed", "info", told, self._gap_s, "s"))
+        self._notices.append(SamplingEvent("assay_resumed", "info", told, self._gap_s, "s"))
         if self._settings.background == "empty":
             shape = (self._instrument.sensor.height_px, self._instrument.sensor.width_px)
             self._background = load_array(self._file, shape)
             if self._background is None:
                 told = "the frame of the empty chamber is lost: each frame is divided by its own even light"
-                self._notices.append(Notice("background_lost", "warning", told))
+                self._notices.append(SamplingEvent("background_lost", "warning", told))
 
     def _give_up(self, why: str) -> None:
         """The chamber is spent; HardwareError says so."""
@@ -204,17 +204,17 @@ class AssayMode:
             state={STATE_KEY: _to_state(self.running)},
         )
 
-    def _look(self, looked: LookedAt, hologram: Hologram, elapsed_s: float) -> Look:
+    def _look(self, looked: LookedAt, hologram: Hologram, elapsed_s: float) -> TimePoint:
         pitch_um, shape = hologram.geometry.object_pitch_um, hologram.intensity.shape
         pieces = pieces_of(looked.analysis.particles, looked.analysis.classifications, pitch_um)
         clusters, debris = clusters_of(pieces, self._settings.bead_um)
         return look_at(clusters, (shape[0] * pitch_um, shape[1] * pitch_um), elapsed_s, debris)
 
-    def _volume(self) -> Volume:
+    def _volume(self) -> SampledVolume:
         """Of the chamber in view."""
         sensor, depth_um = self._instrument.sensor, self._instrument.fluidics.channel_height_um
         area_um2 = sensor.width_px * sensor.height_px * self._instrument.geometry.object_pitch_um**2
-        return Volume(area_um2 * depth_um * 1e-12, _DEPTH_UNCERTAINTY, "mL^-1")
+        return SampledVolume(area_um2 * depth_um * 1e-12, _DEPTH_UNCERTAINTY, "mL^-1")
 
     def _dose(self, grown: Growth | None) -> DoseEstimate | None:
         if grown is None or self._curve is None or grown.looks < _LEAST_LOOKS:
@@ -225,20 +225,20 @@ class AssayMode:
             limit_of_detection=self._curve.limits().detection_per_ul,
         )  # fmt: skip
 
-    def _result(self, grown: Growth | None, dose: DoseEstimate | None) -> Notice:
+    def _result(self, grown: Growth | None, dose: DoseEstimate | None) -> SamplingEvent:
         """What the assay came to, in words."""
         if grown is None:
-            return Notice("assay_failed", "warning", f"the assay showed too few beads to tell anything. {self._ask()}")
+            return SamplingEvent("assay_failed", "warning", f"the assay showed too few beads to tell anything. {self._ask()}")
         seen = f"{grown.bonds_per_bead:.4f} +- {grown.uncertainty:.4f} bonds per bead in {grown.looks} looks"
         if dose is None:
             why = "no response was calibrated (`holonode-calibrate dose`)" if self._curve is None else "too few looks"
-            return Notice("assay_result", "info", f"{seen}; no dose: {why}", grown.bonds_per_bead, "bonds per bead")
+            return SamplingEvent("assay_result", "info", f"{seen}; no dose: {why}", grown.bonds_per_bead, "bonds per bead")
         high = "unknown" if dose.high is None else f"{dose.high:.3g}"
         value = dose.kind if dose.value is None else f"{dose.value:.3g}"
         told = f"dose {value} per uL (95 %: {dose.low:.3g} to {high}); {seen}"
-        return Notice("assay_result", "info", told, dose.value, "uL^-1")
+        return SamplingEvent("assay_result", "info", told, dose.value, "uL^-1")
 
-    def _beads_lost(self, looks: list[Look]) -> list[Notice]:
+    def _beads_lost(self, looks: list[TimePoint]) -> list[SamplingEvent]:
         """Whether beads have gone: a leak, or a bubble that pushes them aside."""
         if len(looks) < 2:
             return []
@@ -246,10 +246,10 @@ class AssayMode:
         if last >= _LOST * first:
             return []
         told = f"{last:.0f} beads are left of {first:.0f}: look for a leak or a bubble in the chamber"
-        return [Notice("beads_lost", "warning", told, last, "beads")]
+        return [SamplingEvent("beads_lost", "warning", told, last, "beads")]
 
 
-def _aggregation(look: Look, grown: Growth | None) -> Aggregation | None:
+def _aggregation(look: TimePoint, grown: Growth | None) -> Aggregation | None:
     found = statistics(look)
     if found is None:
         return None

@@ -18,10 +18,10 @@ from device.sampling.flow.settings import FlowSettings
 from device.sampling.lit_frame import captured, light_on, lit_frame
 from device.sampling.steps import all_off, moved
 
-__all__ = ["Burst", "Flow", "Phase"]
+__all__ = ["Burst", "BurstPhase", "Flow"]
 
 
-class Phase(Enum):
+class BurstPhase(Enum):
     """Where a burst stands."""
 
     IDLE = "idle"
@@ -29,10 +29,10 @@ class Phase(Enum):
     LOOKING = "looking"
 
 
-_MOVES: dict[Phase, set[Phase]] = {
-    Phase.IDLE: {Phase.FLUSHING},
-    Phase.FLUSHING: {Phase.LOOKING, Phase.IDLE},
-    Phase.LOOKING: {Phase.IDLE},
+_MOVES: dict[BurstPhase, set[BurstPhase]] = {
+    BurstPhase.IDLE: {BurstPhase.FLUSHING},
+    BurstPhase.FLUSHING: {BurstPhase.LOOKING, BurstPhase.IDLE},
+    BurstPhase.LOOKING: {BurstPhase.IDLE},
 }
 
 
@@ -66,7 +66,7 @@ class Flow:
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self.phase = Phase.IDLE
+        self.phase = BurstPhase.IDLE
         self._camera, self._lamp, self._pump = camera, lamp, pump
         self._settings, self._exposure, self._flow_ml_min = settings, exposure, flow_ml_min
         self._monotonic, self._sleep = monotonic, sleep
@@ -87,15 +87,15 @@ class Flow:
 
     def _take(self) -> Burst | None:
         started_s = self._monotonic() if self._last_s is None else self._last_s
-        self._move(Phase.FLUSHING)
+        self._move(BurstPhase.FLUSHING)
         if not self._pump.set_flow(self._flow_ml_min).acknowledged:
             raise HardwareError("the pump didn't confirm that it runs", remedy="Check the controller's cable and supply.")
         self._sleep(self._settings.flush_s)
-        self._move(Phase.LOOKING)
+        self._move(BurstPhase.LOOKING)
         seen = self._look()
         self._held()
         self._pump.set_flow(0.0)
-        self._move(Phase.IDLE)
+        self._move(BurstPhase.IDLE)
         if seen is None:
             return None
         frames, first_ml, last_ml = seen
@@ -144,9 +144,9 @@ class Flow:
                 remedy="The frames were not used. Check the controller's cable and supply.",
             )  # fmt: skip
 
-    def _move(self, phase: Phase) -> None:
+    def _move(self, phase: BurstPhase) -> None:
         self.phase = moved(_MOVES, self.phase, phase)
 
     def _abandon(self) -> None:
-        self.phase = Phase.IDLE
+        self.phase = BurstPhase.IDLE
         all_off(self._pump, self._lamp)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from device.events import EventMeaning
 from device.sampling.flow.settings import FlowSettings, flow_settings
-from device.sampling.kinds import Sample, SamplingKind, Setup
+from device.sampling.kinds import SamplePlan, SamplingKind, Setup
 
 if TYPE_CHECKING:
     from device.config import Config
@@ -30,7 +30,7 @@ def _build(setup: Setup) -> Mode:
     return FlowMode(flow, setup.pipeline, instrument, DetectionEfficiency.of(setup.calibrated.figures("counts")))
 
 
-def _sample(config: Config, instrument: Instrument) -> Sample:
+def _sample(config: Config, instrument: Instrument) -> SamplePlan:
     from device.duct_flow import duct_of
     from device.sampling.flow.mode import view_of
 
@@ -53,7 +53,7 @@ def _sample(config: Config, instrument: Instrument) -> Sample:
     # A burst that follows another begins with what flushed in.
     flushed_ml = duct.swept_ml(flow_ml_min / 60 * flow.flush_s, view.length_um, view.across_um)
     volume_ml = flushed_ml + (flow.frames_per_interval - 1) * swept_ml
-    return Sample(steps, volume_ml, "mL", flow.flush_s + (flow.frames_per_interval - 1) * flow.frame_interval_s)
+    return SamplePlan(steps, volume_ml, "mL", flow.flush_s + (flow.frames_per_interval - 1) * flow.frame_interval_s)
 
 
 def _lit_s(config: Config, frame_s: float) -> float:

@@ -14,13 +14,13 @@ from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.fragments import reunited
 from device.analysis.overlap import Overlap, overlap_of
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Losses, Volume
-from device.analysis.tracking import Tracker, TrackerSettings, View
+from device.analysis.report import Losses, SampledVolume
+from device.analysis.tracking import CountingFrame, Tracker, TrackerSettings
 from device.duct_flow import Duct, duct_of
 from device.frames import Hologram
 from device.instrument import Instrument
 from device.records import Classification, FrameCounts, Particle
-from device.sampling.findings import Backdrop, Findings, LookedAt, Notice, chosen
+from device.sampling.findings import Backdrop, Findings, LookedAt, SamplingEvent, chosen
 from device.sampling.flow.burst import Burst, Flow
 from device.sampling.holograms import divided
 
@@ -42,7 +42,7 @@ _COMPARED = 30
 """So many counts are compared with what the frames show at once."""
 
 
-def view_of(instrument: Instrument, duct: Duct) -> View:
+def view_of(instrument: Instrument, duct: Duct) -> CountingFrame:
     """Where particles count: the field without its border."""
     pitch_um, sensor = instrument.geometry.object_pitch_um, instrument.sensor
     border_um = _BORDER_PX * pitch_um
@@ -50,7 +50,7 @@ def view_of(instrument: Instrument, duct: Duct) -> View:
     middle_um = (sensor.height_px - 1) / 2 * pitch_um
     half_um = duct.width_um / 2
     y_um = (max(border_um, middle_um - half_um), min(far_y_um, middle_um + half_um))
-    return View((border_um, far_x_um), y_um, (middle_um, instrument.geometry.distance_um))
+    return CountingFrame((border_um, far_x_um), y_um, (middle_um, instrument.geometry.distance_um))
 
 
 @dataclass
@@ -169,11 +169,11 @@ class FlowMode:
                 names[k] = Classification(BUBBLE, 1.0, {BUBBLE: 1.0}, (BUBBLE,))
         return replace(analysis, classifications=tuple(names))
 
-    def _volume(self, sums: _Sums) -> Volume:
+    def _volume(self, sums: _Sums) -> SampledVolume:
         """What was looked at; the first view knows no flow, layers that crossed it whole don't depend on it."""
         pitch = self._instrument.sensor.pitch_uncertainty_um / self._instrument.sensor.pitch_um
         relative = sums.swept_spread_ml / sums.swept_ml if sums.swept_ml else 0.0
-        return Volume(sums.swept_ml, math.hypot(relative, 2 * pitch, _SECTION_UNCERTAINTY), "mL^-1")
+        return SampledVolume(sums.swept_ml, math.hypot(relative, 2 * pitch, _SECTION_UNCERTAINTY), "mL^-1")
 
     def _overlap(self, sums: _Sums) -> Overlap:
         if not sums.in_view:
@@ -186,7 +186,7 @@ class FlowMode:
         unseen = 1 - sums.seen_ml / sums.through_ml if sums.through_ml > 0 else 1.0
         return burst.elapsed_s - burst.looked_s + burst.looked_s * max(unseen, 0.0)
 
-    def _flow_notice(self) -> list[Notice]:
+    def _flow_notice(self) -> list[SamplingEvent]:
         """Whether particles go as fast as the pump says."""
         ratios = np.array(self._tracker.speed_ratios)
         if len(ratios) < _FOLLOWED:
@@ -199,9 +199,9 @@ class FlowMode:
             f"particles go {middle:.2f} times as fast as the pump says ({len(ratios)} followed): check pump, tubing and channel, "
             "then run `holonode-calibrate flow`"
         )
-        return [Notice("flow_differs", "warning", message, middle, "of the pump's flow")]
+        return [SamplingEvent("flow_differs", "warning", message, middle, "of the pump's flow")]
 
-    def _count_notice(self, sums: _Sums) -> list[Notice]:
+    def _count_notice(self, sums: _Sums) -> list[SamplingEvent]:
         """Whether counting each particle once and counting what all frames show at once give one concentration."""
         if sums.counted < _COMPARED:
             return []
@@ -213,4 +213,4 @@ class FlowMode:
             f"counting every particle once gives {ratio:.2f} times the concentration that the frames show at once: particles "
             "were counted twice, or taken for others; check the flow and the depth of the channel"
         )
-        return [Notice("counts_disagree", "warning", message, ratio, "of the concentration at once")]
+        return [SamplingEvent("counts_disagree", "warning", message, ratio, "of the concentration at once")]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from device.events import EventMeaning
-from device.sampling.kinds import Sample, SamplingKind, Setup
+from device.sampling.kinds import SamplePlan, SamplingKind, Setup
 
 if TYPE_CHECKING:
     from device.config import Config
@@ -32,7 +32,7 @@ def _build(setup: Setup) -> Mode:
     )  # fmt: skip
 
 
-def _sample(config: Config, instrument: Instrument) -> Sample:
+def _sample(config: Config, instrument: Instrument) -> SamplePlan:
     sampling, fluidics = config.sampling, instrument.fluidics
     pumped_s = sampling.sample_volume_l * 1000 / fluidics.flow_ml_min * 60 if fluidics.flow_ml_min else math.inf
     steps = (
@@ -43,7 +43,7 @@ def _sample(config: Config, instrument: Instrument) -> Sample:
         + ("the instrument" if sampling.window_change == "automatic" else "a person"),
     )
     volume_m3 = sampling.sample_volume_l * 1e-3 * fluidics.collection_fraction
-    return Sample(steps, volume_m3, "m3", pumped_s + sampling.settle_s + 2e-6 * config.camera.exposure_us)
+    return SamplePlan(steps, volume_m3, "m3", pumped_s + sampling.settle_s + 2e-6 * config.camera.exposure_us)
 
 
 KIND = SamplingKind(

@@ -11,12 +11,12 @@ import msgspec
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap, overlap_of
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Losses, Volume
+from device.analysis.report import Losses, SampledVolume
 from device.config import SamplingConfig
 from device.instrument import Instrument
-from device.sampling.findings import Backdrop, Findings, Notice, chosen
+from device.sampling.findings import Backdrop, Findings, SamplingEvent, chosen
 from device.sampling.holograms import difference
-from device.sampling.impactor.sampler import Impactor, Sample
+from device.sampling.impactor.sampler import Impactor, ImpactorSample
 from device.sampling.impactor.window import BLUR_UM, Window, window_from_state
 
 __all__ = ["MARKER", "STATE_KEY", "ImpactorMode"]
@@ -69,7 +69,7 @@ class ImpactorMode:
             self.window = Window()
             self._marker.unlink()
 
-    def _found(self, sample: Sample) -> Findings:
+    def _found(self, sample: ImpactorSample) -> Findings:
         hologram = difference(self._instrument, sample.after, sample.before)
         analysis = self._pipeline.analyse(hologram)
         fluidics = self._instrument.fluidics
@@ -81,7 +81,7 @@ class ImpactorMode:
         return Findings(
             frames=(chosen(hologram, analysis, range(len(analysis.particles))),),
             taken=analysis.counts,
-            volume=Volume(volume_m3, fluidics.flow_relative_uncertainty, "m^-3"),
+            volume=SampledVolume(volume_m3, fluidics.flow_relative_uncertainty, "m^-3"),
             losses=Losses(self._efficiency, overlap),
             sampled=f"{sample.volume_ml / 1000:.2f} L of air",
             dead_time_s=sample.dead_time_s,
@@ -110,7 +110,7 @@ class ImpactorMode:
         up = self.window.samples >= self._settings.window_intervals
         return up or self.window.covered_share(self._field_um2) > self._settings.window_most_hidden
 
-    def _notices(self) -> tuple[Notice, ...]:
+    def _notices(self) -> tuple[SamplingEvent, ...]:
         """What a person is told of the window, once each."""
         covered, most = self.window.covered_share(self._field_um2), self._settings.window_most_hidden
         told = "full" if self._impactor.full else "filling" if covered > _FILLING * most else ""
@@ -120,7 +120,7 @@ class ImpactorMode:
         on_it = f"{self.window.particles:.0f} particles of {self.window.samples} samples lie on the window, {covered:.0%} of what lands falls on them"
         if told == "full":
             message = f"change the window: {on_it}. Put in a clean one, then run `holonode window changed`"
-            return (Notice("window_full", "alarm", message, covered, "of what lands"),)
+            return (SamplingEvent("window_full", "alarm", message, covered, "of what lands"),)
         left = self.window.samples_left(self._field_um2, most)
         message = f"the window is filling: {on_it}; it is full in about {max(left, 1):.0f} samples"
-        return (Notice("window_filling", "warning", message, left, "samples"),)
+        return (SamplingEvent("window_filling", "warning", message, left, "samples"),)

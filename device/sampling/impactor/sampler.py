@@ -16,10 +16,10 @@ from device.frames import Exposure, RawFrame
 from device.sampling.lit_frame import lit_frame
 from device.sampling.steps import all_off, moved, pumped_ml
 
-__all__ = ["Impactor", "Phase", "Sample"]
+__all__ = ["Impactor", "ImpactorPhase", "ImpactorSample"]
 
 
-class Phase(Enum):
+class ImpactorPhase(Enum):
     """Where a sample stands."""
 
     IDLE = "idle"
@@ -29,17 +29,17 @@ class Phase(Enum):
     AFTER = "frame after"
 
 
-_MOVES: dict[Phase, set[Phase]] = {
-    Phase.IDLE: {Phase.BEFORE, Phase.PUMPING},
-    Phase.BEFORE: {Phase.PUMPING, Phase.IDLE},
-    Phase.PUMPING: {Phase.SETTLING, Phase.IDLE},
-    Phase.SETTLING: {Phase.AFTER, Phase.IDLE},
-    Phase.AFTER: {Phase.IDLE},
+_MOVES: dict[ImpactorPhase, set[ImpactorPhase]] = {
+    ImpactorPhase.IDLE: {ImpactorPhase.BEFORE, ImpactorPhase.PUMPING},
+    ImpactorPhase.BEFORE: {ImpactorPhase.PUMPING, ImpactorPhase.IDLE},
+    ImpactorPhase.PUMPING: {ImpactorPhase.SETTLING, ImpactorPhase.IDLE},
+    ImpactorPhase.SETTLING: {ImpactorPhase.AFTER, ImpactorPhase.IDLE},
+    ImpactorPhase.AFTER: {ImpactorPhase.IDLE},
 }
 
 
 @dataclass(frozen=True)
-class Sample:
+class ImpactorSample:
     """One interval's frames and volume."""
 
     before: RawFrame
@@ -71,7 +71,7 @@ class Impactor:
         sleep: Callable[[float], None],
         advance_window: Callable[[], None] | None,
     ) -> None:
-        self.phase = Phase.IDLE
+        self.phase = ImpactorPhase.IDLE
         self.on_window = 0
         """Samples that lie on this window."""
         self.full = False
@@ -81,7 +81,7 @@ class Impactor:
         self._monotonic, self._sleep, self._advance_window = monotonic, sleep, advance_window
         self._before: RawFrame | None = None
 
-    def take(self) -> Sample | None:
+    def take(self) -> ImpactorSample | None:
         """One sample; None where a recorded camera has no more frames.
 
         HardwareError where lamp or camera failed; pump and lamp are then off and the next sample starts with a fresh
@@ -98,30 +98,30 @@ class Impactor:
         """There is a clean window."""
         self._before, self.on_window, self.full = None, 0, False
 
-    def _take(self) -> Sample | None:
+    def _take(self) -> ImpactorSample | None:
         started_s = self._monotonic()
         if self._advance_window is not None and (self.full or self.on_window >= self._settings.window_intervals):
             self._advance_window()
             self.renewed()
         before = self._before
         if before is None:
-            self._move(Phase.BEFORE)
+            self._move(ImpactorPhase.BEFORE)
             before = self._frame()
             if before is None:
-                self._move(Phase.IDLE)
+                self._move(ImpactorPhase.IDLE)
                 return None
-        self._move(Phase.PUMPING)
+        self._move(ImpactorPhase.PUMPING)
         volume_ml, pumped_s = self._pump_air()
-        self._move(Phase.SETTLING)
+        self._move(ImpactorPhase.SETTLING)
         self._sleep(self._settings.settle_s)
-        self._move(Phase.AFTER)
+        self._move(ImpactorPhase.AFTER)
         after = self._frame()
-        self._move(Phase.IDLE)
+        self._move(ImpactorPhase.IDLE)
         if after is None:
             return None
         self._before = after
         self.on_window += 1
-        return Sample(before, after, volume_ml, self._monotonic() - started_s - pumped_s)
+        return ImpactorSample(before, after, volume_ml, self._monotonic() - started_s - pumped_s)
 
     def _pump_air(self) -> tuple[float, float]:
         """(volume moved in mL, seconds it took)."""
@@ -132,9 +132,9 @@ class Impactor:
     def _frame(self) -> RawFrame | None:
         return lit_frame(self._camera, self._lamp, self._exposure)
 
-    def _move(self, phase: Phase) -> None:
+    def _move(self, phase: ImpactorPhase) -> None:
         self.phase = moved(_MOVES, self.phase, phase)
 
     def _abandon(self) -> None:
-        self.phase = Phase.IDLE
+        self.phase = ImpactorPhase.IDLE
         all_off(self._pump, self._lamp)

@@ -16,11 +16,11 @@ from types import MappingProxyType
 from device.twin.morphology.beads import BEADS
 from device.twin.morphology.matter import MATTER
 from device.twin.morphology.pollen import POLLEN
-from device.twin.morphology.shapes import Body, Morphology, Volume, make_volume, random_rotation
+from device.twin.morphology.shapes import Body, Morphology, VoxelVolume, make_volume, random_rotation
 from device.twin.morphology.spores import SPORES
 from device.twin.morphology.water import WATER
 
-__all__ = ["MORPHOLOGIES", "Body", "Morphology", "Volume", "make_volume", "random_rotation"]
+__all__ = ["MORPHOLOGIES", "Body", "Morphology", "VoxelVolume", "make_volume", "random_rotation"]
 
 MORPHOLOGIES: Mapping[str, Morphology] = MappingProxyType(
     {morphology.name: morphology for morphology in (*POLLEN, *SPORES, *MATTER, *WATER, *BEADS)}

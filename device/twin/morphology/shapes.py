@@ -22,7 +22,7 @@ from device.errors import InputError
 __all__ = [
     "Body",
     "Morphology",
-    "Volume",
+    "VoxelVolume",
     "around",
     "bumps",
     "furrows",
@@ -36,7 +36,7 @@ Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Volume:
+class VoxelVolume:
     """A voxelised particle."""
 
     contrast: NDArray[np.complex64]
@@ -118,7 +118,7 @@ def make_volume(
     voxel_um: float,
     rotation: NDArray[np.floating] | None = None,
     offset_px: tuple[float, float] = (0.0, 0.0),
-) -> Volume:
+) -> VoxelVolume:
     """Voxelise bodies.
 
     Parameters: `voxel_um` edge of a voxel; `rotation` [3, 3] from body to laboratory axes (x, y, z); `offset_px` a
@@ -143,7 +143,7 @@ def make_volume(
     away = np.arange(2 * half + 1) - half
     centroid = [float((silhouette.sum(axis=axis) * away).sum() / max(area, 1e-9)) * voxel_um for axis in (0, 1)]
     esd_um = 2 * np.sqrt(area / np.pi) * voxel_um
-    return Volume(contrast, voxel_um, float(esd_um), float(extent * voxel_um), (centroid[0], centroid[1]))
+    return VoxelVolume(contrast, voxel_um, float(esd_um), float(extent * voxel_um), (centroid[0], centroid[1]))
 
 
 def _paint(

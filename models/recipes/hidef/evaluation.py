@@ -20,7 +20,7 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, propagate
 from device.twin.forward import multislice_hologram, multislice_object_field
 from device.twin.illumination import Illumination
-from device.twin.scene import Particle, draw_particle, snap_depths
+from device.twin.scene import SimulatedParticle, draw_particle, snap_depths
 
 __all__ = ["METRICS", "Score", "ScoringField", "evaluate", "field_metrics", "scoring_fields"]
 
@@ -44,7 +44,7 @@ class ScoringField:
     """float32 [height, width], mean 1."""
     truth: Complex
     """Object field, complex64 [height, width]."""
-    particles: tuple[Particle, ...]
+    particles: tuple[SimulatedParticle, ...]
     boxes: tuple[tuple[slice, slice], ...]
     """Box of each particle with its margin."""
     inner: tuple[bool, ...]
@@ -79,7 +79,7 @@ def scoring_fields(count: int, seed: int, defocus_um: float, per_field: int = 16
         yield _render(rng, snap_depths(particles, PLANES))
 
 
-def _render(rng: np.random.Generator, particles: list[Particle]) -> ScoringField:
+def _render(rng: np.random.Generator, particles: list[SimulatedParticle]) -> ScoringField:
     shape = (FIELD_PX, FIELD_PX)
     clean = multislice_hologram(shape, GEOMETRY.pitch_um, particles, LIGHT, margin_px=160)
     electrons = 0.6 * 4700.0
@@ -92,12 +92,12 @@ def _render(rng: np.random.Generator, particles: list[Particle]) -> ScoringField
     return ScoringField(intensity, truth, kept, tuple(boxes[k] for k in inside), tuple(_is_inner(p) for p in kept))
 
 
-def _is_inner(particle: Particle) -> bool:
+def _is_inner(particle: SimulatedParticle) -> bool:
     low_um, high_um = BORDER_PX * GEOMETRY.pitch_um, (FIELD_PX - BORDER_PX) * GEOMETRY.pitch_um
     return low_um <= particle.x_um <= high_um and low_um <= particle.y_um <= high_um
 
 
-def _box(particle: Particle, shape: tuple[int, int], margin_px: int = 4) -> tuple[slice, slice]:
+def _box(particle: SimulatedParticle, shape: tuple[int, int], margin_px: int = 4) -> tuple[slice, slice]:
     half = particle.volume.length_um / 2 / GEOMETRY.pitch_um + margin_px
     y, x = particle.y_um / GEOMETRY.pitch_um, particle.x_um / GEOMETRY.pitch_um
     rows = slice(max(int(y - half), 0), min(int(y + half) + 1, shape[0]))

@@ -24,7 +24,7 @@ from device.inference.store import ModelStore
 from models.recipes.hidef.evaluation import METRICS, Score, evaluate, scoring_fields
 from models.recipes.hidef.stages import stage_lines
 from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
-from models.training.loop import Schedule, fill_pool, train
+from models.training.loop import TrainingSchedule, fill_pool, train
 from models.training.pool import Pool
 from models.training.quality import bootstrap_median
 from models.training.unet import build_unet, macs_per_pixel, rearranged
@@ -59,7 +59,9 @@ def build(name: str = "hidef") -> Any:
     return build_unet(SIZES[name])
 
 
-def run_training(work: Path, schedule: Schedule, seed: int = 1, start_from: Path | None = None, name: str = "hidef") -> None:
+def run_training(
+    work: Path, schedule: TrainingSchedule, seed: int = 1, start_from: Path | None = None, name: str = "hidef"
+) -> None:
     """Train in `work`, rendering beside it; resumes what is there, else starts from a file's weights or from none."""
     renderer = fill_pool("models.recipes.hidef.scenes", work / "pool", POOL_CAPACITY, SAMPLE_SHAPE, seed)
     try:

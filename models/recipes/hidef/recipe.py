@@ -76,11 +76,11 @@ class FieldSteps:
     def train(self, args: argparse.Namespace) -> None:
         """Render beside it and learn."""
         from models.recipes.hidef.one_pass import run_training
-        from models.training.loop import Schedule
+        from models.training.loop import TrainingSchedule
 
         start_from = start_file(args.artefacts, args.start_from) if args.start_from else None
         use_threads(args.threads)
-        schedule = Schedule(steps=args.steps, seconds=args.seconds or math.inf)
+        schedule = TrainingSchedule(steps=args.steps, seconds=args.seconds or math.inf)
         run_training(args.work / self.name, schedule, args.seed, start_from, self.name)
 
     def export(self, args: argparse.Namespace) -> Path:
@@ -127,11 +127,11 @@ class FieldSteps:
                 "nothing to adapt from", where=f"finetune {self.name}", expected="--frames FILE",
                 remedy="`holonode-calibrate transfer FRAMES` writes one.",
             )  # fmt: skip
-        from models.recipes.hidef.transfer import Budget, finetune
+        from models.recipes.hidef.transfer import TrainingBudget, finetune
 
         start_from = start_file(args.artefacts, args.start_from or self.name)
         use_threads(args.threads)
-        budget = Budget(minutes=args.cpu_minutes)
+        budget = TrainingBudget(minutes=args.cpu_minutes)
         found = finetune(args.frames, start_from, args.out, args.version, args.work, budget=budget, seed=args.seed)
         for check in found.checks:
             verdict = "" if check.decides else " (doesn't decide)"

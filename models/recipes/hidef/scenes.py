@@ -170,7 +170,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class _Light:
+class _WavePropagation:
     """How waves pass through a particle, in one scene."""
 
     wavelength: float
@@ -227,7 +227,9 @@ def _particle_planes(
     opaque = rng.random() < 0.15
     sign = -1.0 if rng.random() < 0.03 else 1.0
     # Between a particle in a dense medium, seen from air, and one all in air; now and then a sheet.
-    light = _Light(wavelength, ranges.slab_number / wavelength, 0.0 if rng.random() < 0.15 else float(rng.uniform(0.65, 1.1)))
+    light = _WavePropagation(
+        wavelength, ranges.slab_number / wavelength, 0.0 if rng.random() < 0.15 else float(rng.uniform(0.65, 1.1))
+    )
     placed: list[Placed] = []
     for _ in range(int(_log_uniform(rng, 8, max(most, 9)))):
         diameter = float(np.clip(typical * np.exp(rng.normal(0, variety)), *ranges.diameter_px))

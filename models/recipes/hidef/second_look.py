@@ -38,7 +38,7 @@ from device.analysis.segment import segment
 from device.frames import Hologram
 from device.inference.manifest import SecondLook
 from device.inference.networks import HidefNetwork
-from device.inference.store import Bundle, ModelStore
+from device.inference.store import ModelBundle, ModelStore
 from device.optics import fft
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
@@ -173,7 +173,7 @@ def _knots(side: int, geometry: Geometry) -> NDArray[np.float32]:
     return (at_frequency[:, None] * at_visibility[None, :]).reshape(-1, side, side)
 
 
-def write_with_second_look(old: Bundle, version: str, folder: Path, table: SecondLook) -> Path:
+def write_with_second_look(old: ModelBundle, version: str, folder: Path, table: SecondLook) -> Path:
     """A bundle under another version, the same file, with the table in its manifest; InputError where that is taken."""
     name, before = old.manifest.name, old.manifest.version
     path = check_free(folder, name, version)

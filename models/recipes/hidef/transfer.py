@@ -26,7 +26,7 @@ from device.analysis.reconstruct import tile_starts
 from device.errors import CheckError, InputError
 from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
-from device.inference.store import Bundle, checked, verify_golden_in_child
+from device.inference.store import ModelBundle, checked, verify_golden_in_child
 from device.optics import fft
 from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, compute_transfer_function, pad_to
@@ -35,11 +35,20 @@ from device.transfer import TransferFile, read_transfer
 from models.recipes.hidef.one_pass import SAMPLE_SHAPE, SIZES, TILE_PX, build, field_method
 from models.recipes.hidef.scenes import SceneRange, samples
 from models.training.export import BundleSpec, channels_of, check_free, to_tflite, write_bundle
-from models.training.loop import Schedule, train
+from models.training.loop import TrainingSchedule, train
 from models.training.pool import Pool
 from models.training.unet import rearranged
 
-__all__ = ["Budget", "Check", "FineTuned", "finetune", "instrument_scenes", "learn", "own_tiles", "quantised"]
+__all__ = [
+    "FineTunedNetwork",
+    "TrainingBudget",
+    "TransferComparison",
+    "finetune",
+    "instrument_scenes",
+    "learn",
+    "own_tiles",
+    "quantised",
+]
 
 Complex = NDArray[np.complex64]
 Samples = NDArray[np.float32]
@@ -52,7 +61,7 @@ _SAME = 1.01
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrainingBudget:
     """How processor time is spent."""
 
     minutes: float = 10.0
@@ -72,7 +81,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Check:
+class TransferComparison:
     """One comparison; smaller is better."""
 
     name: str
@@ -88,12 +97,12 @@ class Check:
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTunedNetwork:
     """What came of it."""
 
     path: Path
     """The bundle's model file."""
-    checks: tuple[Check, ...]
+    checks: tuple[TransferComparison, ...]
     cpu_minutes: float
 
 
@@ -131,16 +140,16 @@ _PIXEL_LIMITED_PER_PX = 0.35
 
 
 def finetune(
-    frames: Path, start_from: Path, out: Path, version: str, work: Path, *, budget: Budget | None = None, seed: int = 1,
+    frames: Path, start_from: Path, out: Path, version: str, work: Path, *, budget: TrainingBudget | None = None, seed: int = 1,
     precision: str = "mixed_bfloat16",
-) -> FineTuned:  # fmt: skip
+) -> FineTunedNetwork:  # fmt: skip
     """Adapt a shipped file to the instrument of a transfer file and write the bundle.
 
     Parameters: `frames` the transfer file; `start_from` a .tflite file of this recipe with its manifest; `work` a folder for
     what is learned, taken up again after an interruption. InputError where the bundle exists already; CheckError, and nothing
     written, where the new file is worse than the old one on what neither was trained on.
     """
-    chosen, started = budget or Budget(), time.process_time()
+    chosen, started = budget or TrainingBudget(), time.process_time()
     old, file = checked(start_from), read_transfer(frames)
     check_free(out, old.manifest.name, version)
     if file.intensities.shape[0] < 1:
@@ -172,7 +181,7 @@ def finetune(
     for suffix in (".npz", ".tflite", ".toml"):
         shutil.move(path.with_suffix(suffix), out / path.with_suffix(suffix).name)
     shutil.rmtree(folder / "pool", ignore_errors=True)
-    return FineTuned(out / path.name, checks, (time.process_time() - started) / 60)
+    return FineTunedNetwork(out / path.name, checks, (time.process_time() - started) / 60)
 
 
 def _split(frames: int) -> tuple[range, range]:
@@ -224,7 +233,7 @@ def learn(
     start_from: Path,
     scenes: SceneRange,
     own: Samples,
-    budget: Budget,
+    budget: TrainingBudget,
     seed: int = 1,
     clock: Callable[[], float] = time.process_time,
     precision: str = "mixed_bfloat16",
@@ -241,7 +250,7 @@ def learn(
         (work / "filled").touch()
     # Nothing more is coming: what is there is all.
     pool = Pool(work / "pool", min(pool.written, pool.capacity), SAMPLE_SHAPE)
-    schedule = Schedule(
+    schedule = TrainingSchedule(
         steps=10**6, seconds=seconds * (1 - budget.rendering - budget.finishing), peak_rate=budget.peak_rate,
         warmup=_LEAST_STEPS, round_steps=50, average=0.99, precision=precision,
     )  # fmt: skip
@@ -249,7 +258,7 @@ def learn(
     return pool
 
 
-def _fill(pool: Pool, scenes: SceneRange, own: Samples, budget: Budget, seed: int, clock: Callable[[], float]) -> None:
+def _fill(pool: Pool, scenes: SceneRange, own: Samples, budget: TrainingBudget, seed: int, clock: Callable[[], float]) -> None:
     rng = np.random.default_rng(seed)
     sources = samples(seed, scenes), samples(seed + 1, SceneRange())
     started, limit_s = clock(), 60 * budget.minutes * budget.rendering
@@ -277,21 +286,21 @@ def quantised(work: Path, pool: Pool, own: Samples, seed: int, size: str = "hide
 
 
 def compare(
-    old: Bundle, new: Bundle, file: TransferFile, held: range, scenes: SceneRange, tiles: int, seed: int = 90_001
-) -> tuple[Check, ...]:
+    old: ModelBundle, new: ModelBundle, file: TransferFile, held: range, scenes: SceneRange, tiles: int, seed: int = 90_001
+) -> tuple[TransferComparison, ...]:
     """Both int8 files on frames and scenes that the new one was not trained on."""
     networks = [HidefNetwork(Interpreter(b.model), b.manifest) for b in (old, new)]
-    found: list[Check] = []
+    found: list[TransferComparison] = []
     if len(held):
         shares = [_unexplained(n, file, held) for n in networks]
-        found.append(Check("own frames: share of the fringes unexplained", shares[0], shares[1], True))
+        found.append(TransferComparison("own frames: share of the fringes unexplained", shares[0], shares[1], True))
     for name, ranges, decides in (
         ("scenes of this instrument: squared error near particles", scenes, True),
         ("scenes of the wide range: squared error near particles", SceneRange(), False),
     ):
         fresh = _some(samples(seed, ranges), tiles)
         errors = [_squared_error(n, fresh) for n in networks]
-        found.append(Check(name, errors[0], errors[1], decides))
+        found.append(TransferComparison(name, errors[0], errors[1], decides))
     return tuple(found)
 
 

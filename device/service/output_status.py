@@ -6,10 +6,10 @@ from typing import Protocol
 
 from device.messaging.payloads import Check
 
-__all__ = ["Printed", "output_check"]
+__all__ = ["OutputStatus", "output_check"]
 
 
-class Printed(Protocol):
+class OutputStatus(Protocol):
     """What became of the lines that the service said."""
 
     @property
@@ -23,10 +23,10 @@ class Printed(Protocol):
         ...
 
 
-def output_check(printed: Printed) -> Check:
+def output_check(status: OutputStatus) -> Check:
     """For `health`."""
-    trouble = printed.trouble
+    trouble = status.trouble
     return Check(
-        name="output", status="warning" if trouble else "ok", value=float(printed.lost), unit="lines not printed",
+        name="output", status="warning" if trouble else "ok", value=float(status.lost), unit="lines not printed",
         message=trouble or "printed again", remedy="Make room where its output goes, or read it" if trouble else "",
     )  # fmt: skip

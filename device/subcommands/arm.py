@@ -152,7 +152,7 @@ def _user() -> str:
 
 
 def _print(args: argparse.Namespace, outcome: Preflight, *, armed: bool) -> None:
-    from device.commands.check_lines import check_lines
+    from device.subcommands.check_lines import check_lines
 
     if args.json:
         print(dumps({"armed": armed, "reason": args.force, **outcome.to_builtins()}))

@@ -26,7 +26,7 @@ def _optics(config: Config) -> list[Check]:
 
     from device.calibration import commissioning_record
     from device.errors import HolonodeError
-    from device.health.optics import compare_optics, look
+    from device.health.optics import compare_optics, measure_baseline
     from device.instrument import load_instrument
     from device.messaging.payloads import Check
     from device.rig.build import build_rig
@@ -38,7 +38,7 @@ def _optics(config: Config) -> list[Check]:
             return []
         drivers = build_rig(config, instrument)
         try:
-            return compare_optics(look(config, instrument, drivers.camera, drivers.lamp), record)
+            return compare_optics(measure_baseline(config, instrument, drivers.camera, drivers.lamp), record)
         finally:
             drivers.close()
     except HolonodeError as error:
@@ -68,13 +68,13 @@ def execute(args: argparse.Namespace) -> int:
 
     import msgspec
 
-    from device.commands.check_lines import check_lines
     from device.config import load_config
     from device.health.checks import run_checks
     from device.messaging.payloads import Check
     from device.paths import store_elsewhere
     from device.rig.ready import readiness_of
     from device.storage.reading import in_use
+    from device.subcommands.check_lines import check_lines
 
     config = load_config(args.config)
     busy = in_use(Path(config.storage.folder).expanduser())

@@ -25,14 +25,14 @@ from device.health.endurance import facts_of
 from device.health.preflight import Preflight, preflight
 from device.inference import active
 from device.instrument import Instrument
-from device.messaging.commands import Activate, Arm, Media, Request, Rollback, Set
 from device.messaging.link import LinkState, MqttLink, parse_url
 from device.messaging.payloads import Check
+from device.messaging.request_messages import Activate, Arm, Media, Request, Rollback, Set
 from device.messaging.topics import Topics
 from device.rig.models import model_store
 from device.rig.rig import Rig
-from device.service.commander import Act, Done
-from device.service.orders import Orders
+from device.service.loop_requests import LoopRequests
+from device.service.request_dispatcher import CompletionCallback, RequestHandler
 from device.service.support import bundle_path, write_bundle
 from device.service.work import Work
 from device.settings import STATE_KEY, changed, overlaid, overlay_of
@@ -41,7 +41,7 @@ from device.storage.reading import StoreReader
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import Crop, ReviewFolder
 
-__all__ = ["Doing", "listens"]
+__all__ = ["RequestHandlers", "takes_requests"]
 
 _FROM_NEXT = "from the next sample on"
 _LAST_RECORDS = 200
@@ -49,7 +49,7 @@ _LARGEST_MEDIA = 2 * 2**20
 """Bytes: a bundle is some 100 kB; a broker that takes less than it is sent hangs up."""
 
 
-def listens(config: Config, *, own: bool) -> bool:
+def takes_requests(config: Config, *, own: bool) -> bool:
     """Whether commands are taken: as configured, else from this machine alone (its `own` broker) or over TLS."""
     if config.commands.enabled is not None:
         return config.commands.enabled
@@ -60,7 +60,7 @@ def listens(config: Config, *, own: bool) -> bool:
 
 
 @dataclass
-class Doing:
+class RequestHandlers:
     """Everything that a command may touch."""
 
     file: Config
@@ -70,32 +70,32 @@ class Doing:
     nominal: Instrument
     calibrated: Calibrations
     outbox: Outbox
-    orders: Orders
+    loop_requests: LoopRequests
     link: MqttLink
     drivers: Rig
     describe: Callable[[], dict[str, object]]
     """For a support bundle: what is told of the box, by name."""
-    last_lines: Callable[[], str]
+    log_tail: Callable[[], str]
 
-    def acts(self) -> dict[str, Act]:
+    def by_name(self) -> dict[str, RequestHandler]:
         """By command."""
         at_once: dict[str, Callable[[Any], dict[str, Any]]] = {
             "start": self._start, "stop": self._stop, "sample_now": self._sample_now, "set": self._set, "media": self._media,
             "activate": self._activate, "rollback": self._rollback, "support_bundle": self._support_bundle,
         }  # fmt: skip
-        acts: dict[str, Act] = {name: _now(act) for name, act in at_once.items()}
-        return acts | {"arm": self._arm}
+        handlers: dict[str, RequestHandler] = {name: _now(handler) for name, handler in at_once.items()}
+        return handlers | {"arm": self._arm}
 
     def _start(self, _request: Request) -> dict[str, Any]:
-        self.orders.pause(paused=False)
+        self.loop_requests.pause(paused=False)
         return {"sampling": "started"}
 
     def _stop(self, _request: Request) -> dict[str, Any]:
-        self.orders.pause(paused=True)
+        self.loop_requests.pause(paused=True)
         return {"sampling": "stopped", "applies": "once the sample that runs is over"}
 
     def _sample_now(self, _request: Request) -> dict[str, Any]:
-        self.orders.ask_sample()
+        self.loop_requests.ask_sample()
         return {"applies": "once the sample that runs is over"}
 
     def _set(self, request: Set) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Doing:
 
     def _go_on_as(self, work: Work) -> None:
         self.work = work
-        self.orders.give_work(work)
+        self.loop_requests.give_work(work)
 
     # -- models -----------------------------------------------------------------------------------------------------------
 
@@ -174,14 +174,14 @@ class Doing:
     def _support_bundle(self, _request: Request) -> dict[str, Any]:
         records = self.outbox.ask(lambda store: store.last(_LAST_RECORDS))
         try:
-            path = write_bundle(self.outbox.folder, self.describe(), self.last_lines(), records)
+            path = write_bundle(self.outbox.folder, self.describe(), self.log_tail(), records)
         except OSError as error:
             raise TransientError("the bundle can't be written", where=self.outbox.folder, got=error.strerror) from error
         return {"id": path.stem, "bytes": path.stat().st_size, "file": path.name, "fetch": f"media {path.stem}"}
 
     # -- arm --------------------------------------------------------------------------------------------------------------
 
-    def _arm(self, request: Arm, done: Done) -> dict[str, Any] | None:
+    def _arm(self, request: Arm, done: CompletionCallback) -> dict[str, Any] | None:
         until_s = time.monotonic() + self.file.commands.max_age_s
 
         def job(under_way: bool) -> None:
@@ -192,7 +192,7 @@ class Doing:
                 failure = error
             done(data, failure)
 
-        if not self.orders.give_job(job):
+        if not self.loop_requests.give_job(job):
             raise TransientError("another preflight waits for a sample to end", remedy="Its answer tells.")
         return None
 
@@ -209,7 +209,7 @@ class Doing:
         if good:
             arm(self.outbox, outcome.armed(request.by, request.force))
         # Pump and lamp were on: what lies on the window is looked at afresh.
-        self.orders.give_work(self.work, unless_given=True)
+        self.loop_requests.give_work(self.work, unless_given=True)
         data = {"armed": good, "reason": request.force or None, **outcome.to_builtins()}
         return data, None if good else CheckError(
             "not armed", got=f"failed: {', '.join(outcome.failed)}", remedy="Mend it, or arm all the same with `force`: why."
@@ -247,8 +247,8 @@ def _keeps_records(found: Sequence[Check]) -> bool:
     return any(check.status == "failed" or check.name == "delivery" for check in found)
 
 
-def _now(act: Callable[[Any], dict[str, Any]]) -> Act:
-    return lambda request, _done: act(request)
+def _now(handler: Callable[[Any], dict[str, Any]]) -> RequestHandler:
+    return lambda request, _done: handler(request)
 
 
 def _png(crop: Crop) -> bytes:

@@ -18,12 +18,21 @@ import msgspec
 
 from device.clock import BoxClock
 from device.errors import HolonodeError, TransientError
-from device.messaging.commands import Answer, Counts, Message, Request, answer_topic, ignored, request_of, transaction_of
+from device.messaging.request_messages import (
+    Answer,
+    Counts,
+    IncomingRequest,
+    Request,
+    answer_topic,
+    ignored,
+    request_of,
+    transaction_of,
+)
 from device.messaging.topics import Topics
 from device.records import iso_time
 from device.storage.audit import AuditLine, AuditLog
 
-__all__ = ["Act", "Commander", "Done", "Publish", "Tell"]
+__all__ = ["CompletionCallback", "OutcomeCallback", "RequestDispatcher", "RequestHandler", "ResponsePublisher"]
 
 log = logging.getLogger("holonode")
 
@@ -33,15 +42,15 @@ _MOST_KEPT = 256
 """Answers to what may be sent again."""
 
 _Key = tuple[str, str | int]
-Done = Callable[[dict[str, Any], HolonodeError | None], None]
+CompletionCallback = Callable[[dict[str, Any], HolonodeError | None], None]
 """What came of it; the error where it failed."""
-Act = Callable[[Any, Done], dict[str, Any] | None]
-"""Does what a request asks and returns what to answer; None: it calls `Done` later. HolonodeError where it can't be done."""
-Tell = Callable[[str, HolonodeError | None], None]
+RequestHandler = Callable[[Any, CompletionCallback], dict[str, Any] | None]
+"""Does what a request asks and returns what to answer; None: it calls `CompletionCallback` later. HolonodeError where it can't be done."""
+OutcomeCallback = Callable[[str, HolonodeError | None], None]
 """Hears what came of every command that was begun."""
 
 
-class Publish(Protocol):
+class ResponsePublisher(Protocol):
     """As `MqttLink.send`."""
 
     def __call__(self, topic: str, payload: Answer, *, qos: int = 1, correlation: bytes | None = None) -> None:
@@ -49,26 +58,32 @@ class Publish(Protocol):
         ...
 
 
-class Commander:
+class RequestDispatcher:
     """Takes messages from the link's thread, works in its own."""
 
     def __init__(
         self,
         topics: Topics,
-        acts: Mapping[str, Act],
+        handlers: Mapping[str, RequestHandler],
         audit: AuditLog,
-        publish: Publish,
-        tell: Tell,
+        publish: ResponsePublisher,
+        on_outcome: OutcomeCallback,
         *,
         clock: BoxClock,
         max_age_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`acts`: what does each command of `messaging.commands.REQUESTS`."""
+        """`handlers`: what does each command of `messaging.request_messages.REQUESTS`."""
         self.counts = Counts()
-        self._topics, self._acts, self._audit, self._publish, self._tell = topics, acts, audit, publish, tell
+        self._topics, self._handlers, self._audit, self._publish, self._on_outcome = (
+            topics,
+            handlers,
+            audit,
+            publish,
+            on_outcome,
+        )
         self._clock, self._max_age_s, self._monotonic = clock, max_age_s, monotonic
-        self._waiting: queue.Queue[Message | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[IncomingRequest | None] = queue.Queue(_MOST_WAITING)
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, Answer] = OrderedDict()
         self._under_way: set[_Key] = set()
@@ -79,7 +94,7 @@ class Commander:
         """Begin to work."""
         self._thread.start()
 
-    def receive(self, message: Message) -> None:
+    def receive(self, message: IncomingRequest) -> None:
         """Never waits."""
         self.counts.received += 1
         try:
@@ -105,7 +120,7 @@ class Commander:
         while (message := self._waiting.get()) is not None:
             self.handle(message)
 
-    def handle(self, message: Message) -> None:
+    def handle(self, message: IncomingRequest) -> None:
         """Everything about one message; nothing is raised."""
         try:
             self._handle(message)
@@ -114,7 +129,7 @@ class Commander:
             self.counts.broken += 1
             log.exception("a command broke")
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: IncomingRequest) -> None:
         if self._is_ignored(message, None):
             return
         try:
@@ -126,7 +141,7 @@ class Commander:
             return
         self._do(message, request)
 
-    def _is_ignored(self, message: Message, request: Request | None) -> bool:
+    def _is_ignored(self, message: IncomingRequest, request: Request | None) -> bool:
         # A clock that was never set can't tell an age.
         judged = request if self._clock.quality().source != "none" else None
         why = ignored(message, judged, self._clock.now(), self._monotonic(), self._max_age_s)
@@ -139,7 +154,7 @@ class Commander:
             self._write("ignored", message.command[:64], transaction, answer=Answer(status="error", error=why))
         return why is not None
 
-    def _is_repeated(self, message: Message, request: Request) -> bool:
+    def _is_repeated(self, message: IncomingRequest, request: Request) -> bool:
         key = _key(message.command, request.transaction)
         if key is None:
             return False
@@ -150,13 +165,13 @@ class Commander:
         self.counts.repeated += kept is not None or under_way
         return kept is not None or under_way
 
-    def _refuse(self, message: Message, transaction: str | int | None, error: HolonodeError) -> None:
+    def _refuse(self, message: IncomingRequest, transaction: str | int | None, error: HolonodeError) -> None:
         self.counts.refused += 1
         answer = Answer(status="error", error=str(error), transaction=transaction)
         self._write("refused", message.command[:64], transaction, answer=answer)
         self._answer(message, answer)
 
-    def _do(self, message: Message, request: Request) -> None:
+    def _do(self, message: IncomingRequest, request: Request) -> None:
         asked = {k: v for k, v in msgspec.to_builtins(request).items() if v is not None and k != "transaction"}
         if not self._write("begin", message.command, request.transaction, request=asked):
             error = TransientError("the audit log can't be written", remedy="Nothing was done. Free disk space.")
@@ -169,7 +184,7 @@ class Commander:
                 self._under_way.add(key)
         done = partial(self._end, message, request)
         try:
-            data = self._acts[message.command](request, done)
+            data = self._handlers[message.command](request, done)
         except HolonodeError as error:
             done({}, error)
         except Exception as error:
@@ -184,7 +199,7 @@ class Commander:
             if data is not None:
                 done(data, None)
 
-    def _end(self, message: Message, request: Request, data: dict[str, Any], error: HolonodeError | None) -> None:
+    def _end(self, message: IncomingRequest, request: Request, data: dict[str, Any], error: HolonodeError | None) -> None:
         status = "ok" if error is None else "error"
         answer = Answer(status=status, data=data, error=str(error or ""), transaction=request.transaction)
         self._write("end", message.command, request.transaction, answer=answer)
@@ -196,7 +211,7 @@ class Commander:
             else:
                 self.counts.failed += 1
         self._answer(message, answer)
-        self._tell(message.command, error)
+        self._on_outcome(message.command, error)
 
     def _keep(self, key: _Key | None, answer: Answer) -> None:
         if key is None:
@@ -238,7 +253,7 @@ class Commander:
             return False
         return True
 
-    def _answer(self, message: Message, answer: Answer, qos: int = 1) -> None:
+    def _answer(self, message: IncomingRequest, answer: Answer, qos: int = 1) -> None:
         self._publish(answer_topic(self._topics, message), answer, qos=qos, correlation=message.correlation)
 
 

@@ -9,7 +9,7 @@ from device.rig.rig import Rig
 from device.service.heartbeat import Steps
 from device.stopping import Stopping
 
-__all__ = ["SLICE_S", "CalledError", "Rest", "StopError"]
+__all__ = ["SLICE_S", "InterruptibleSleep", "SleepInterruptedError", "StopError"]
 
 SLICE_S = 0.25
 """Of a sleep between samples: what is asked from afar waits no longer."""
@@ -22,11 +22,11 @@ class StopError(Exception):
     """Somebody asked the service to stop while it slept."""
 
 
-class CalledError(Exception):
+class SleepInterruptedError(Exception):
     """Something was asked from afar while the loop slept between samples."""
 
 
-class Rest:
+class InterruptibleSleep:
     """Sleep within a sample, and between two."""
 
     def __init__(
@@ -36,12 +36,12 @@ class Rest:
         steps: Steps,
         *,
         pulse: Callable[[], None],
-        called: Callable[[], bool],
+        interrupted: Callable[[], bool],
     ) -> None:
-        """`pulse` says how things are; `called`: whether something was asked from afar."""
+        """`pulse` says how things are; `interrupted`: whether something was asked from afar."""
         self.simulated = drivers.time.simulated
         self._drivers, self._stopping, self._steps = drivers, stopping, steps
-        self._pulse, self._called = pulse, called
+        self._pulse, self._interrupted = pulse, interrupted
 
     def sleep(self, seconds: float) -> None:
         """Within a sample."""
@@ -61,8 +61,8 @@ class Rest:
             self._pulse()
         until_s = time.monotonic() + seconds
         while (left_s := until_s - time.monotonic()) > 0:
-            if self._called():
-                raise CalledError
+            if self._interrupted():
+                raise SleepInterruptedError
             if self.simulated:
                 return self.sleep(seconds)
             self.sleep(min(left_s, SLICE_S))

@@ -12,7 +12,7 @@ from device.text import say
 
 if TYPE_CHECKING:
     from device.config import Config
-    from device.inference.store import Bundle, ModelStore
+    from device.inference.store import ModelBundle, ModelStore
     from device.optics.geometry import Geometry
 
 __all__ = ["add_arguments", "execute"]
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _BundleRow:
     """One bundle as `list` and `verify` show it; what a broken one doesn't tell is None."""
 
     name: str
@@ -111,7 +111,7 @@ def _show(store: ModelStore, args: argparse.Namespace) -> int:
     return 4 if verify and (passed_over or any(row.broken for row in rows)) else 0
 
 
-def _row(store: ModelStore, model: Path, active: dict[str, Path | None], *, verify: bool) -> _Row:
+def _row(store: ModelStore, model: Path, active: dict[str, Path | None], *, verify: bool) -> _BundleRow:
     from device.errors import CheckError, InputError
     from device.inference.store import checked_by_name
 
@@ -123,7 +123,7 @@ def _row(store: ModelStore, model: Path, active: dict[str, Path | None], *, veri
             store.open(str(model))
     except (InputError, CheckError) as error:
         broken = str(error)
-    return _Row(
+    return _BundleRow(
         name, version,
         task=bundle.manifest.task if bundle else None,
         size_bytes=model.stat().st_size if model.is_file() else None,
@@ -192,7 +192,7 @@ def _geometry(config: Config) -> Geometry:
     return calibrations(config, load_instrument(config.device.instrument)).instrument.geometry
 
 
-def _say(args: argparse.Namespace, bundle: Bundle, *, changed: bool, done: str, already: str, hint: str) -> None:
+def _say(args: argparse.Namespace, bundle: ModelBundle, *, changed: bool, done: str, already: str, hint: str) -> None:
     manifest = bundle.manifest
     if args.json:
         answer: dict[str, Any] = {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from device.service.work import Work
 from device.storage.outbox import Outbox
 
-__all__ = ["Job", "Orders"]
+__all__ = ["Job", "LoopRequests"]
 
 _STATE_KEY, _STOPPED = "sampling", "stopped"
 
@@ -16,7 +16,7 @@ Job = Callable[[bool], None]
 """Something that needs the instrument; told whether what is sampled goes over several intervals and is under way."""
 
 
-class Orders:
+class LoopRequests:
     """Start and stop, a sample at once, another configuration, a job for the instrument."""
 
     def __init__(self, outbox: Outbox) -> None:
@@ -51,7 +51,7 @@ class Orders:
             return True
 
     @property
-    def calls(self) -> bool:
+    def pending(self) -> bool:
         """Whether the loop should not sleep on."""
         return self.paused or self._sample or self._work is not None or self._job is not None
 

@@ -11,8 +11,8 @@ from device.strict_json import dumps
 from device.text import say
 
 if TYPE_CHECKING:
-    from device.exports.bundle import Bundle
-    from device.exports.source import Source
+    from device.exports.bundle import ExportBundle
+    from device.exports.source import RecordSource
 
 __all__ = ["add_arguments", "execute"]
 
@@ -38,9 +38,9 @@ def execute(args: argparse.Namespace) -> int:
     from device.config import load_config
     from device.errors import InputError
     from device.exports import writer
-    from device.exports.bundle import Bundle
+    from device.exports.bundle import ExportBundle
     from device.exports.snapshot import snapshot
-    from device.exports.source import Period, Source, moment
+    from device.exports.source import Period, RecordSource, moment
     from device.instrument import load_instrument
     from device.storage.review import FOLDER, ReviewFolder
 
@@ -52,9 +52,9 @@ def execute(args: argparse.Namespace) -> int:
     if period.since and period.until and period.since >= period.until:
         raise InputError("the period is empty", where="--until", expected=f"after {period.since}", got=period.until)
     write = writer(args.format)
-    bundle = Bundle(args.out, force=args.force)
+    bundle = ExportBundle(args.out, force=args.force)
     with snapshot(store, args.out) as database:
-        source = Source(database, period, config, load_instrument(config.device.instrument), ReviewFolder(store / FOLDER))
+        source = RecordSource(database, period, config, load_instrument(config.device.instrument), ReviewFolder(store / FOLDER))
         if not (source.survey.detections or source.survey.intervals or source.survey.events):
             raise InputError("nothing to export", where=store, expected="records in the period", got=_words(period))
         with bundle:
@@ -67,7 +67,7 @@ def _words(period: Any) -> str:
     return f"none from {period.since or 'the beginning'} to {period.until or 'now'}"
 
 
-def _tell(args: argparse.Namespace, source: Source, bundle: Bundle) -> None:
+def _tell(args: argparse.Namespace, source: RecordSource, bundle: ExportBundle) -> None:
     from dataclasses import asdict
 
     survey = source.survey

@@ -1,4 +1,4 @@
-"""One file per command: `add_arguments(parser)` and `execute(args) -> exit status`; heavy imports inside `execute`.
+"""One file per subcommand: `add_arguments(parser)` and `execute(args) -> exit status`; heavy imports inside `execute`.
 
 run          the service
 replay       the same analysis over recorded frames

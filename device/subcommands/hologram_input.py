@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.commands.reading_args import add_reading_arguments, reading_options
+from device.subcommands.reading_args import add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
     import numpy as np

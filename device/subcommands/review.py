@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Listing:
+class _CropSelection:
     """What a person asked to see."""
 
     crops: list[Crop]
@@ -94,13 +94,13 @@ def _list(args: argparse.Namespace, folder: ReviewFolder) -> int:
     return 0
 
 
-def _listing(args: argparse.Namespace, folder: ReviewFolder) -> _Listing:
+def _listing(args: argparse.Namespace, folder: ReviewFolder) -> _CropSelection:
     from device.errors import InputError
 
     if args.limit < 0:
         raise InputError("a limit can't be negative", where="--limit", expected="0 (all) or more", got=args.limit)
     labels, _ = folder.labels()
-    listing = _Listing([], labels, [], False)
+    listing = _CropSelection([], labels, [], False)
     for entry in folder.entries():
         if (args.reason and entry.reason != args.reason) or (args.unlabelled and entry.id in labels):
             continue
@@ -112,7 +112,7 @@ def _listing(args: argparse.Namespace, folder: ReviewFolder) -> _Listing:
         if crop is None or (args.label and args.label not in _names(crop.about, labels)):
             continue
         if args.limit and len(listing.crops) == args.limit:
-            return _Listing(listing.crops, labels, listing.unreadable, True)
+            return _CropSelection(listing.crops, labels, listing.unreadable, True)
         listing.crops.append(crop)
     return listing
 
@@ -122,7 +122,7 @@ def _names(about: CropRecord, labels: dict[str, Label]) -> tuple[str, ...]:
     return (about.label, labels[about.id].label) if about.id in labels else (about.label,)
 
 
-def _print_table(folder: ReviewFolder, listing: _Listing) -> None:
+def _print_table(folder: ReviewFolder, listing: _CropSelection) -> None:
     if listing.crops:
         say(f"{'ID':26}  {'CAPTURED':20}  {'REASON':12}  {'CLASSIFIER':14}  SCORE  {'SIZE':>7}  LABEL")
     for crop in listing.crops:
@@ -140,7 +140,7 @@ def _print_table(folder: ReviewFolder, listing: _Listing) -> None:
     say(_stock(folder, listing))
 
 
-def _stock(folder: ReviewFolder, listing: _Listing) -> str:
+def _stock(folder: ReviewFolder, listing: _CropSelection) -> str:
     """What is kept, in a line."""
     entries = folder.entries()
     if not entries:
@@ -155,7 +155,7 @@ def _stock(folder: ReviewFolder, listing: _Listing) -> str:
     return f"{len(entries)} crops ({parts}), {labelled} labelled, {size_mb:.1f} MB in {folder.folder}{damaged}{lines}"
 
 
-def _print_json(folder: ReviewFolder, listing: _Listing) -> None:
+def _print_json(folder: ReviewFolder, listing: _CropSelection) -> None:
     import msgspec
 
     entries = folder.entries()
@@ -171,7 +171,7 @@ def _print_json(folder: ReviewFolder, listing: _Listing) -> None:
     print(msgspec.json.encode(content).decode())
 
 
-def _write_sheet(out: Path, listing: _Listing) -> None:
+def _write_sheet(out: Path, listing: _CropSelection) -> None:
     from device.analysis.gallery import contact_sheet
     from device.errors import InputError
     from device.output import output_file, write_image

@@ -19,8 +19,28 @@ from device.messaging.topics import Topics
 from device.settings import Value
 
 __all__ = [
-    "BUTTONS", "MOST_BYTES", "REQUESTS", "Activate", "Answer", "Arm", "Counts", "Media", "Message", "Request", "Rollback", "SampleNow", "Set",
-    "Start", "Stop", "SupportBundle", "Transaction", "answer_topic", "command_of", "ignored", "request_of", "transaction_of",
+    "BUTTONS",
+    "MOST_BYTES",
+    "REQUESTS",
+    "Activate",
+    "Answer",
+    "Arm",
+    "Counts",
+    "IncomingRequest",
+    "Media",
+    "Request",
+    "Rollback",
+    "SampleNow",
+    "Set",
+    "Start",
+    "Stop",
+    "SupportBundle",
+    "Transaction",
+    "answer_topic",
+    "command_of",
+    "ignored",
+    "request_of",
+    "transaction_of",
 ]  # fmt: skip
 
 MOST_BYTES = 16_384
@@ -156,7 +176,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Message:
+class IncomingRequest:
     """A request as it came in."""
 
     command: str
@@ -176,7 +196,7 @@ def command_of(topics: Topics, topic: str) -> str:
     return topic.removeprefix(topics.of("request/"))
 
 
-def answer_topic(topics: Topics, message: Message) -> str:
+def answer_topic(topics: Topics, message: IncomingRequest) -> str:
     """Where the answer goes: as asked, where that is right below this device's own `response/`, else `response/<command>`."""
     tree, asked = topics.of("response/"), message.response_topic
     if _publishable(asked, tree):
@@ -193,7 +213,7 @@ def _publishable(topic: str, tree: str) -> bool:
     return below.isascii() and below.isprintable() and not set(below) & set("+#$/")
 
 
-def ignored(message: Message, request: Request | None, now: datetime, now_s: float, max_age_s: float) -> Ignored | None:
+def ignored(message: IncomingRequest, request: Request | None, now: datetime, now_s: float, max_age_s: float) -> Ignored | None:
     """Why a message counts as never sent; None where it counts.
 
     `now` by the wall clock, `now_s` by the monotonic one; the age is not judged where `request` tells none.
@@ -208,7 +228,7 @@ def ignored(message: Message, request: Request | None, now: datetime, now_s: flo
     return None
 
 
-def request_of(message: Message) -> Request:
+def request_of(message: IncomingRequest) -> Request:
     """What is asked; InputError where it can't be."""
     kind = REQUESTS.get(message.command)
     if kind is None:
@@ -237,7 +257,7 @@ class _Transaction(Struct, frozen=True):
     transaction: Transaction | None = None
 
 
-def transaction_of(message: Message) -> str | int | None:
+def transaction_of(message: IncomingRequest) -> str | int | None:
     """What a request that was refused calls itself, where that can be read."""
     if len(message.payload) > MOST_BYTES:
         return None

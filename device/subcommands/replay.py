@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.commands.geometry_args import add_geometry_arguments
-from device.commands.reading_args import add_reading_arguments, reading_options
 from device.strict_json import dumps
+from device.subcommands.geometry_args import add_geometry_arguments
+from device.subcommands.reading_args import add_reading_arguments, reading_options
 from device.text import say
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write detections.jsonl, intervals.jsonl, run.json and pictures."""
-    from device.commands.geometry_args import geometry_from
     from device.config import load_config
     from device.instrument import load_instrument
     from device.replay import ReplayRequest, replay
+    from device.subcommands.geometry_args import geometry_from
 
     instrument = load_instrument(args.instrument) if args.instrument else None
     request = ReplayRequest(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from device.commands.geometry_args import add_geometry_arguments
-from device.commands.hologram_input import add_hologram_arguments
 from device.strict_json import dumps
+from device.subcommands.geometry_args import add_geometry_arguments
+from device.subcommands.hologram_input import add_hologram_arguments
 
 if TYPE_CHECKING:
     from device.optics.autofocus import FocusEstimate, TileFocus
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Print a line, or a JSON object, per frame."""
-    from device.commands.geometry_args import geometry_from
-    from device.commands.hologram_input import normalised_frames
     from device.errors import InputError
     from device.optics.autofocus import default_range_um, estimate_distance, estimate_tiles, region
+    from device.subcommands.geometry_args import geometry_from
+    from device.subcommands.hologram_input import normalised_frames
 
     if args.range_um and not 0 <= args.range_um[0] < args.range_um[1]:
         raise InputError(

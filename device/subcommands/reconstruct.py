@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device.commands.field_output import result_path, write_field, write_picture
-from device.commands.geometry_args import add_geometry_arguments
-from device.commands.hologram_input import add_hologram_arguments
+from device.subcommands.field_output import result_path, write_field, write_picture
+from device.subcommands.geometry_args import add_geometry_arguments
+from device.subcommands.hologram_input import add_hologram_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write one .npz per frame, and say where and how well it explains the hologram."""
-    from device.commands.hologram_input import normalised_frames
     from device.output import output_folder
+    from device.subcommands.hologram_input import normalised_frames
 
     if args.iterations < 1:
         from device.errors import InputError
@@ -143,12 +143,12 @@ def _multiheight(args: argparse.Namespace) -> None:
     """One field from all frames; the first frame's is the one compared and named."""
     import numpy as np
 
-    from device.commands.geometry_args import geometry_from
-    from device.commands.hologram_input import normalised_frames
     from device.errors import InputError
     from device.optics.consistency import agreement
     from device.optics.multiheight import retrieve_multi_height
     from device.strict_json import dumps
+    from device.subcommands.geometry_args import geometry_from
+    from device.subcommands.hologram_input import normalised_frames
 
     frames = [frame for _, frame in normalised_frames(args)]
     distances_um: list[float] = args.distances_um or []
@@ -195,11 +195,11 @@ def _offaxis(args: argparse.Namespace) -> None:
     """The field and unwrapped phase of each frame; --background is a hologram without the object, divided out."""
     import numpy as np
 
-    from device.commands.geometry_args import geometry_from
-    from device.commands.hologram_input import background_pixels, raw_frames
     from device.optics.consistency import Agreement
     from device.optics.offaxis_reconstruction import Focus, reconstruct_offaxis
     from device.strict_json import dumps
+    from device.subcommands.geometry_args import geometry_from
+    from device.subcommands.hologram_input import background_pixels, raw_frames
 
     geometry = geometry_from(args, distance_um=0.0)
     focus = None
@@ -238,8 +238,8 @@ def _sign(delaying: float) -> str:
 
 def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, float | None]:
     """The geometry with the distance given, or found with its uncertainty."""
-    from device.commands.geometry_args import geometry_from
     from device.errors import InputError
+    from device.subcommands.geometry_args import geometry_from
 
     if args.distance_um != "auto":
         return geometry_from(args), None

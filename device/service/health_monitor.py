@@ -20,23 +20,23 @@ from device.health.endurance import LIT_KEY, lit_s_per_sample
 from device.health.parts import parts_check
 from device.health.stored import store_check
 from device.health.surroundings import surroundings_checks
-from device.health.trend import Look, OpticsTrend
+from device.health.trend import OpticsObservation, OpticsTrend
 from device.health.trust import trust_checks
 from device.instrument import Instrument
 from device.messaging.link import MqttLink
 from device.messaging.payloads import Check, Health
 from device.parts import parts_of
-from device.sampling.findings import Findings, Notice
+from device.sampling.findings import Findings, SamplingEvent
 from device.storage.outbox import Outbox
 
-__all__ = ["HEALTH_EVERY_S", "Vitals"]
+__all__ = ["HEALTH_EVERY_S", "HealthMonitor"]
 
 HEALTH_EVERY_S = 300.0
 _SHARPNESS_FRAMES = 3
 """Of an interval: what more of them tell isn't worth their time."""
 
 
-class Vitals:
+class HealthMonitor:
     """Takes every interval's findings, says how the box is."""
 
     def __init__(
@@ -58,20 +58,20 @@ class Vitals:
         # Under another exposure the background stands at another level.
         key = f"{nominal.id} {camera.exposure_us:g} us x{camera.gain:g} {current_ma:g} mA"
         self.optics = OpticsTrend(outbox.get_state, key, _commissioned(config, nominal))
-        self.told: Health | None = None
+        self.last_published: Health | None = None
         """What was published last."""
-        self._told = ""
+        self._last_condition = ""
         self._due_s = 0.0
 
-    def look(self, found: Findings, at: datetime) -> tuple[list[Notice], dict[str, str]]:
+    def assess(self, found: Findings, at: datetime) -> tuple[list[SamplingEvent], dict[str, str]]:
         """What an interval tells of the optics: notices, and the state to keep with its records."""
         self._lit_s += lit_s_per_sample(self._config)
         state = {LIT_KEY: f"{self._lit_s:.2f}"}
         background, sensor = found.background, self._calibrated.instrument.sensor
         if background is None or background.bit_depth != sensor.bit_depth:
             return [], state
-        look = Look(background_figures(background.pixels, sensor), background.clean, _sharpness(found))
-        notices = self.optics.add(look, at)
+        observation = OpticsObservation(background_figures(background.pixels, sensor), background.clean, _sharpness(found))
+        notices = self.optics.add(observation, at)
         return notices, state | self.optics.to_state()
 
     def checks(self, link: MqttLink) -> list[Check]:
@@ -100,11 +100,11 @@ class Vitals:
         drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
         more = ",".join(f"{check.name} {check.status}" for check in self._more())
         stands = f"{drifting};{more};{condition(link_checks(link.report(), self._outbox))}"
-        if now_s < self._due_s and stands == self._told:
+        if now_s < self._due_s and stands == self._last_condition:
             return
-        self._due_s, self._told = now_s + HEALTH_EVERY_S, stands
-        self.told = Health.of(self.checks(link))
-        link.publish("health", self.told, retain=True, qos=1)
+        self._due_s, self._last_condition = now_s + HEALTH_EVERY_S, stands
+        self.last_published = Health.of(self.checks(link))
+        link.publish("health", self.last_published, retain=True, qos=1)
 
 
 def _commissioned(config: Config, nominal: Instrument) -> dict[str, float]:
