@@ -18,7 +18,7 @@ from device import __version__
 from device.analysis.background import median_background, normalise
 from device.analysis.panels import frame_panel
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Provenance, detection_records, interval_record
+from device.analysis.report import RecordProvenance, detection_records, interval_record
 from device.analysis.scene import FieldScene
 from device.config import AnalysisConfig, Config, config_hash
 from device.drivers.recorded import ReadOptions, RecordedFrame, expand, read_each, read_frames
@@ -124,7 +124,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
         say(pipeline.binning_note)
     if pipeline.unclassified.owed:
         say(f"counted, not named: {result.unnamed}")
-    origin = Provenance(
+    origin = RecordProvenance(
         device_id=config.device.id,
         spool_id="replay",
         config_hash=config_hash(msgspec.structs.replace(config, analysis=settings)),
@@ -147,7 +147,7 @@ def replay(config: Config, request: ReplayRequest, say: Callable[[str], None]) -
 
 
 def _analyse(
-    files: list[Path], request: ReplayRequest, pipeline: Pipeline, origin: Provenance, interval_id: str, result: ReplayResult,
+    files: list[Path], request: ReplayRequest, pipeline: Pipeline, origin: RecordProvenance, interval_id: str, result: ReplayResult,
     say: Callable[[str], None],
 ) -> int:  # fmt: skip
     """Write the detections and panels of every frame; the number of detections."""
@@ -226,7 +226,7 @@ def _scene_entry(scene: FieldScene) -> dict[str, Any]:
 
 
 def _write_interval(
-    out: Path, result: ReplayResult, origin: Provenance, interval_id: str, seq: int, span: tuple[datetime, datetime], *,
+    out: Path, result: ReplayResult, origin: RecordProvenance, interval_id: str, seq: int, span: tuple[datetime, datetime], *,
     names_owed: bool,
 ) -> None:  # fmt: skip
     frames = FrameCounts(
@@ -395,7 +395,7 @@ def _write_panel(out: Path, picture: NDArray[np.uint8], source: _SourceFrame) ->
 
 
 def _write_run(
-    request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: Provenance, span: tuple[datetime, datetime]
+    request: ReplayRequest, result: ReplayResult, pipeline: Pipeline, origin: RecordProvenance, span: tuple[datetime, datetime]
 ) -> None:
     run = {
         "holonode": __version__,

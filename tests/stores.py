@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
-from device.analysis.report import Provenance, SampledVolume, interval_record
+from device.analysis.report import RecordProvenance, SampledVolume, interval_record
 from device.frames import Clock
 from device.identifiers import record_ulid
 from device.records import ClockRecord, Consistency, Detection, Event, FrameCounts, Interval, ModelUse, iso_time
@@ -56,7 +56,7 @@ def detection(outbox: Outbox, seq: int, at: datetime, interval_id: str, label: s
 def interval(
     outbox: Outbox, seq: int, at: datetime, interval_id: str, labels: list[str], *, looked: bool, unit: str
 ) -> Interval:
-    origin = Provenance(
+    origin = RecordProvenance(
         outbox.device_id, outbox.spool_id, "conf", "pipe", MODELS, "impactor" if unit == "m^-3" else "flow", "cal", CLASSES
     )
     return interval_record(

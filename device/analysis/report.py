@@ -36,7 +36,7 @@ from device.records import (
     iso_time,
 )
 
-__all__ = ["Losses", "Provenance", "SampledVolume", "detection_records", "interval_record"]
+__all__ = ["Losses", "RecordProvenance", "SampledVolume", "detection_records", "interval_record"]
 
 _MISSED_SHARE = 0.2
 """Unexplained regions a particle that was seen. One in a hundred particles that are right has one; grains too small to be found make
@@ -55,7 +55,7 @@ _FRAMES_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Provenance:
+class RecordProvenance:
     """Where records come from: the same for all of a run."""
 
     device_id: str
@@ -97,7 +97,7 @@ class Losses:
 
 
 def detection_records(
-    origin: Provenance, hologram: Hologram, analysis: FrameAnalysis, first_seq: int, interval_id: str
+    origin: RecordProvenance, hologram: Hologram, analysis: FrameAnalysis, first_seq: int, interval_id: str
 ) -> list[Detection]:
     """One record a particle, numbered from `first_seq`."""
     records: list[Detection] = []
@@ -161,7 +161,7 @@ def _confidence(particle: Particle, scene: FieldScene | None) -> float | None:
 
 
 def interval_record(
-    origin: Provenance,
+    origin: RecordProvenance,
     *,
     seq: int,
     interval_id: str,

@@ -12,7 +12,7 @@ import numpy as np
 
 from device import __version__
 from device.analysis.pipeline import Pipeline
-from device.analysis.report import Provenance
+from device.analysis.report import RecordProvenance
 from device.config import Config, public
 from device.drivers.ports import Environment
 from device.errors import HardwareError
@@ -59,7 +59,7 @@ def info_of(
     config: Config,
     instrument: Instrument,
     pipeline: Pipeline,
-    origin: Provenance,
+    origin: RecordProvenance,
     armed: Armed | None,
     settings: Mapping[str, Value],
 ) -> Info:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from device.analysis.crops import ParticleCrop
-from device.analysis.report import Provenance, detection_records, interval_record
+from device.analysis.report import RecordProvenance, detection_records, interval_record
 from device.errors import HolonodeError, TransientError
 from device.identifiers import record_ulid
 from device.records import Detection, Event, Interval, iso_time
@@ -48,7 +48,7 @@ class Recorder:
         self._simulated = simulated
         self._outbox, self._review, self._say = outbox, review, say
 
-    def interval(self, origin: Provenance, found: Findings, began: Beginning, state: dict[str, str]) -> None:
+    def interval(self, origin: RecordProvenance, found: Findings, began: Beginning, state: dict[str, str]) -> None:
         """Commit what one interval held, with the state that the next start needs."""
         outbox = self._outbox
         origin = replace(origin, spool_id=outbox.spool_id)  # another one, where the store turned out to be a copy meanwhile

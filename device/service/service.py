@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.analysis.report import Provenance
+from device.analysis.report import RecordProvenance
 from device.calibration import Calibrations
 from device.config import Config, public
 from device.drivers.ports import Camera
@@ -333,7 +333,9 @@ class Service:
 
         self._camera, camera.on_event = camera, happened
 
-    def _loop(self, origin: Provenance, mode: Mode, sleeper: InterruptibleSleep, outbox: Outbox, link: MqttLink) -> Work | None:
+    def _loop(
+        self, origin: RecordProvenance, mode: Mode, sleeper: InterruptibleSleep, outbox: Outbox, link: MqttLink
+    ) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
         sampling, loop_requests = self._config.sampling, self._loop_requests
         wakes = self._wakes(sleeper, outbox)
@@ -363,7 +365,7 @@ class Service:
                 continue
         return None
 
-    def _take(self, origin: Provenance, mode: Mode, wakes: Wakes | None, outbox: Outbox) -> bool:
+    def _take(self, origin: RecordProvenance, mode: Mode, wakes: Wakes | None, outbox: Outbox) -> bool:
         """One interval, or its loss; False where there are no more frames."""
         try:
             state = self._woken(wakes)

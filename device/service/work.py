@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from device.analysis.pipeline import Pipeline
-from device.analysis.report import Provenance
+from device.analysis.report import RecordProvenance
 from device.calibration import Calibrations
 from device.config import Config, config_hash
 from device.parts import parts_of
@@ -20,14 +20,14 @@ class Work:
 
     config: Config
     pipeline: Pipeline
-    origin: Provenance
+    origin: RecordProvenance
 
     @classmethod
     def of(cls, config: Config, calibrated: Calibrations, spool_id: str) -> Work:
         """With models opened and verified; HolonodeError where they can't be used."""
         instrument, parts = calibrated.instrument, parts_of(config)
         pipeline, labels = build_pipeline(model_store(config), config.analysis, instrument.geometry, instrument=instrument)
-        origin = Provenance(
+        origin = RecordProvenance(
             config.device.id,
             spool_id,
             config_hash(config),

@@ -30,7 +30,7 @@ import numpy as np
 
 from calibration.procedures.counts import measure_counts
 from device.analysis.pipeline import Pipeline
-from device.analysis.report import Provenance
+from device.analysis.report import RecordProvenance
 from device.calibration import CalibrationRecord, sealed, write_record
 from device.config import Config, PumpConfig, config_hash, load_config
 from device.instrument import Instrument, load_instrument
@@ -186,7 +186,7 @@ def one_run(
         config = configured(bench, folder, put_in, seed, firmware.port, calibration)
         calibrated = calibrations(config, instrument)
         outbox = Outbox(folder / "store", config.device.id)
-        origin = Provenance(config.device.id, outbox.spool_id, config_hash(config), pipeline.id, pipeline.models, config.sampling.mode,
+        origin = RecordProvenance(config.device.id, outbox.spool_id, config_hash(config), pipeline.id, pipeline.models, config.sampling.mode,
                         calibrated.id, ("particle",))  # fmt: skip
         recorder = Recorder(outbox, None, lambda _line: None)
         with wired(config, bench, firmware, instrument, scale) as drivers:

@@ -30,7 +30,7 @@ import numpy as np
 from device.analysis.background import normalise
 from device.analysis.locate import is_empty
 from device.analysis.pipeline import FrameAnalysis, Pipeline
-from device.analysis.report import Provenance, interval_record
+from device.analysis.report import RecordProvenance, interval_record
 from device.analysis.scene import fringes_of
 from device.config import load_config
 from device.drivers.recorded import read_each
@@ -119,7 +119,7 @@ class Judge:
 def interval_of(analysis: FrameAnalysis) -> Interval:
     """The record that an interval of this one frame would have."""
     labels = ["particle"] * len(analysis.particles)
-    origin = Provenance("bench", "bench", "", "", Models(), "replay", labels=("particle",))
+    origin = RecordProvenance("bench", "bench", "", "", Models(), "replay", labels=("particle",))
     return interval_record(
         origin, seq=1, interval_id="i", span=(NOW, NOW), clock=Clock(source="file"), frames=analysis.counts, labels=labels,
         unexplained=analysis.unexplained, scenes=[analysis.scene] if analysis.scene else [],
@@ -220,7 +220,7 @@ def twin(table: Table, intervals: int) -> None:
                 flags = [c.flag for frame in found.frames for c in frame.analysis.consistencies]
                 labels = ["particle" for frame in found.frames for _ in frame.analysis.particles]
                 interval = interval_record(
-                    Provenance("bench", "bench", "", "", Models(), preset), seq=1, interval_id="i", span=(NOW, NOW), clock=Clock(),
+                    RecordProvenance("bench", "bench", "", "", Models(), preset), seq=1, interval_id="i", span=(NOW, NOW), clock=Clock(),
                     frames=found.taken, labels=labels, unexplained=found.unexplained, seen=found.seen, suspect=found.suspect, scenes=scenes,
                     flags=flags,
                 )  # type: ignore[arg-type]  # fmt: skip

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from device.analysis.overlap import Overlap
-from device.analysis.report import Losses, Provenance, SampledVolume
+from device.analysis.report import Losses, RecordProvenance, SampledVolume
 from device.records import QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, from_json
 from device.sampling.findings import Findings, LookedAt
 from device.service.recorder import Recorder
@@ -32,7 +32,7 @@ FOUND = Findings(
 
 def committed(folder: Path, found: Findings) -> tuple[list[Detection], Interval]:
     outbox = Outbox(folder, "box")
-    origin = Provenance("box", outbox.spool_id, "config", "pipeline", {}, "flow", labels=("birch",))
+    origin = RecordProvenance("box", outbox.spool_id, "config", "pipeline", {}, "flow", labels=("birch",))
     Recorder(outbox, None, lambda _: None).interval(origin, found, Beginning.at(outbox.clock), {})
     rows = outbox.pending(100)
     outbox.close()

@@ -11,23 +11,25 @@ import pytest
 
 from device.analysis.efficiency import DetectionEfficiency
 from device.analysis.overlap import Overlap
-from device.analysis.report import Losses, Provenance, SampledVolume, detection_records, interval_record
+from device.analysis.report import Losses, RecordProvenance, SampledVolume, detection_records, interval_record
 from device.analysis.scene import FieldScene, Verdict
 from device.frames import Clock
 from device.records import QARTOD_FAIL, QARTOD_PASS, QARTOD_SUSPECT, Detection, FrameCounts, Interval, iso_time
 from tests.analyses import analysis, hologram, particle
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Provenance("box", "spool", "config", "pipeline", {}, "flow")
+ORIGIN = RecordProvenance("box", "spool", "config", "pipeline", {}, "flow")
 SEARCHED = FrameCounts(captured=1, analysed=1)
 
 
-def interval(origin: Provenance = ORIGIN, frames: FrameCounts = SEARCHED, **found: Any) -> Interval:
+def interval(origin: RecordProvenance = ORIGIN, frames: FrameCounts = SEARCHED, **found: Any) -> Interval:
     told: dict[str, Any] = {"labels": (), **found}
     return interval_record(origin, seq=1, interval_id="i", span=(NOON, NOON), clock=Clock(), frames=frames, **told)
 
 
-def detections(origin: Provenance = ORIGIN, label: str = "birch", flag: int = QARTOD_PASS, **drawn: Any) -> list[Detection]:
+def detections(
+    origin: RecordProvenance = ORIGIN, label: str = "birch", flag: int = QARTOD_PASS, **drawn: Any
+) -> list[Detection]:
     frame = analysis([particle(10.0, 20.0, **drawn)], [label], [flag])
     return detection_records(origin, hologram(), frame, 7, "i")
 

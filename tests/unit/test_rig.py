@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from device.analysis.report import Provenance, interval_record
+from device.analysis.report import RecordProvenance, interval_record
 from device.config import Config, load_config
 from device.drivers.absent import AbsentEnvironment, AbsentPump
 from device.drivers.replay import ReplayCamera
@@ -97,12 +97,12 @@ def test_nothing_passes_quality_control_where_simulated_parts_stand_beside_real_
     now = datetime.now(UTC)
     frames = FrameCounts(captured=2, analysed=2)
 
-    def interval(origin: Provenance) -> Any:
+    def interval(origin: RecordProvenance) -> Any:
         return interval_record(
             origin, seq=1, interval_id="i", span=(now, now), clock=Clock(), frames=frames, labels=[]
         )  # fmt: skip
 
-    plain = Provenance("box", "spool", "config", "pipeline", {}, "flow")
+    plain = RecordProvenance("box", "spool", "config", "pipeline", {}, "flow")
     twin = replace(plain, simulated=("camera", "lamp", "pump", "environment"))
     mixed = replace(plain, simulated=("lamp", "pump"), mixed=True)
     assert interval(plain).qc == interval(twin).qc == QARTOD_PASS

@@ -16,7 +16,7 @@ import pytest
 from scipy.special import expit
 
 from device.analysis.pipeline import Pipeline, PipelineSettings
-from device.analysis.report import Losses, Provenance, SampledVolume, detection_records, interval_record
+from device.analysis.report import Losses, RecordProvenance, SampledVolume, detection_records, interval_record
 from device.cli import main
 from device.config import AnalysisConfig, Config
 from device.errors import InputError
@@ -37,7 +37,7 @@ FAR = Geometry(wavelength_um=0.532, pitch_um=6.5, distance_um=9000.0)
 NEAR = Geometry(wavelength_um=0.85, pitch_um=1.12, distance_um=500.0)
 SIDE = 400
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-ORIGIN = Provenance("box", "spool", "config", "pipeline", {}, "flow")
+ORIGIN = RecordProvenance("box", "spool", "config", "pipeline", {}, "flow")
 
 
 def hologram() -> Hologram:
