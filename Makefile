@@ -70,7 +70,7 @@ test: lint mosquitto postgresql firmware faketime
 test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.stop_anytime --stops 30
-	$(BIN)/python -m tests.faults.heartbeat --intervals 100
+	$(BIN)/python -m tests.faults.heartbeat
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
