@@ -107,7 +107,7 @@ def test_particles_that_would_hide_too_much_fill_a_window_before_its_samples_are
 
 
 def test_a_person_is_asked_once_for_a_clean_window_and_counts_are_suspect_until_there_is_one(folder: Path) -> None:
-    mode, outbox, _ = sampler(folder, window_change="person", window_intervals=2)
+    mode, outbox, _ = sampler(folder, window_change="person", window_intervals=2, window_most_hidden=0.9)
     first, second, third = (taken(mode, outbox) for _ in range(3))
     assert [notice.code for notice in (*first.notices, *second.notices, *third.notices)] == ["window_full"]
     assert [first.suspect, second.suspect, third.suspect] == [False, True, True]

@@ -54,6 +54,6 @@ def test_an_interval_holds_its_detections_volume_losses_and_dead_time(tmp_path: 
     assert interval.concentration["total"].value == pytest.approx(3 * 1.2 / 0.5)
 
 
-@pytest.mark.parametrize("against", [{"suspect": True}, {"unexplained": 3}])
+@pytest.mark.parametrize("against", [{"suspect": True}, {"unexplained": 6}])
 def test_what_speaks_against_the_counts_is_in_the_record(tmp_path: Path, against: dict[str, int]) -> None:
     assert committed(tmp_path, replace(FOUND, **against))[1].qc == QARTOD_SUSPECT
