@@ -6,42 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct
 
 from device.identifiers import record_ulid
-from device.messaging.payloads import Check
-from device.records import Event, Stamp, iso_time
+from device.messaging.payloads import Armed, Check
+from device.records import Event, iso_time
 from device.storage.outbox import Outbox
 
-__all__ = ["STATE_KEY", "Armed", "arm", "armed_check", "armed_of"]
+__all__ = ["STATE_KEY", "arm", "armed_check", "armed_of"]
 
 STATE_KEY = "armed"
-
-
-class Armed(Struct, frozen=True, kw_only=True):
-    """Who armed the box, when, and as what."""
-
-    at: Stamp
-    """When."""
-    by: str
-    """Who."""
-    days: float
-    """That it is to last by itself."""
-    config_hash: str
-    """Of the configuration that was checked: 16 hex digits of its SHA-256."""
-    instrument_id: str
-    """Content id of the instrument that was checked."""
-    calibration_id: str | None = None
-    """Of the calibration records that were in use; None: none."""
-    reason: str = ""
-    """Why it was armed although checks failed; empty where none did."""
-    failed: tuple[str, ...] = ()
-    """Names of the checks that failed."""
-
-    def words(self) -> str:
-        """For a person."""
-        forced = f", although {', '.join(self.failed)} failed: {self.reason}" if self.failed else ""
-        return f"armed by {self.by} on {self.at[:16]}Z for {self.days:g} days{forced}"
 
 
 def armed_of(state: str | None) -> Armed | None:

@@ -20,7 +20,6 @@ from device.config import Config, config_hash
 from device.drivers.ports import Camera, Environment, Lamp, Pump
 from device.errors import HolonodeError
 from device.frames import Clock, Exposure
-from device.health.armed import Armed
 from device.health.checks import store_check
 from device.health.clock import clock_check
 from device.health.endurance import Facts, endurance_checks
@@ -31,7 +30,7 @@ from device.health.readiness import readiness
 from device.health.surroundings import surroundings_checks
 from device.health.trust import trust_checks
 from device.inference.store import ModelStore
-from device.messaging.payloads import Check, Health
+from device.messaging.payloads import Armed, Check, Health
 from device.plan import Plan
 
 __all__ = ["InstrumentPorts", "Preflight", "preflight"]

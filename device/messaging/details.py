@@ -13,10 +13,9 @@ from msgspec import Struct
 from device.config import Config
 from device.drivers.ports import EnvironmentReading
 from device.frames import Clock
-from device.health.armed import Armed
 from device.instrument import Instrument
 from device.messaging.homeassistant import Announcement
-from device.messaging.payloads import Check, Info, Stats
+from device.messaging.payloads import Armed, Check, Info, Stats
 from device.messaging.report import LinkFigures
 from device.messaging.request_messages import Counts
 from device.records import ModelUse, Role, Stamp

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from device.records import Stamp, iso_time
 
-__all__ = ["Ack", "Check", "CheckStatus", "Health", "Info", "Stats", "Status", "to_payload"]
+__all__ = ["Ack", "Armed", "Check", "CheckStatus", "Health", "Info", "Stats", "Status", "to_payload"]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -28,6 +28,32 @@ class Status(Struct, frozen=True, kw_only=True):
     def now(cls, status: Literal["online", "stopped", "offline"], boot_id: str) -> Status:
         """A status from this moment."""
         return cls(status=status, since=iso_time(datetime.now(UTC)), boot_id=boot_id)
+
+
+class Armed(Struct, frozen=True, kw_only=True):
+    """Who armed the box, when, and as what."""
+
+    at: Stamp
+    """When."""
+    by: str
+    """Who."""
+    days: float
+    """That it is to last by itself."""
+    config_hash: str
+    """Of the configuration that was checked: 16 hex digits of its SHA-256."""
+    instrument_id: str
+    """Content id of the instrument that was checked."""
+    calibration_id: str | None = None
+    """Of the calibration records that were in use; None: none."""
+    reason: str = ""
+    """Why it was armed although checks failed; empty where none did."""
+    failed: tuple[str, ...] = ()
+    """Names of the checks that failed."""
+
+    def words(self) -> str:
+        """For a person."""
+        forced = f", although {', '.join(self.failed)} failed: {self.reason}" if self.failed else ""
+        return f"armed by {self.by} on {self.at[:16]}Z for {self.days:g} days{forced}"
 
 
 CheckStatus = Literal["ok", "not evaluated", "warning", "failed"]

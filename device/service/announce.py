@@ -16,12 +16,11 @@ from device.analysis.report import RecordProvenance
 from device.config import Config, public
 from device.drivers.ports import Environment
 from device.errors import HardwareError
-from device.health.armed import Armed
 from device.inference.interpreter import runtime_name
 from device.instrument import Instrument
 from device.messaging.broker import OwnBroker
 from device.messaging.link import MqttLink, parse_url
-from device.messaging.payloads import Info
+from device.messaging.payloads import Armed, Info
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.service.recorder import Tally
