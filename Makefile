@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements
 
-.PHONY: run test check lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer bench-exports lock clean
+.PHONY: run test check quick lint firmware test-faults test-training bench bench-real bench-physics bench-calibration bench-sampler bench-hidef bench-transfer bench-exports lock clean
 
 run: $(VENV)/.box
 	$(BIN)/holonode run
@@ -59,8 +59,12 @@ lint: $(VENV)/.dev
 PROCESSES ?= 2
 
 # Without servers and simulated boxes
-check: lint
+quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile tests/unit tests/property tests/architecture
+
+# Both side by side
+check:
+	$(MAKE) --no-print-directory -j 2 lint quick
 
 test: lint mosquitto postgresql firmware faketime
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training"
