@@ -69,6 +69,7 @@ def test_regions_of_all_frames_are_held_against_the_particles_of_all_frames() ->
         (7, 0, 18, QARTOD_PASS),
         (1, 0, 0, QARTOD_PASS),
         (82, 0, 4, QARTOD_SUSPECT),
+        (40, 0, 60, QARTOD_SUSPECT),
         (0, 40, 60, QARTOD_PASS),
         (0, 40, 20, QARTOD_SUSPECT),
     ],
