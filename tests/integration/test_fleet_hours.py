@@ -20,7 +20,9 @@ from tests.postgres import Cluster, rows
 
 _RECOUNT = """SELECT device_id, date_trunc('hour', started_at, 'UTC'), count(*), coalesce(sum(volume_m3), 0), sum(dead_time_s),
     count(*) FILTER (WHERE qc = 1), count(*) FILTER (WHERE qc = 3) FROM intervals GROUP BY 1, 2 ORDER BY 1, 2"""
-_HOURS = """SELECT device_id, hour, intervals, volume_m3, dead_time_s, good, suspect FROM hours WHERE intervals > 0 ORDER BY 1, 2"""
+_HOURS = (
+    """SELECT device_id, hour, intervals, volume_m3, dead_time_s, good, suspect FROM hours WHERE intervals > 0 ORDER BY 1, 2"""
+)
 _RECOUNT_LABELS = """SELECT c.device_id, date_trunc('hour', c.started_at, 'UTC'), c.label, sum(c.n)::double precision
     FROM counts c GROUP BY 1, 2, 3 HAVING sum(c.n) > 0 ORDER BY 1, 2, 3"""
 _HOUR_LABELS = "SELECT device_id, hour, label, n FROM hour_counts WHERE n > 0 ORDER BY 1, 2, 3"
