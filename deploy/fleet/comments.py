@@ -85,6 +85,8 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
         "label": "Class; total: all but artefacts such as bubbles.",
         "n": "Particles that were counted.",
         "stands_for": "Particles that were there, as the intervals' concentrations say: divided by the volume, the concentration.",
+        "squares": "Of each particle, the square of how many it stands for, summed: stands_for^2 / squares is the effective count.",
+        "exposure": "Volume times how many a particle stands for, summed: of none that were seen, divided by the volume.",
     },
     "latest": {
         "device_id": "The box.",

@@ -15,6 +15,8 @@ from deploy.fleet.database import connect
 from deploy.fleet.intake import Arrival, read
 from deploy.fleet.schema import migrate, steps
 from deploy.fleet.store import Store
+from device.analysis.count import concentration, poisson_interval
+from device.analysis.efficiency import Recovered
 from tests.faults.bends import record
 from tests.postgres import Cluster, rows
 
@@ -76,6 +78,17 @@ def test_intervals_are_added_up_by_the_hour_in_which_they_began(database: str, s
     assert rows(database, "SELECT label, n, stands_for FROM hour_counts ORDER BY 1") == [
         ("birch", 7.0, pytest.approx(3.615)), ("total", 8.0, 0.0),
     ]  # fmt: skip
+    squares = (120.5 * 0.01) ** 2 / 3 + (120.5 * 0.02) ** 2 / 4
+    assert rows(database, "SELECT squares FROM hour_counts WHERE label = 'birch'") == [(pytest.approx(squares),)]
+
+
+def test_of_none_the_hour_knows_what_one_would_have_stood_for(database: str, store: Store) -> None:
+    volume, weight = 0.02, 1.25
+    none = concentration(poisson_interval(0), volume, 0.0, "m^-3", recovered=Recovered(0.0, weight, 0.0))
+    told = {"value": none.value, "low": none.low, "high": none.high, "unit": none.unit}
+    zero = {"counts": {"birch": {"n": 0, "low": 0.0, "high": 3.0}}, "concentration": {"birch": told}, "volume_m3": volume}
+    store.commit([interval("a", 1, **zero)])
+    assert rows(database, "SELECT n, exposure FROM hour_counts") == [(0.0, pytest.approx(volume * weight, rel=1e-3))]
 
 
 def test_what_comes_again_counts_once_and_what_is_corrected_moves(database: str, store: Store) -> None:
