@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from device.records import Stamp, iso_time
+from device.records import Stamp, Whole, iso_time
 
 __all__ = ["Ack", "Armed", "Check", "CheckStatus", "Health", "Info", "Stats", "Status", "to_payload"]
 
-_Count = Annotated[int, Meta(ge=0)]
 _Duration = Annotated[float, Meta(ge=0)]
 
 
@@ -138,27 +137,27 @@ class Stats(Struct, frozen=True, kw_only=True):
 
     uptime_s: _Duration
     """Since the service started."""
-    intervals: _Count
+    intervals: Whole
     """Made since the start."""
-    detections: _Count
+    detections: Whole
     """Made since the start."""
-    intervals_lost: _Count
+    intervals_lost: Whole
     """That came to nothing since the start: hardware or store failed."""
-    frames_unchecked: _Count
+    frames_unchecked: Whole
     """Frames with more particles than are checked against the hologram, since the start."""
-    outbox_depth: _Count
+    outbox_depth: Whole
     """Records that wait to be delivered."""
     oldest_waiting_s: _Duration | None
     """How long the first of them has waited; None: none waits."""
-    commits_refused: _Count
+    commits_refused: Whole
     """By the store, since the last that went through."""
-    outbox: dict[str, _Count] | None
+    outbox: dict[str, Whole] | None
     """What became of records in the store, since the start."""
     clock: dict[str, Any] | None
     """Quality of the wall clock."""
-    publishes_refused: _Count
+    publishes_refused: Whole
     """By the broker, since the start."""
-    published: _Count
+    published: Whole
     """Records delivered since the start."""
     delivery: dict[str, Any] | None
     """What became of records on their way, since the start."""
@@ -176,11 +175,11 @@ class Stats(Struct, frozen=True, kw_only=True):
     """How far the optics are from their baseline."""
     sampling: Literal["started", "stopped"]
     """Whether samples are taken, as `start` and `stop` said last."""
-    commands: dict[str, _Count] | None
+    commands: dict[str, Whole] | None
     """Requests since the start, by what became of them; None: none are taken."""
-    lines_not_printed: _Count | None
+    lines_not_printed: Whole | None
     """Since the start: where stdout and stderr were full, closed or not read."""
-    own_broker: dict[str, _Count] | None
+    own_broker: dict[str, Whole] | None
     """How often the service's own broker was started again, or could not be; None: another one is configured."""
     shortened: tuple[str, ...] = ()
     """What was left out because the broker takes no more; null above."""
