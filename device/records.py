@@ -99,24 +99,16 @@ def iso_time(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Particle:
-    """One particle found in one hologram."""
+    """One particle found in one hologram; places, sizes and `bbox_px` mean what they mean in `Detection`."""
 
     x_um: float
-    """From the centre of pixel (0, 0) along columns, at the object plane."""
     y_um: float
-    """From the centre of pixel (0, 0) along rows, at the object plane."""
     z_um: float
-    """From the sensor to the particle."""
     z_uncertainty_um: float
-    """One standard deviation of z_um."""
     bbox_px: tuple[int, int, int, int]
-    """x, y, width, height in pixels of the full frame."""
     esd_um: float
-    """Equivalent spherical diameter: of the disc of the same area."""
     esd_uncertainty_um: float
-    """One standard deviation of esd_um."""
     features: dict[str, float]
-    """Shape and phase features, units in their names."""
     mask: NDArray[np.bool_] = field(repr=False)
     """bool [bbox height, bbox width]: the particle's pixels."""
     field_crop: NDArray[np.complex64] = field(repr=False)
