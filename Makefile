@@ -60,14 +60,14 @@ PROCESSES ?= 2
 
 # Without servers and simulated boxes
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile tests/unit tests/property tests/architecture
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile tests/unit tests/property tests/architecture
 
 # Both side by side
 check:
 	$(MAKE) --no-print-directory -j 2 lint quick
 
 test: lint mosquitto postgresql firmware faketime
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes.
 # Of the store's and the delivery's campaigns a short part; test-store and test-delivery run the whole ones

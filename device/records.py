@@ -40,6 +40,7 @@ __all__ = [
     "SceneRecord",
     "Seq",
     "Stamp",
+    "Whole",
     "from_json",
     "iso_time",
     "to_json",
@@ -81,7 +82,7 @@ Stamp = Annotated[
 _Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 """Millions of these add up, squared too, within double precision."""
 _Share = Annotated[float, Meta(ge=0, le=1)]
-_Whole = Annotated[int, Meta(ge=0, le=10**12)]
+Whole = Annotated[int, Meta(ge=0, le=10**12)]
 """A count: a particle every microsecond for eleven days."""
 _Pixel = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Seq = Annotated[int, Meta(ge=1, le=2**53 - 1)]
@@ -98,24 +99,16 @@ def iso_time(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Particle:
-    """One particle found in one hologram."""
+    """One particle found in one hologram; places, sizes and `bbox_px` mean what they mean in `Detection`."""
 
     x_um: float
-    """From the centre of pixel (0, 0) along columns, at the object plane."""
     y_um: float
-    """From the centre of pixel (0, 0) along rows, at the object plane."""
     z_um: float
-    """From the sensor to the particle."""
     z_uncertainty_um: float
-    """One standard deviation of z_um."""
     bbox_px: tuple[int, int, int, int]
-    """x, y, width, height in pixels of the full frame."""
     esd_um: float
-    """Equivalent spherical diameter: of the disc of the same area."""
     esd_uncertainty_um: float
-    """One standard deviation of esd_um."""
     features: dict[str, float]
-    """Shape and phase features, units in their names."""
     mask: NDArray[np.bool_] = field(repr=False)
     """bool [bbox height, bbox width]: the particle's pixels."""
     field_crop: NDArray[np.complex64] = field(repr=False)
@@ -227,7 +220,7 @@ class Detection(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When its frame was taken, UTC."""
     clock: ClockRecord
     """Quality of `captured_at`."""
-    frame: _Whole
+    frame: Whole
     """Number of its frame in its source, from 0: since the service opened the camera, or in the recording."""
     x_um: _Number
     """From the centre of pixel (0, 0) of the full frame along columns, at the object plane."""
@@ -278,20 +271,20 @@ class SceneRecord(Struct, frozen=True, kw_only=True):
 class FrameCounts(Struct, frozen=True, kw_only=True):
     """Frames of an interval: what was taken, searched, lost."""
 
-    captured: _Whole = 0
+    captured: Whole = 0
     """Taken."""
-    analysed: _Whole = 0
+    analysed: Whole = 0
     """Searched for particles."""
-    dropped: _Whole = 0
+    dropped: Whole = 0
     """Lost, or not searched."""
-    unchecked: _Whole = 0
+    unchecked: Whole = 0
     """Of those analysed: held more particles than are refined and checked."""
 
 
 class Count(Struct, frozen=True):
     """A count with its 95 % Poisson interval."""
 
-    n: _Whole
+    n: Whole
     """Particles seen; 0 where frames were analysed: looked and saw none."""
     low: _Number
     """Lower end of the 95 % interval of the mean count."""
@@ -330,7 +323,7 @@ class Aggregation(Struct, frozen=True, kw_only=True):
     """Expected number."""
     clusters: _Number
     """Single beads count as clusters of one."""
-    debris: _Whole
+    debris: Whole
     """Particles that are no beads."""
     share_clustered: _Number
     """Of the beads that are not single."""

@@ -154,8 +154,9 @@ def _joint(
     if not sheets:
         return coefficients
     height, width = sheets[0].support.shape
-    terms = aberration_terms((height, width), pitch_um, radius_per_um)
-    now, pace = coefficients.copy(), np.zeros_like(coefficients)
+    terms = _with_defocus(aberration_terms((height, width), pitch_um, radius_per_um), pitch_um, radius_per_um)
+    now = np.append(coefficients, 0.0)
+    pace = np.zeros_like(now)
     for iteration in range(iterations):
         phase = np.tensordot(now.astype(np.float32), terms, axes=1)
         pupil = np.exp(1j * phase).astype(np.complex64)
@@ -168,7 +169,15 @@ def _joint(
             damping = 1e-3 * float(np.trace(normal)) / len(now)
             pace = _PUPIL_MOMENTUM * pace + np.linalg.solve(normal + damping * np.eye(len(now)), gradient)
             now = now + pace
-    return now
+    return now[: len(coefficients)]
+
+
+def _with_defocus(terms: Real, pitch_um: float, radius_per_um: float) -> Real:
+    """The terms, and last an error that all depths share: left at nought, spherical aberration would take it up."""
+    height, width = terms.shape[1:]
+    squared = fft.fftfreq(height, pitch_um)[:, None] ** 2 + fft.fftfreq(width, pitch_um)[None, :] ** 2
+    defocus = np.sqrt(3) * 2 * np.minimum(squared / radius_per_um**2, 1.0)
+    return np.concatenate([terms, defocus[None].astype(np.float32)])
 
 
 def _improve(frame: _FrameSheets, pupil: Complex, terms: Real | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -182,7 +191,7 @@ def _improve(frame: _FrameSheets, pupil: Complex, terms: Real | None) -> tuple[N
     unit = wave / modulus
     residual = np.zeros(pupil.shape, np.float32)
     residual[frame.window] = frame.amplitude - modulus[frame.window]
-    jacobian = np.zeros((len(ABERRATIONS), frame.amplitude.size))
+    jacobian = np.zeros((len(ABERRATIONS) + 1, frame.amplitude.size))
     if terms is not None:
         for k, term in enumerate(terms):
             change = fft.ifft2(1j * term * spectrum)

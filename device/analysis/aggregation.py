@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -46,6 +47,8 @@ _TOUCH_PX = 1.5
 _LASTING = 0.5
 """Share of the clumps of the first look that stay, doubled beads and misnamed debris; the others lie side by side by chance, and
 elsewhere at the next look. A line through the looks begins above single beads by so much."""
+_LASTING_UNCERTAINTY = 0.5
+"""Of that share, one standard deviation: all may stay, or none."""
 _PAIR = (1.5, 2.5)
 """Expected numbers of beads between which a piece looks like a pair."""
 _TOUCHING = (0.75, 0.97)
@@ -120,6 +123,8 @@ class Growth:
     """Formed from the first look to the last, by a line through all looks."""
     uncertainty: float
     """One standard deviation."""
+    scatter: float
+    """Of the uncertainty what differs from one assay to the next; how many of the first clumps stay is alike in all."""
     looks: int
 
 
@@ -239,9 +244,9 @@ def statistics(look: TimePoint) -> Statistics | None:
         beads=float(beads.sum()),
         clusters=float(clusters.sum()),
         share_clustered=float(1 - singles.sum() / beads.sum()),
-        share_clustered_uncertainty=float(shares.std()),
+        share_clustered_uncertainty=_deviation(shares, len(beads)),
         mean_size=float(beads.sum() / clusters.sum()),
-        mean_size_uncertainty=float(sizes.std()),
+        mean_size_uncertainty=_deviation(sizes, len(beads)),
         weighted_mean_size=float(sum(look.squares) / beads.sum()),
     )
 
@@ -258,8 +263,14 @@ def growth(looks: Sequence[TimePoint], duration_s: float) -> Growth | None:
     draws = _draws(beads.shape[1])
     drawn = duration_s * start_line(elapsed_s, (beads @ draws.T) / np.maximum(clusters @ draws.T, 1e-9))
     # No bond seen still leaves the Poisson scatter of the next one.
-    least = 1 / float(beads.sum(axis=1).mean())
-    return Growth(rise, max(float(drawn.std()), least), len(seen))
+    scatter = max(_deviation(drawn, beads.shape[1]), 1 / float(beads.sum(axis=1).mean()))
+    after_s = elapsed_s - elapsed_s[0]
+    # The first look's bonds are a count: few of them may stand for more.
+    count = float(clusters[0].sum())
+    bonds = max(float(beads[0].sum()) - count, 0.0)
+    clumped = (bonds + math.sqrt(bonds + 1)) / count
+    begun = _LASTING_UNCERTAINTY * clumped * duration_s * float(after_s.sum() / (after_s @ after_s))
+    return Growth(rise, math.hypot(scatter, begun), scatter, len(seen))
 
 
 def start_line(elapsed_s: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -267,6 +278,12 @@ def start_line(elapsed_s: NDArray[np.float64], sizes: NDArray[np.float64]) -> ND
     start = 1 + _LASTING * (sizes[0] - 1)
     after_s = elapsed_s - elapsed_s[0]
     return (after_s @ (sizes - start)) / float(after_s @ after_s)
+
+
+def _deviation(drawn: NDArray[np.float64], tiles: int) -> float:
+    """One standard deviation by what the draws of so many tiles scatter; twice it covers 95 %, by Student's t, for few tiles too."""
+    student = float(scipy.special.stdtrit(tiles - 1, 0.975) / scipy.special.ndtri(0.975))
+    return float(drawn.std()) * math.sqrt(tiles / (tiles - 1)) * student
 
 
 def _draws(tiles: int) -> NDArray[np.float64]:

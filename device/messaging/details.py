@@ -18,7 +18,7 @@ from device.messaging.homeassistant import Announcement
 from device.messaging.payloads import Armed, Check, Info, Stats
 from device.messaging.report import LinkFigures
 from device.messaging.request_messages import Counts
-from device.records import ModelUse, Role, Stamp
+from device.records import ModelUse, Role, Stamp, Whole
 from device.settings import Value
 from device.storage.outbox import OutboxCounters
 from device.storage.review import Counters as ReviewCounters
@@ -41,7 +41,7 @@ class Software(Struct, frozen=True, kw_only=True):
 class OutboxFigures(OutboxCounters):
     """Since the service started."""
 
-    evicted: int = 0
+    evicted: Whole = 0
     """Sent rows dropped for want of room, since the store was opened."""
 
 
@@ -50,25 +50,25 @@ class CameraFigures(Struct, frozen=True, kw_only=True):
 
     state: str
     """closed, running, or lost and tried again."""
-    frames: int
+    frames: Whole
     """That came."""
-    exceptions: int
+    exceptions: Whole
     """Calls that raised."""
-    silences: int
+    silences: Whole
     """Times that no frame came in time."""
-    repeats: int
+    repeats: Whole
     """Frames that were the one before again."""
-    slow_closes: int
+    slow_closes: Whole
     """Times that closing took too long."""
-    restarts: int
+    restarts: Whole
     """Times that it was closed and opened anew."""
-    lost: int
+    lost: Whole
     """Times that it gave no frames even so."""
-    recovered: int
+    recovered: Whole
     """Times that it came back."""
-    calls_abandoned: int
+    calls_abandoned: Whole
     """Calls that were given up because they didn't return."""
-    calls_stuck: int
+    calls_stuck: Whole
     """Of those, how many have not returned yet."""
 
 

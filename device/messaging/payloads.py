@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from device.records import Stamp, iso_time
+from device.records import Stamp, Whole, iso_time
 
 __all__ = ["Ack", "Armed", "Check", "CheckStatus", "Health", "Info", "Stats", "Status", "to_payload"]
+
+_Duration = Annotated[float, Meta(ge=0)]
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -133,33 +135,33 @@ class Info(Struct, frozen=True, kw_only=True):
 class Stats(Struct, frozen=True, kw_only=True):
     """`stats`: once a minute; further figures may stand beside these."""
 
-    uptime_s: float
+    uptime_s: _Duration
     """Since the service started."""
-    intervals: int
+    intervals: Whole
     """Made since the start."""
-    detections: int
+    detections: Whole
     """Made since the start."""
-    intervals_lost: int
+    intervals_lost: Whole
     """That came to nothing since the start: hardware or store failed."""
-    frames_unchecked: int
+    frames_unchecked: Whole
     """Frames with more particles than are checked against the hologram, since the start."""
-    outbox_depth: int
+    outbox_depth: Whole
     """Records that wait to be delivered."""
-    oldest_waiting_s: float | None
+    oldest_waiting_s: _Duration | None
     """How long the first of them has waited; None: none waits."""
-    commits_refused: int
+    commits_refused: Whole
     """By the store, since the last that went through."""
-    outbox: dict[str, int] | None
+    outbox: dict[str, Whole] | None
     """What became of records in the store, since the start."""
     clock: dict[str, Any] | None
     """Quality of the wall clock."""
-    publishes_refused: int
+    publishes_refused: Whole
     """By the broker, since the start."""
-    published: int
+    published: Whole
     """Records delivered since the start."""
     delivery: dict[str, Any] | None
     """What became of records on their way, since the start."""
-    last_analysis_s: float
+    last_analysis_s: _Duration
     """That the last interval's frames took."""
     last_detection_at: Stamp | None
     """End of the last interval with a particle in it; None: none yet."""
@@ -173,11 +175,11 @@ class Stats(Struct, frozen=True, kw_only=True):
     """How far the optics are from their baseline."""
     sampling: Literal["started", "stopped"]
     """Whether samples are taken, as `start` and `stop` said last."""
-    commands: dict[str, int] | None
+    commands: dict[str, Whole] | None
     """Requests since the start, by what became of them; None: none are taken."""
-    lines_not_printed: int | None
+    lines_not_printed: Whole | None
     """Since the start: where stdout and stderr were full, closed or not read."""
-    own_broker: dict[str, int] | None
+    own_broker: dict[str, Whole] | None
     """How often the service's own broker was started again, or could not be; None: another one is configured."""
     shortened: tuple[str, ...] = ()
     """What was left out because the broker takes no more; null above."""

@@ -9,6 +9,7 @@ from device.messaging.limits import Limits
 from device.messaging.reasons import named, remedy_of
 from device.messaging.sender import DeliveryCounters
 from device.messaging.statements import LeftOut
+from device.records import Whole
 
 __all__ = ["Ending", "LinkFigures", "LinkReport"]
 
@@ -17,17 +18,17 @@ __all__ = ["Ending", "LinkFigures", "LinkReport"]
 class LinkFigures(DeliveryCounters):
     """Since the start."""
 
-    flooded: int
+    flooded: Whole
     """Messages from the broker that were dropped: too many at once, or too large."""
-    dropped: int
+    dropped: Whole
     """Of what is said once: stats and answers for which there was no connection, or too many waited."""
-    connections: int
+    connections: Whole
     """That were tried."""
-    losses: int
+    losses: Whole
     """Connections that stood and ended unasked."""
-    put_out: int
+    put_out: Whole
     """Times that another client of this name took the connection."""
-    faults: int
+    faults: Whole
     """Of the link itself; in the log."""
 
 

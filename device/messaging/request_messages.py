@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from device.errors import InputError
 from device.messaging.topics import Topics
+from device.records import Whole
 from device.settings import Value
 
 __all__ = [
@@ -153,25 +154,25 @@ class Answer(Struct, frozen=True, kw_only=True):
 class Counts:
     """What `stats` tells of requests since the start."""
 
-    received: int = 0
+    received: Whole = 0
     """All that came."""
-    done: int = 0
+    done: Whole = 0
     """Carried out."""
-    failed: int = 0
+    failed: Whole = 0
     """Begun, and came to an error."""
-    refused: int = 0
+    refused: Whole = 0
     """Not understood or out of bounds: nothing was begun."""
-    retained: int = 0
+    retained: Whole = 0
     """Ignored: a command is for now."""
-    stale: int = 0
+    stale: Whole = 0
     """Ignored: issued or expired too long ago."""
-    busy: int = 0
+    busy: Whole = 0
     """Refused because too many waited."""
-    repeated: int = 0
+    repeated: Whole = 0
     """Sent again: answered again, not done again."""
-    unlogged: int = 0
+    unlogged: Whole = 0
     """Lines that the audit log didn't take; without its first line nothing is begun."""
-    broken: int = 0
+    broken: Whole = 0
     """Ended by an error nobody foresaw; in the log."""
 
 

@@ -25,6 +25,7 @@ from device.messaging.limits import Limits
 from device.messaging.reasons import NO_MATCHING_SUBSCRIBERS, PACKET_TOO_LARGE, PAYLOAD_FORMAT_INVALID, named, remedy_of
 from device.messaging.statements import first_of
 from device.messaging.topics import Topics
+from device.records import Whole
 from device.storage.outbox import Outbox, Row
 
 __all__ = ["DeliveryCounters", "Sender"]
@@ -64,21 +65,21 @@ _LOOK_THROUGH_S = 0.2
 class DeliveryCounters:
     """What the sender counted since the start."""
 
-    delivered: int = 0
+    delivered: Whole = 0
     """Records that were confirmed."""
-    refused: int = 0
+    refused: Whole = 0
     """Publishes that the broker refused."""
-    set_aside: int = 0
+    set_aside: Whole = 0
     """Times that a record was put aside for a while."""
-    unheard: int = 0
+    unheard: Whole = 0
     """Publishes that no subscriber was there for."""
-    hang_ups: int = 0
+    hang_ups: Whole = 0
     """Connections that ended again and again over the same record."""
-    acks: int = 0
+    acks: Whole = 0
     """Of a collector, that were taken."""
-    acks_ignored: int = 0
+    acks_ignored: Whole = 0
     """Of another spool, malformed, retained, without its first number, or where the broker confirms."""
-    unacknowledged: int = 0
+    unacknowledged: Whole = 0
     """Publishes at QoS 0, where the broker takes no more: they count as nothing."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device.config import Config
@@ -21,13 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["build_rig"]
 
 
-def build_rig(config: Config, instrument: Instrument, world: TwinWorld | None = None, *, run: int = 0) -> Rig:
+def build_rig(
+    config: Config, instrument: Instrument, world: TwinWorld | None = None, *, run: int = 0, folder: Path | None = None
+) -> Rig:
     """Everything as configured, lamp and pump off; `world` stands in for the simulated instrument's own, in its `run`.
+
+    `folder`: of the store, where a simulated chamber outlives its run.
 
     InputError where a real box leaves a part unnamed. The twin is loaded only where a part of it was asked for.
     """
     parts = parts_of(config)
-    rig = _rig_with_twin(config, instrument, parts, world, run) if parts.simulated else _real_rig(config, instrument, parts)
+    rig = (
+        _rig_with_twin(config, instrument, parts, world, run, folder)
+        if parts.simulated
+        else _real_rig(config, instrument, parts)
+    )
     _set_strobe(config, rig)
     return rig
 
@@ -46,14 +55,16 @@ def _real_rig(config: Config, instrument: Instrument, parts: Parts) -> Rig:
     return Rig(parts, camera, lamp, pump, environment, time)
 
 
-def _rig_with_twin(config: Config, instrument: Instrument, parts: Parts, world: TwinWorld | None, run: int) -> Rig:
+def _rig_with_twin(
+    config: Config, instrument: Instrument, parts: Parts, world: TwinWorld | None, run: int, folder: Path | None
+) -> Rig:
     """Some or all of it simulated; a simulated camera sees what the real lamp and pump acknowledged."""
     from device.drivers.twin import TwinCamera, TwinEnvironment, TwinLamp, TwinPump
     from device.rig.simulated import bystander_world, twin_world
 
     seen = "camera" in parts.simulated
     if world is None:
-        world = twin_world(config, run=run, instrument=instrument) if seen else bystander_world(instrument)
+        world = twin_world(config, run=run, instrument=instrument, folder=folder) if seen else bystander_world(instrument)
     camera: Camera = TwinCamera(world) if seen else real.build_camera(config, instrument)
     lamp: Lamp = TwinLamp(world)
     pump: Pump = TwinPump(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -21,11 +22,18 @@ _ENVIRONMENT = (
 )  # fmt: skip
 
 
-def twin_world(config: Config, *, seed: int | None = None, run: int = 0, instrument: Instrument | None = None) -> TwinWorld:
-    """The simulated instrument of a configuration; `run` as in `TwinWorld`."""
+CHAMBER_FILE = "twin-chamber.json"
+"""In the store's folder: what the simulated chamber has been through."""
+
+
+def twin_world(
+    config: Config, *, seed: int | None = None, run: int = 0, instrument: Instrument | None = None, folder: Path | None = None
+) -> TwinWorld:
+    """The simulated instrument of a configuration; `run` as in `TwinWorld`, `folder` of the store that outlives a run."""
     refuse_unknown_morphologies(config)
     truth = Path(config.twin.truth_file).expanduser() if config.twin.truth_file else None
-    world = TwinWorld(
+    clock = time if config.twin.realtime else SimulatedTime()
+    return TwinWorld(
         instrument=instrument or load_instrument(config.device.instrument),
         concentration_per_m3=config.twin.concentration_per_m3,
         seed=config.twin.seed if seed is None else seed,
@@ -33,12 +41,11 @@ def twin_world(config: Config, *, seed: int | None = None, run: int = 0, instrum
         truth_file=truth,
         environment=OperatingConditions(**{name: getattr(config.twin, name) for name in _ENVIRONMENT}),
         model=config.twin.scattering,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
         sample=_sample(config) if sampling_kind(config.sampling.mode).instrument_kind == "static" else None,
+        chamber_file=folder / CHAMBER_FILE if folder else None,
     )
-    if not config.twin.realtime:
-        simulated = SimulatedTime()
-        world.monotonic, world.sleep = simulated.monotonic, simulated.sleep
-    return world
 
 
 def _sample(config: Config) -> BeadSuspension:

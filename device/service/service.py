@@ -162,7 +162,7 @@ class Service:
         check()
         link = self._link(outbox, work, calibrated)
         # A twin goes on: where the store already holds records, with other particles than those.
-        drivers = build_rig(config, nominal, run=outbox.live_from - 1)
+        drivers = build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder)
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed)

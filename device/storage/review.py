@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from device.analysis.crops import ParticleCrop
 from device.errors import InputError
-from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, iso_time
+from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, Whole, iso_time
 from device.records_1 import models_of
 
 __all__ = ["FOLDER", "REASONS", "Counters", "Crop", "CropRecord", "Entry", "Label", "Reason", "ReviewFolder", "ReviewQueue"]
@@ -146,15 +146,15 @@ class _Held:
 class Counters:
     """What became of crops worth a look, since the service started."""
 
-    kept: int = 0
+    kept: Whole = 0
     """Written."""
-    dropped: int = 0
+    dropped: Whole = 0
     """Unlabelled ones that made room for newer ones."""
-    refused: int = 0
+    refused: Whole = 0
     """For lack of room: labelled crops fill the budget, or the disk is short."""
-    passed_over: int = 0
+    passed_over: Whole = 0
     """Beyond MOST_AT_ONCE in one frame."""
-    failed: int = 0
+    failed: Whole = 0
     """Could not be cut or written."""
 
 

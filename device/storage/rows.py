@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from device.records import Detection, Event, Interval
+from device.records import Detection, Event, Interval, Whole
 
 __all__ = ["Kind", "Oldest", "OutboxCounters", "Record", "Row", "kind_of"]
 
@@ -43,23 +43,23 @@ class Oldest:
 class OutboxCounters:
     """Since the service started."""
 
-    gaps: int = 0
+    gaps: Whole = 0
     """Gaps told in an event."""
-    refused_records: int = 0
+    refused_records: Whole = 0
     """That a full or failing disk didn't take."""
-    resent: int = 0
+    resent: Whole = 0
     """Rows published again because nobody confirmed them in time."""
-    acks_refused: int = 0
+    acks_refused: Whole = 0
     """Of a collector: for what was never published."""
-    backdated: int = 0
+    backdated: Whole = 0
     """Rows whose stamps were corrected when the wall clock was set."""
-    failed_reads: int = 0
+    failed_reads: Whole = 0
     """Of a disk that couldn't be read."""
-    rotten: int = 0
+    rotten: Whole = 0
     """Records that were damaged while they waited, each told under its own key."""
-    salvages: int = 0
+    salvages: Whole = 0
     """Times that a damaged store was salvaged."""
-    spools: int = 0
+    spools: Whole = 0
     """Spools that were opened because the store was damaged, copied or put back."""
 
 

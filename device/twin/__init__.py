@@ -4,7 +4,7 @@ morphology  species and shapes as voxel volumes of refractive index (pollen, spo
 scene       particles at their places and depths, drawn at random or given
 illumination the light and its coherence
 forward     hologram of a scene: `thin` (projected), `multislice`, `lorenz-mie` (mie_scattering: spheres, exact)
-aggregation how beads clump by dose and time; chamber: the biosensor's chamber, drawn
+aggregation how beads clump by dose and time; chamber: the biosensor's chamber, drawn; chamber_history: what it has been through, on disk
 channel     what flows through the flow cytometer's channel
 environment heat, fouling, fringes, motion, wear
 sensor      pixel integration, shot and read noise, pedestal, quantisation, Bayer gains

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from device.duct_flow import duct_of
@@ -24,6 +25,7 @@ from device.optics.propagation import asm_transfer_function
 from device.optics.pupil import Pupil
 from device.twin.aggregation import BeadSuspension
 from device.twin.chamber import Chamber
+from device.twin.chamber_history import ChamberHistory
 from device.twin.channel import Channel
 from device.twin.environment import OperatingConditions
 from device.twin.forward import Model, scattered_wave
@@ -74,6 +76,8 @@ class TwinWorld:
     """How particles scatter."""
     sample: BeadSuspension | None = None
     """Beads and dose in the chamber of an assay; None where the instrument is none."""
+    chamber_file: Path | None = None
+    """Where the chamber's history is kept, from which a later run finds it filled; None: nowhere."""
     pupil: Pupil | None = None
     """Aberrations of a lens, a window or a cover slip; None: there are none."""
     deposits: list[SimulatedParticle] = field(default_factory=list)
@@ -97,7 +101,13 @@ class TwinWorld:
         self._channel: Channel | None = None
         self._chamber: Chamber | None = None
         self._chambers = 0
+        self._history: ChamberHistory | None = None
         self._rocked_until_s = 0.0
+        if self.sample is not None and (history := ChamberHistory.read(self.chamber_file)) is not None:
+            self._chamber = self._filled(self.sample, history)
+            for seconds in history.rocked_s:
+                self._chamber.advance(seconds)
+            self._history, self._rocked_until_s = history, self.monotonic() - history.missed_s
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -158,26 +168,39 @@ class TwinWorld:
         """A sample in the chamber; what comes after the first of it is like it."""
         if self._chamber is not None:
             return
-        optics, pitch_um = self.instrument.optics, self.instrument.sensor.pitch_um
         self._chambers += 1
         self._rocked_until_s = self.monotonic()
-        self._chamber = Chamber(
+        history = ChamberHistory(chamber=self._chambers, run=self.run, at_s=time.time())
+        self._chamber = self._filled(sample, history)
+        self._keep(history)
+
+    def _filled(self, sample: BeadSuspension, history: ChamberHistory) -> Chamber:
+        optics, pitch_um = self.instrument.optics, self.instrument.sensor.pitch_um
+        return Chamber(
             sample,
             (self._shape[0] * pitch_um, self._shape[1] * pitch_um),
             self.instrument.fluidics.channel_height_um,
             optics.distance_um,
             pitch_um,
-            np.random.default_rng([self.seed, 3, self._chambers, self.run]),
+            np.random.default_rng([self.seed, 3, history.chamber, history.run]),
             {label: value * 1e-6 for label, value in self.concentration_per_m3.items()},
         )
+
+    def _keep(self, history: ChamberHistory) -> None:
+        self._history = history
+        if self.chamber_file is not None:
+            history.write(self.chamber_file)
 
     def _clumping(self) -> NDArray[np.complex64] | float:
         """The wave of the chamber's beads at this moment; their truth is written for this frame."""
         if self._chamber is None:
             return 0.0
         now_s = self.monotonic()
-        self._chamber.advance(now_s - self._rocked_until_s)
+        rocked_s = now_s - self._rocked_until_s
+        self._chamber.advance(rocked_s)
         self._rocked_until_s = now_s
+        if self._history is not None:
+            self._keep(structs.replace(self._history, rocked_s=(*self._history.rocked_s, rocked_s), at_s=time.time()))
         if self.truth_file is not None:
             with self.truth_file.open("a", encoding="utf-8") as lines:
                 for beads, x_um, y_um in self._chamber.in_field():
@@ -268,7 +291,9 @@ class TwinWorld:
 
     def advance_window(self) -> None:
         """A clean window under the impactor; a fresh, empty chamber."""
-        self._chamber = None
+        self._chamber = self._history = None
+        if self.chamber_file is not None:
+            self.chamber_file.unlink(missing_ok=True)
         self.deposits.clear()
         self._wave[:] = 0
 

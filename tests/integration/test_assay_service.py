@@ -104,6 +104,28 @@ def test_an_assay_publishes_its_clumping_and_at_its_end_the_dose(tmp_path: Path)
     assert "assay_result" in [event["code"] for event in events]
 
 
+def test_an_assay_that_was_cut_off_goes_on_with_the_beads_that_it_had(tmp_path: Path) -> None:
+    instrument = small_instrument(tmp_path)
+    with broker(tmp_path / "broker") as running:
+        listener, config = Subscriber(running.port), tmp_path / "box.toml"
+        for intervals in (2, 1):
+            text = CONFIG.replace("max_intervals = 3", f"max_intervals = {intervals}")
+            config.write_text(
+                text.format(
+                    instrument=instrument, truth=tmp_path / "truth.jsonl", store=tmp_path / "store", records=tmp_path / "records",
+                    url=running.url,
+                )
+            )  # fmt: skip
+            status, output = Service(config).run(timeout_s=200)
+            assert status == 0, output
+        messages = listener.drain()
+        listener.close()
+    beads = [payload["aggregation"]["beads"] for topic, payload, _ in messages if topic.endswith("/intervals")]
+    assert len(beads) == 3
+    assert beads[2] > 0.6 * beads[1] > 0
+    assert "assay_resumed" in [payload["code"] for topic, payload, _ in messages if topic.endswith("/events")]
+
+
 def test_known_doses_in_a_table_become_a_calibration_record(tmp_path: Path) -> None:
     table, doses = tmp_path / "known.csv", [0.0] * 6 + [10.0] * 4 + [40.0] * 4 + [160.0] * 4
     rng = np.random.default_rng(2)

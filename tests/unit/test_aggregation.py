@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from device.analysis.aggregation import (
     Cluster,
     Piece,
+    TimePoint,
     bead_area_um2,
     clusters_of,
     growth,
@@ -217,7 +218,10 @@ def test_half_of_what_is_clumped_from_the_start_is_taken_to_stay() -> None:
 def test_where_no_bond_was_seen_one_in_all_beads_is_still_possible() -> None:
     found = growth([look_at(spread([1.0] * 200), FIELD_UM, 100.0 * k) for k in range(3)], 200.0)
     assert found is not None
-    assert (found.bonds_per_bead, found.uncertainty) == (pytest.approx(0, abs=1e-12), pytest.approx(1 / 200))
+    assert (found.bonds_per_bead, found.scatter) == (pytest.approx(0, abs=1e-12), pytest.approx(1 / 200))
+    # One in the first look too, of which a half may stay or go.
+    begun = 0.5 / 200 * (1 + 2) / (1 + 4) * 2
+    assert found.uncertainty == pytest.approx(math.hypot(1 / 200, begun))
 
 
 def test_the_bootstrap_over_tiles_says_how_much_chambers_scatter() -> None:
@@ -241,3 +245,22 @@ def test_pieces_survive_json() -> None:
 
     piece = pieces_of([square(300.0, 4)], [named("dimer")], 3.0)[0]
     assert msgspec.json.decode(msgspec.json.encode(piece), type=Piece) == piece
+
+
+@pytest.mark.parametrize("pairs", [3.0, 8.0])
+def test_the_growth_of_a_blank_holds_none_and_its_scatter_is_that_of_blanks(pairs: float) -> None:
+    """Beads that lie side by side by chance, elsewhere at every look; no bond is formed."""
+    rng, tiles, beads, found = np.random.default_rng(5), 16, 300, []
+    for _ in range(300):
+        looks = []
+        for k in range(5):
+            number = np.bincount(rng.integers(0, tiles, beads), minlength=tiles).astype(float)
+            clusters = number - np.bincount(rng.integers(0, tiles, rng.poisson(pairs)), minlength=tiles)
+            figures = {"beads": number.tolist(), "clusters": clusters.tolist(), "singles": clusters.tolist()}
+            looks.append(TimePoint(elapsed_s=300.0 * k, squares=number.tolist(), **figures))
+        grown = growth(looks, 1200.0)
+        assert grown is not None
+        found.append((grown.bonds_per_bead, grown.uncertainty, grown.scatter))
+    rises, told, scatters = np.array(found).T
+    assert np.mean(np.abs(rises) <= 1.96 * told) >= 0.93
+    assert 0.91 <= np.mean(np.abs(rises - rises.mean()) <= 1.96 * scatters) <= 0.985

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -152,3 +153,31 @@ def test_a_recorded_camera_at_its_end_gives_neither_empty_frames_nor_a_look() ->
 )
 def test_an_assay_looks_first_at_once_and_last_at_its_end(duration_s: float, every_s: float, expected: list[float]) -> None:
     assert look_times_s(duration_s, every_s) == expected
+
+
+def test_a_twin_that_is_started_again_finds_the_chamber_as_it_was_left_and_a_fresh_one_is_empty(tmp_path: Path) -> None:
+    def world() -> TwinWorld:
+        clock = SimulatedTime()
+        return TwinWorld(
+            small_assay_instrument(96), {}, monotonic=clock.monotonic, sleep=clock.sleep,
+            sample=BeadSuspension(beads_per_ul=4000.0, analyte_per_ul=400.0), chamber_file=tmp_path / "chamber.json",
+        )  # fmt: skip
+
+    first = world()
+    first.set_flow(0.5)
+    first.sleep(6.0)
+    first.set_flow(0.0)
+    for _ in range(2):
+        first.sleep(300.0)
+        first.expose(EXPOSURE)
+    assert first._chamber is not None
+    left = first._chamber.in_field()
+    assert any(beads > 1 for beads, _, _ in left)
+    again = world()
+    assert again._chamber is not None
+    assert again._chamber.in_field() == left
+    again.sleep(300.0)
+    again.expose(EXPOSURE)
+    assert sum(beads for beads, *_ in world()._chamber.in_field()) > 0.5 * sum(beads for beads, *_ in left)
+    again.advance_window()
+    assert world()._chamber is None

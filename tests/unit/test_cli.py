@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from device.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "scipy", "cv2", "msgspec", "paho", "serial", "ai_edge_litert")
-
-
-def holonode(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "device", *arguments], capture_output=True, text=True, cwd=ROOT, check=False, timeout=400
-    )
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -32,10 +28,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("name", ["config", "detection", "event/1", "instrument", "manifest", "calibration"])
-def test_schemas_are_json_schemas(name: str) -> None:
-    done = holonode("schema", name)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["$schema"].startswith("https://json-schema.org")
+def test_schemas_are_json_schemas(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", name]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].startswith("https://json-schema.org")
 
 
 BAD = {
@@ -50,31 +45,33 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_paragraph_and_exit_2(case: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_paragraph_and_exit_2(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     arguments, status = BAD[case]
-    done = holonode(*[str(tmp_path / a) if a == "x" else a for a in arguments])
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("holonode ")
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(ROOT)
+    ended = main([str(tmp_path / a) if a == "x" else a for a in arguments])
+    told = capfd.readouterr().err
+    assert ended == status, told
+    assert told.startswith("holonode ")
+    assert len(told.strip().splitlines()) == 1
 
 
-def test_doctor_names_every_check_and_what_mends_it(tmp_path: Path) -> None:
+def test_doctor_names_every_check_and_what_mends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "box.toml"
     config.write_text(
         f'[controller]\nport = "/dev/no-such"\n[pump]\ndriver = "serial"\n[lamp]\ndriver = "twin"\n[environment]\ndriver = "none"\n[storage]\nfolder = "{tmp_path}"\n'
     )
-    done = holonode("doctor", "--json", "--config", str(config))
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
-    assert done.returncode == 4
+    assert main(["doctor", "--json", "--config", str(config)]) == 4
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["controller"]["status"] == "failed"
     assert "serial/by-id" in checks["controller"]["remedy"]
     assert checks["model hidef"]["status"] == "ok"
 
 
 def test_twin_writes_frames_with_their_truth(tmp_path: Path) -> None:
-    done = holonode("twin", "--out", str(tmp_path / "f"), "--truth", str(tmp_path / "t.jsonl"), "--frames", "2", "--seed", "3")
-    assert done.returncode == 0, done.stderr
+    wanted = ["--out", str(tmp_path / "f"), "--truth", str(tmp_path / "t.jsonl"), "--frames", "2", "--seed", "3"]
+    assert main(["twin", *wanted]) == 0
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["background.png", "frame-0000.png", "frame-0001.png"]
     truth = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert {"label", "x_um", "y_um", "z_um", "esd_um", "name"} <= set(truth[0])

@@ -19,7 +19,8 @@ def coverage(mean: float, sigma: float, seed: int = 1, draws: int = 4000) -> flo
     """Probability that the interval of a count of this mean covers it, its scale known to sigma (log-normal)."""
     scale = np.exp(sigma * np.random.default_rng(seed).normal(size=draws if sigma else 1))
     total = 0.0
-    for n in range(int(mean + 8 * mean**0.5 + 10)):
+    # What lies beyond has a probability below 1e-6.
+    for n in range(max(int(mean - 5.5 * mean**0.5), 0), int(mean + 5.5 * mean**0.5 + 10)):
         low, high = mean_interval(float(n), sigma)
         total += poisson.pmf(n, mean) * float(np.mean((low <= mean * scale) & (mean * scale <= high)))
     return total

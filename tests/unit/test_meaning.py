@@ -153,3 +153,22 @@ def test_a_service_reads_no_meanings() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert json.loads(done.stdout) == []
+
+
+def test_every_counter_of_stats_is_0_or_more() -> None:
+    definitions = asyncapi()["components"]["schemas"]
+
+    def integers(where: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        if schema.get("type") == "integer":
+            yield where, schema
+        if reference := schema.get("$ref"):
+            title = reference.rsplit("/", 1)[-1]
+            for name, field in definitions[title].get("properties", {}).items():
+                yield from integers(f"{title}.{name}", field)
+        for part in (*schema.get("anyOf", ()), schema.get("additionalProperties")):
+            if isinstance(part, dict):
+                yield from integers(where, part)
+
+    found = list(integers("stats", {"$ref": "#/components/schemas/Stats"}))
+    assert len(found) >= 40
+    assert [where for where, schema in found if schema.get("minimum") != 0] == []

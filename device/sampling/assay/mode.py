@@ -219,7 +219,7 @@ class AssayMode:
     def _dose(self, grown: Growth | None) -> DoseEstimate | None:
         if grown is None or self._curve is None or grown.looks < _LEAST_LOOKS:
             return None
-        dose: Dose = self._curve.dose(grown.bonds_per_bead, grown.uncertainty)
+        dose: Dose = self._curve.dose(grown.bonds_per_bead, grown.scatter)
         return DoseEstimate(
             value=dose.value, low=dose.low, high=dose.high, kind=dose.kind,
             limit_of_detection=self._curve.limits().detection_per_ul,
