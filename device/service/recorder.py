@@ -15,6 +15,7 @@ from device.records import Detection, Event, Interval, iso_time
 from device.sampling.findings import Findings
 from device.service.timekeeper import Beginning, Span
 from device.storage.outbox import Outbox
+from device.storage.reading import StoreReader
 from device.storage.review import ReviewQueue
 
 __all__ = ["Recorder", "Tally"]
@@ -45,6 +46,8 @@ class Recorder:
     ) -> None:
         """`simulated`: parts of the instrument that are."""
         self.tally = Tally()
+        self.last_interval = outbox.ask(StoreReader.last_interval)
+        """The last that was committed, before this start where none was since; None: the store holds none."""
         self._simulated = simulated
         self._outbox, self._review, self._say = outbox, review, say
 
@@ -92,6 +95,7 @@ class Recorder:
         self._report_unchecked(found)
         interval = records[-1]
         if isinstance(interval, Interval):
+            self.last_interval = interval
             self._report_interval(interval, found)
 
     def lost(self, error: HolonodeError) -> None:

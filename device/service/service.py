@@ -6,8 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from device.config import Config, public
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
+from device.frames import RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
 from device.health.watchdog import Allowances, allowances_of
@@ -26,20 +26,19 @@ from device.messaging.broker import OwnBroker
 from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Check, Info, Stats
+from device.messaging.payloads import Check, Info
 from device.messaging.request_messages import BUTTONS, IncomingRequest
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.rig.build import build_rig
 from device.rig.modes import build_mode
 from device.rig.records import calibrations
-from device.rig.rig import Rig
 from device.sampling.findings import Mode
 from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
-from device.service.announce import greet, info_of, stats_of
+from device.service.announce import greet, info_of
 from device.service.health_monitor import HealthMonitor
 from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
@@ -48,6 +47,8 @@ from device.service.output_status import OutputStatus, output_check
 from device.service.recorder import Recorder, Tally
 from device.service.request_dispatcher import RequestDispatcher
 from device.service.request_handlers import RequestHandlers, takes_requests
+from device.service.state import StateBoard
+from device.service.state_maker import RETRYING, StateMaker
 from device.service.support import LogTail
 from device.service.timekeeper import Beginning, Timekeeper
 from device.service.watched import watched_drivers, watched_pipeline
@@ -62,7 +63,6 @@ from device.storage.review import ReviewQueue
 
 __all__ = ["LONGEST_PAUSE_S", "Service"]
 
-STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
 _LAST_AUDIT_LINES = 200
@@ -92,13 +92,15 @@ class Service:
         self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
         self._tally = Tally()
-        self._started_s = time.monotonic()
-        self._stats_at_s = 0.0
         self._retry_s = 1.0
-        self._pulse: Callable[[], None] = lambda: None
+        self._state_maker: StateMaker | None = None
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
-        self._last_payloads: dict[str, object] = {}
+
+    @property
+    def board(self) -> StateBoard | None:
+        """Where its state hangs; None before there is one."""
+        return self._state_maker.board if self._state_maker else None
 
     def _say(self, line: str) -> None:
         self._log_tail.add(line)
@@ -128,15 +130,16 @@ class Service:
         self._heart.start()
         ends.callback(self._heart.stop)
         with self._steps.step("starting", self._allowed.start_s):
-            handlers = self._started(ends)
+            handlers, maker = self._started(ends)
         self._heart.ready()
         try:
-            self._work(handlers.work, handlers)
+            self._work(handlers.work, handlers, maker)
         finally:
+            maker.at("stopping", "ends what is under way")
             self._steps.beat()
             self._heart.stopping()
 
-    def _started(self, ends: ExitStack) -> RequestHandlers:
+    def _started(self, ends: ExitStack) -> tuple[RequestHandlers, StateMaker]:
         """Everything open and started; StoppedError where somebody asks to stop meanwhile."""
         config, check = self._config, self._stopping.check
         nominal = load_instrument(config.device.instrument)
@@ -160,20 +163,26 @@ class Service:
         self._loop_requests = LoopRequests(outbox)
         self._own_broker(outbox.folder, ends)
         check()
-        link = self._link(outbox, work, calibrated)
+        info = self._info(work, calibrated, outbox)
+        link = self._link(outbox, work, calibrated, info)
         # A twin goes on: where the store already holds records, with other particles than those.
         drivers = build_rig(config, nominal, run=outbox.live_from - 1)
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
-        drivers = watched_drivers(drivers, self._steps, self._allowed)
+        drivers = watched_drivers(drivers, self._steps, self._allowed, self._saw)
         self._health_monitor = HealthMonitor(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
+        maker = StateMaker(
+            info, drivers.parts, outbox, link, self._recorder, self._health_monitor, self._loop_requests, drivers,
+            review=self._review, camera=self._camera, broker=self._broker, console=self._console,
+        )  # fmt: skip
+        self._state_maker, self._steps.on_step = maker, maker.at_step
         greet(config, self._broker.broker if self._broker else None, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
         handlers = RequestHandlers(
             config, work, nominal, calibrated, outbox, self._loop_requests, link, drivers,
             describe=self._described, log_tail=self._log_tail.text,
         )  # fmt: skip
         check()
-        self._dispatcher = self._start_dispatcher(handlers, link, outbox)
+        self._dispatcher = maker.dispatcher = self._start_dispatcher(handlers, link, outbox)
         link.start()
         ends.callback(self._end_link, link, outbox)
         self._heart.watch(lambda: link.late(self._allowed.link_s))
@@ -183,7 +192,11 @@ class Service:
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
         drivers.camera.start()
-        return handlers
+        return handlers, maker
+
+    def _saw(self, frame: RawFrame) -> None:
+        if self._state_maker is not None:
+            self._state_maker.saw(frame)
 
     def _end_link(self, link: MqttLink, outbox: Outbox) -> None:
         """Let what waits go out for a while, unless somebody is in a hurry."""
@@ -232,26 +245,24 @@ class Service:
             self._recorder.event("settings_refused", "warning", message)
             return work
 
-    def _work(self, work: Work | None, handlers: RequestHandlers) -> None:
+    def _work(self, work: Work | None, handlers: RequestHandlers, maker: StateMaker) -> None:
         """Sample until stopped; as another work, once there is one."""
         drivers, outbox, link, calibrated = handlers.drivers, handlers.outbox, handlers.link, handlers.calibrated
         first = True
         while work is not None:
             self._config, self._allowed = work.config, allowances_of(work.config)
-            info = self._info(work, calibrated, outbox)
-            self._last_payloads["info"] = info
             if not first:
-                link.publish_info(info)
                 self._health_monitor = HealthMonitor(
                     work.config, handlers.nominal, calibrated, outbox, drivers.environment, self._checks
                 )
-            self._pulse = partial(self._publish_due, link, outbox, drivers)
+                maker.works_as(self._info(work, calibrated, outbox), self._health_monitor)
             sleeper = InterruptibleSleep(
-                drivers, self._stopping, self._steps, pulse=self._pulse, interrupted=lambda: self._loop_requests.pending
-            )
+                drivers, self._stopping, self._steps, pulse=maker.pulse, interrupted=lambda: self._loop_requests.pending,
+                idle=maker.idle,
+            )  # fmt: skip
             pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
             mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
-            work, first = self._loop(work.origin, mode, sleeper, outbox, link), False
+            work, first = self._loop(work.origin, mode, sleeper, outbox, link, maker), False
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
@@ -288,14 +299,11 @@ class Service:
     def _described(self) -> dict[str, object]:
         """For a support bundle."""
         audit = [] if self._audit is None else self._audit.read()[-_LAST_AUDIT_LINES:]
-        return {
-            "config": public(self._config),
-            "health": self._health_monitor.last_published,
-            "audit": audit,
-            **self._last_payloads,
-        }
+        state = self._state_maker.board.now() if self._state_maker else None
+        told = {} if state is None else {"state": state, "health": state.health, "stats": state.stats, "info": state.info}
+        return {"config": public(self._config), "audit": audit, **told}
 
-    def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
+    def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations, info: Info) -> MqttLink:
         mqtt = self._config.mqtt
         if self._broker is not None:
             own = self._broker.broker
@@ -315,7 +323,6 @@ class Service:
             model=calibrated.instrument.name,
             buttons=BUTTONS if takes_commands else None,
         )
-        info = self._info(work, calibrated, outbox)
         on_request = self._requested if takes_commands else None
         return MqttLink(
             mqtt, parse_url(mqtt.url), outbox, info,
@@ -334,11 +341,17 @@ class Service:
         self._camera, camera.on_event = camera, happened
 
     def _loop(
-        self, origin: RecordProvenance, mode: Mode, sleeper: InterruptibleSleep, outbox: Outbox, link: MqttLink
+        self,
+        origin: RecordProvenance,
+        mode: Mode,
+        sleeper: InterruptibleSleep,
+        outbox: Outbox,
+        link: MqttLink,
+        maker: StateMaker,
     ) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
         sampling, loop_requests = self._config.sampling, self._loop_requests
-        wakes = self._wakes(sleeper, outbox)
+        maker.wakes = wakes = self._wakes(sleeper, outbox)
         while not self._stopping.asked:
             self._steps.beat()
             if sampling.max_intervals and self._tally.intervals >= sampling.max_intervals:
@@ -349,14 +362,15 @@ class Service:
                 return work
             asked = loop_requests.sample_asked()
             if loop_requests.paused and not asked:
-                self._pulse()
+                maker.at("paused", "sampling is stopped until somebody starts it")
+                maker.pulse()
                 self._stopping.wait(SLICE_S)
                 continue
             try:
                 if not self._take(origin, mode, None if asked or mode.under_way else wakes, outbox):
                     return None
                 link.notify()
-                self._pulse()
+                maker.pulse()
                 if sampling.pause_s and not mode.under_way:
                     sleeper.idle(sampling.pause_s)
             except StopError:
@@ -383,7 +397,7 @@ class Service:
         except (HardwareError, TransientError) as error:
             with self._steps.step("store", self._allowed.store_s):
                 self._recorder.lost(error)
-            with self._steps.step("waiting", self._retry_s + self._allowed.between_s):
+            with self._steps.step(RETRYING, self._retry_s + self._allowed.between_s):
                 self._stopping.wait(self._retry_s)
             self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
         return True
@@ -404,30 +418,6 @@ class Service:
             self._say(message)
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
-
-    def _publish_due(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
-        """`stats` and `health`, where they are due."""
-        self._publish_stats(link, outbox, drivers)
-        self._health_monitor.publish(link, time.monotonic())
-
-    def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
-        now = time.monotonic()
-        if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
-            return
-        self._stats_at_s = now + STATS_EVERY_S
-        stats = Stats(
-            uptime_s=round(now - self._started_s, 1),
-            **stats_of(self._recorder.tally, outbox, link, drivers.environment),
-            review=asdict(self._review.counters) if self._review else None,
-            camera=self._camera.stats if self._camera else None,
-            optics=self._health_monitor.optics.values(),
-            sampling="stopped" if self._loop_requests.paused else "started",
-            commands=asdict(self._dispatcher.counts) if self._dispatcher else None,
-            lines_not_printed=self._console.lost if self._console else None,
-            own_broker=asdict(self._broker.counts) if self._broker else None,
-        )
-        self._last_payloads["stats"] = stats
-        link.publish("stats", stats)
 
 
 def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:
