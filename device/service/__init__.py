@@ -15,6 +15,7 @@ interruptible_sleep.py  how the loop sleeps, and what cuts that short
 heartbeat.py            READY, WATCHDOG and STATUS for a service manager, while every stage moves
 watched.py              camera and analysis that say what they are at
 output_status.py        what became of the lines it said
+dashboard.py            the dashboard: what it is given, and that its trouble is nobody else's
 announce.py             what it says of itself: greeting, info, stats
 """
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -61,6 +62,9 @@ from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
 
+if TYPE_CHECKING:
+    from device.service.dashboard import DashboardKeeper
+
 __all__ = ["LONGEST_PAUSE_S", "Service"]
 
 LONGEST_PAUSE_S = 10.0
@@ -96,6 +100,7 @@ class Service:
         self._state_maker: StateMaker | None = None
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
+        self._dashboard: DashboardKeeper | None = None
 
     @property
     def board(self) -> StateBoard | None:
@@ -191,6 +196,7 @@ class Service:
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
+        self._serve_dashboard(handlers, maker, ends)
         drivers.camera.start()
         return handlers, maker
 
@@ -226,6 +232,8 @@ class Service:
         checks = [] if self._broker is None else [self._broker.check()]
         if self._console is not None and self._console.lost:
             checks.append(output_check(self._console))
+        if self._dashboard is not None:
+            checks += self._dashboard.check()
         return checks
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
@@ -269,9 +277,20 @@ class Service:
         settings = overlay_of(outbox.get_state(SETTINGS_KEY))
         return info_of(work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings)
 
+    def _serve_dashboard(self, handlers: RequestHandlers, maker: StateMaker, ends: ExitStack) -> None:
+        """Where one is wanted; it stops first."""
+        if not self._config.web.enabled or self._dispatcher is None or self._audit is None:
+            return
+        # A box without a dashboard doesn't pay for it.
+        from device.service.dashboard import DashboardKeeper  # noqa: PLC0415
+
+        self._dashboard = DashboardKeeper.of(handlers, maker.board, self._dispatcher, self._audit, self._log_tail, self._say)
+        ends.callback(self._dashboard.stop)
+        self._dashboard.start()
+
     def _start_dispatcher(self, handlers: RequestHandlers, link: MqttLink, outbox: Outbox) -> RequestDispatcher | None:
-        """Takes commands, where they are taken."""
-        if not takes_requests(self._config, own=self._broker is not None):
+        """Takes commands, where they are taken: over MQTT, or on the dashboard."""
+        if not (takes_requests(self._config, own=self._broker is not None) or self._config.web.enabled):
             return None
         self._audit = AuditLog(outbox.folder)
 

@@ -24,6 +24,7 @@ pages       rows read from a damaged SQLite file
 damaged     damaged files, kept for a person
 
 review      crops for a person to look at, within a budget
+crop_pictures  crops as pictures
 audit       what was asked of this box
 reading     a store looked at from outside            arrays  arrays that survive power loss
 """

@@ -1,0 +1,174 @@
+"""The server: a thread with a loop of its own, which takes no more than its share of a core however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+import anyio.to_thread
+import uvicorn
+from starlette.types import ASGIApp
+
+from device.errors import TransientError
+from device.web.serving.connection import BoundedConnection, Doorkeeper
+
+__all__ = ["Governor", "WebServer", "listening"]
+
+log = logging.getLogger("holonode")
+
+_BACKLOG = 128
+_PORTS = 20
+"""That are tried where the first is taken."""
+_WORKERS = 3
+"""Threads for handlers that wait for a disk."""
+_KEEP_ALIVE_S = 15
+_HEAD_BYTES = 16 * 1024
+"""Of a request's head."""
+_LAST_ANSWERS_S = 1.0
+
+
+class Governor:
+    """Keeps a thread to its share of a core by having it sleep: the rest, and the interpreter, belong to the sampler.
+
+    What was saved may be spent in a burst, so that a page comes at once.
+    """
+
+    def __init__(
+        self,
+        share: float = 0.25,
+        burst_s: float = 0.5,
+        *,
+        used_s: Callable[[], float] = time.thread_time,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._share, self._burst_s = share, burst_s
+        self._used_s, self._clock, self._sleep = used_s, clock, sleep
+        self._left_s, self._used_at_s, self._at_s = burst_s, used_s(), clock()
+
+    def check(self) -> None:
+        """Sleep where the thread has had more than its share."""
+        used_s, now_s = self._used_s(), self._clock()
+        self._left_s += self._share * (now_s - self._at_s) - (used_s - self._used_at_s)
+        self._left_s = min(self._left_s, self._burst_s)
+        self._used_at_s, self._at_s = used_s, now_s
+        if self._left_s < 0:
+            self._sleep(min(-self._left_s / self._share, 1.0))
+
+    async def keep(self, every_s: float = 0.02) -> None:
+        """Until cancelled. In a flood the loop comes here once a turn."""
+        while True:
+            self.check()
+            await asyncio.sleep(every_s)
+
+
+def listening(address: str, port: int) -> socket.socket:
+    """A socket at this port, or at the next free one; TransientError where there is none."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for wanted in range(port, min(port + _PORTS, 65536)):
+        one = socket.socket(family, socket.SOCK_STREAM)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((address, wanted))
+            one.listen(_BACKLOG)
+        except OSError as error:
+            one.close()
+            if error.errno == errno.EADDRINUSE and wanted:
+                continue
+            raise TransientError(
+                "the dashboard can't be served at this address", where="web.address, web.port", got=f"{address} {wanted}: {error.strerror}",
+                remedy="Name an address that this machine has, and a port from 1024 on.",
+            ) from error  # fmt: skip
+        one.setblocking(False)
+        return one
+    raise TransientError("no port is free", where="web.port", expected=f"one of {port} to {port + _PORTS - 1}")
+
+
+class WebServer:
+    """Serves an application until it is stopped."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        """`context`: TLS; None: plain text, for loopback."""
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client gets wrong is no news of ours
+        config = uvicorn.Config(
+            app, http=BoundedConnection, ws="none", lifespan="off", loop="asyncio", log_config=None, access_log=False, server_header=False,
+            proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_S, h11_max_incomplete_event_size=_HEAD_BYTES,
+        )  # fmt: skip
+        config.load()
+        self._doors, self._listener = Doorkeeper(config, context), listener
+        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
+        address, self.port = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        self.url = f"{'http' if context is None else 'https'}://{shown}:{self.port}"
+        """Where it is served."""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether its thread lives."""
+        return self._thread.is_alive()
+
+    @property
+    def connections(self) -> int:
+        """That are open."""
+        return len(self._doors.state.connections)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Something to await in the loop at its end."""
+        self._closing.append(close)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Serve no more; safe to call twice."""
+        if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # its loop has just ended by itself
+                self._loop.call_soon_threadsafe(self._end.set)
+            self._thread.join(timeout_s)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        try:
+            asyncio.set_event_loop(self._loop)
+            self._loop.run_until_complete(self._until_ended())
+        except Exception:
+            # The edge of this thread: the sampler goes on without a dashboard.
+            log.exception("the dashboard's server broke")
+        finally:
+            self._loop.close()
+
+    async def _until_ended(self) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _WORKERS
+        tasks = [
+            self._loop.create_task(task)
+            for task in (self._doors.accept(self._listener), Governor().keep(), self._dated())
+        ]
+        try:
+            await self._end.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for close in self._closing:
+                await close()
+            self._doors.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*self._doors.state.tasks, return_exceptions=True), _LAST_ANSWERS_S)
+
+    async def _dated(self) -> None:
+        """`Date` on every answer: pages tell by it how far their clock is from the box's."""
+        while True:
+            self._doors.state.default_headers[:] = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            await asyncio.sleep(1.0)
