@@ -156,7 +156,9 @@ class Browser:
         return self
 
     def sign_in(self, role: str, password: str = "") -> Reply:
-        reply = self.ask("POST", "/api/session", {"role": role, "password": password or {"operator": OPERATOR, "viewer": VIEWER}[role]})
+        reply = self.ask(
+            "POST", "/api/session", {"role": role, "password": password or {"operator": OPERATOR, "viewer": VIEWER}[role]}
+        )
         if reply.status == 200:
             self.csrf = reply.json["csrf"]
         return reply

@@ -16,7 +16,9 @@ from device.storage.review import FOLDER, ReviewFolder
 __all__ = ["export"]
 
 
-def export(config: Config, format_name: str, period: Period, out: Path, *, force: bool = False) -> tuple[RecordSource, ExportBundle]:
+def export(
+    config: Config, format_name: str, period: Period, out: Path, *, force: bool = False
+) -> tuple[RecordSource, ExportBundle]:
     """Copy the store, write the format into the folder `out`, read it back; InputError where nothing is in the period."""
     store = Path(config.storage.folder).expanduser()
     if period.since and period.until and period.since >= period.until:

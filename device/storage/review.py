@@ -36,7 +36,19 @@ from device.errors import InputError
 from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, iso_time
 from device.records_1 import models_of
 
-__all__ = ["FOLDER", "REASONS", "TAKEN_BACK", "Counters", "Crop", "CropRecord", "Entry", "Label", "Reason", "ReviewFolder", "ReviewQueue"]
+__all__ = [
+    "FOLDER",
+    "REASONS",
+    "TAKEN_BACK",
+    "Counters",
+    "Crop",
+    "CropRecord",
+    "Entry",
+    "Label",
+    "Reason",
+    "ReviewFolder",
+    "ReviewQueue",
+]
 
 log = logging.getLogger("holonode")
 
@@ -321,14 +333,13 @@ class ReviewFolder:
                 continue
         return None
 
-    def about(self, entry: Entry) -> CropRecord | None:
-        """What is known of a crop, without its image; None where it is gone or damaged."""
+    def about(self, entry: Entry) -> CropRecord:
+        """What is known of a crop, without its image; InputError where it is gone or damaged."""
         try:
             with np.load(entry.path, allow_pickle=False) as arrays:
-                about = _about(arrays["about"].tobytes())
-        except Exception:  # numpy and zipfile raise a dozen kinds for a damaged file
-            return None
-        return about if (about.id, about.reason) == (entry.id, entry.reason) else None
+                return _about(arrays["about"].tobytes())
+        except Exception as error:  # numpy and zipfile raise a dozen kinds for a damaged file
+            raise InputError("the crop is gone or damaged", where=entry.path) from error
 
     def labels(self) -> tuple[dict[str, Label], int]:
         """The label of every labelled crop, by id, and how many lines of the file can't be read."""

@@ -40,6 +40,8 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     files = certificate_of(folder, config.device.id, config.web)
     if files is None:
-        raise InputError("the dashboard has no certificate", where="web.address", got=config.web.address, remedy="On loopback it needs none.")
+        raise InputError(
+            "the dashboard has no certificate", where="web.address", got=config.web.address, remedy="On loopback it needs none."
+        )
     print(fingerprint_of(files[0]))
     return 0

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from device.config import Config
 from device.inference.store import ModelStore
 from device.instrument import Instrument
-from device.optics.geometry import Geometry
 from device.messaging.request_messages import IncomingRequest
+from device.optics.geometry import Geometry
 from device.records import Event
 from device.storage.audit import AuditLog
 from device.storage.history.values import (
@@ -28,7 +28,6 @@ from device.storage.history.values import (
     Sort,
     VolumeUnit,
 )
-
 from device.web.serving.answers import RefusedError
 
 __all__ = ["Dashboarded", "Histories", "Looks", "NewEvents", "States"]

@@ -31,7 +31,9 @@ class Commands:
         if command not in REQUESTS:
             raise RefusedError(404, "there is no such command", expected=" | ".join(REQUESTS), got=command[:64])
         if self._waiting >= _MOST_WAITING:
-            raise RefusedError(503, "too many commands wait", remedy="Nothing was done. Send it again in a while.", retry_s=10.0)
+            raise RefusedError(
+                503, "too many commands wait", remedy="Nothing was done. Send it again in a while.", retry_s=10.0
+            )
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answer] = loop.create_future()
 

@@ -39,7 +39,13 @@ def main() -> int:
     try:
         _made(wanted)
     except HolonodeError as error:
-        told = {"message": error.what, "where": error.where, "expected": error.expected, "got": error.got, "remedy": error.remedy}
+        told = {
+            "message": error.what,
+            "where": error.where,
+            "expected": error.expected,
+            "got": error.got,
+            "remedy": error.remedy,
+        }
         said = {key: None if value is None else str(value)[:1000] for key, value in told.items()}
     sys.stdout.buffer.write(msgspec.json.encode(said))
     return 0

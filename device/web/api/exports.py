@@ -171,13 +171,21 @@ class Exports:
         except subprocess.TimeoutExpired:
             child.kill()
             child.communicate()
-            return {"message": "the export took too long", "expected": f"at most {_LONGEST_S:g} s", "remedy": "Choose a shorter period."}
+            return {
+                "message": "the export took too long",
+                "expected": f"at most {_LONGEST_S:g} s",
+                "remedy": "Choose a shorter period.",
+            }
         finally:
             self._child = None
         try:
             return msgspec.json.decode(said, type=dict[str, Any] | None)
         except msgspec.DecodeError:
-            return {"message": "the export was cut short", "got": f"exit status {child.returncode}", "remedy": "Ask for it again."}
+            return {
+                "message": "the export was cut short",
+                "got": f"exit status {child.returncode}",
+                "remedy": "Ask for it again.",
+            }
 
     def _list(self, _question: Question) -> dict[str, Any]:
         with self._lock:
@@ -198,7 +206,9 @@ class Exports:
         if _SUPPORT.fullmatch(asked):
             path = self._box.folder / _SUPPORT_FOLDER / f"{asked}.zip"
             if not path.is_file():
-                raise RefusedError(404, "there is no such support bundle", where="id", got=asked, remedy="Ask for one: support_bundle.")
+                raise RefusedError(
+                    404, "there is no such support bundle", where="id", got=asked, remedy="Ask for one: support_bundle."
+                )
             return StoredContent(path, "application/zip", f"{self._box.device_id}-{asked}.zip")
         export = self._one(question)
         if export.status != "done":

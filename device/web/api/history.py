@@ -132,7 +132,9 @@ class HistoryWays:
         series = self._history.series(since, until, asked.points, _labels(asked.labels), asked.unit)
         labels = series.labels
         columns = [
-            column for label in labels for column in (f"{label}_count", f"{label}_concentration", f"{label}_low", f"{label}_high")
+            column
+            for label in labels
+            for column in (f"{label}_count", f"{label}_concentration", f"{label}_low", f"{label}_high")
         ]
         unit = {"m^3": "m3", "mL": "ml"}.get(series.unit or "", "volume")
         yield [*_point_columns(unit), *columns]
@@ -176,10 +178,16 @@ def _span(asked: _Span, days: float = 1.0) -> tuple[str, str]:
     except (OverflowError, ValueError) as error:
         raise RefusedError(422, "the period can't be", where="since, until", got=str(error)) from error
     if length <= timedelta(0):
-        raise RefusedError(422, "the period ends before it begins", where="since, until", expected="since before until", got=told)
+        raise RefusedError(
+            422, "the period ends before it begins", where="since, until", expected="since before until", got=told
+        )
     if length > timedelta(days=_LONGEST_DAYS):
         raise RefusedError(
-            422, "the period is too long", where="since, until", expected=f"at most {_LONGEST_DAYS // 366} years", got=f"{length.days} days"
+            422,
+            "the period is too long",
+            where="since, until",
+            expected=f"at most {_LONGEST_DAYS // 366} years",
+            got=f"{length.days} days",
         )
     return told
 
@@ -193,7 +201,9 @@ def _aware(time: datetime | None, where: str) -> datetime | None:
 def _labels(text: str) -> list[str] | None:
     found = [label for label in text.split(",") if label]
     if len(found) > _MOST_LABELS or any(len(label) > 64 for label in found):
-        raise RefusedError(422, "too many labels, or too long ones", where="labels", expected=f"at most {_MOST_LABELS} of 64 characters")
+        raise RefusedError(
+            422, "too many labels, or too long ones", where="labels", expected=f"at most {_MOST_LABELS} of 64 characters"
+        )
     return found or None
 
 

@@ -63,7 +63,10 @@ class InstrumentWays:
                     if card.is_file():
                         return Content(card.read_bytes(), "text/plain; charset=utf-8")
         raise RefusedError(
-            404, "there is no card of this model", where=f"{name[:64]} {version[:32]}", remedy="Its manifest tells what it was made for."
+            404,
+            "there is no card of this model",
+            where=f"{name[:64]} {version[:32]}",
+            remedy="Its manifest tells what it was made for.",
         )
 
     # -- settings ---------------------------------------------------------------------------------------------------------

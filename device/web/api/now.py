@@ -45,10 +45,10 @@ class _News:
     def news(self) -> Sequence[Told]:
         """What differs from the last time."""
         box, news = self._box, list[Told]()
-        if (state := box.states.now()) is not self._state:
-            if self._state is None or _differs(state, self._state):
-                news.append(_told("state", state))
-                self._state = state
+        state = box.states.now()
+        if self._state is None or _differs(state, self._state):
+            self._state = state
+            news.append(_told("state", state))
         if (look := box.looks.newest()) is not self._look:
             self._look = look
             news += [_told("look", _name_of(look))] if look else []
@@ -103,7 +103,9 @@ class Now:
     def _look(self, _question: Question) -> Any:
         look = self._box.looks.newest()
         if look is None:
-            raise RefusedError(404, "there is no picture yet", remedy="The next frame that is analysed while you watch is shown.")
+            raise RefusedError(
+                404, "there is no picture yet", remedy="The next frame that is analysed while you watch is shown."
+            )
         return look.told()
 
     def _picture(self, question: Question) -> Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from typing import Annotated, Any, Literal
@@ -92,8 +93,9 @@ class Review:
             if len(self._about) > _MOST_REMEMBERED:
                 self._about.clear()
             for entry in entries:
-                if entry.id not in self._about and (about := self._folder.about(entry)) is not None:
-                    self._about[entry.id] = about
+                if entry.id not in self._about:
+                    with contextlib.suppress(InputError):
+                        self._about[entry.id] = self._folder.about(entry)
             return [self._about[entry.id] for entry in entries if entry.id in self._about]
 
     def _picture(self, question: Question) -> Content:

@@ -76,7 +76,10 @@ class SignIn:
         self._attempt(question)
         if not self._gate.access.agrees(told.role, told.password):
             raise RefusedError(
-                401, "the password is not right", where="password", remedy="A forgotten one is set anew with `holonode web code`."
+                401,
+                "the password is not right",
+                where="password",
+                remedy="A forgotten one is set anew with `holonode web code`.",
             )
         return self._began(told.role, question)
 
@@ -109,7 +112,9 @@ class SignIn:
             passwords["viewer"] = told.viewer_password
         kept = access.hashed(passwords)
         if not first and not access.use_code(told.code or ""):
-            raise RefusedError(403, "the code is not right, or too old", where="code", remedy="`holonode web code` prints another.")
+            raise RefusedError(
+                403, "the code is not right, or too old", where="code", remedy="`holonode web code` prints another."
+            )
         access.keep_passwords(kept)
         self._note("set_up", question, {"roles": list(passwords), "code": not first})
         return self._began("operator", question)
@@ -121,7 +126,9 @@ class SignIn:
     def _revoke(self, question: Question) -> dict[str, Any]:
         session_id = question.path["id"]
         if not self._gate.access.end(session_id):
-            raise RefusedError(404, "there is no such session", where="id", got=session_id[:64], remedy="It may have ended already.")
+            raise RefusedError(
+                404, "there is no such session", where="id", got=session_id[:64], remedy="It may have ended already."
+            )
         self._note("sign_out", question, {"session": session_id})
         return {"ended": session_id}
 

@@ -160,9 +160,7 @@ class AccessStore:
     def begin(self, role: Role, address: str, agent: str) -> str:
         """A new session's token, which is nowhere else."""
         token, now = secrets.token_urlsafe(32), self._clock()
-        session = Session(
-            id=secrets.token_hex(6), role=role, made_at=now, used_at=now, address=address[:64], agent=agent[:200]
-        )
+        session = Session(id=secrets.token_hex(6), role=role, made_at=now, used_at=now, address=address[:64], agent=agent[:200])
         key = _digest(token)
         row = (session.id, key, session.role, now, now, session.address, session.agent)
         try:

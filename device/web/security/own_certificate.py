@@ -46,7 +46,9 @@ def own_certificate(folder: Path, name: str) -> tuple[Path, Path]:
         subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error).encode()
-        raise InputError("openssl makes no certificate", where=place, got=said.decode(errors="replace").strip()[-300:]) from error
+        raise InputError(
+            "openssl makes no certificate", where=place, got=said.decode(errors="replace").strip()[-300:]
+        ) from error
     # The key first: a certificate without its key would never be made anew.
     made_key.replace(key)
     made.replace(certificate)

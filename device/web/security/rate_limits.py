@@ -61,7 +61,8 @@ class RateLimits:
         if len(self._addresses) > _MOST_ADDRESSES:
             self._addresses.popitem(last=False)
         buckets = (bucket, self._everybody)
-        if all([one.fill(now_s) >= 1 for one in buckets]):
+        left = min([one.fill(now_s) for one in buckets])
+        if left >= 1:
             for one in buckets:
                 one.take()
             return 0.0

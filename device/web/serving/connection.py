@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 __all__ = ["BoundedConnection", "Doorkeeper"]
@@ -39,7 +39,8 @@ class BoundedConnection(H11Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether there is no whole request in it that is being answered."""
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""

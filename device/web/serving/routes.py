@@ -67,7 +67,11 @@ class Question:
             return msgspec.json.decode(self.content or b"{}", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RefusedError(
-                422, "the request isn't right", where="the body", expected=f"a JSON object: {_expected(kind)}", got=str(error)[:300]
+                422,
+                "the request isn't right",
+                where="the body",
+                expected=f"a JSON object: {_expected(kind)}",
+                got=str(error)[:300],
             ) from error
 
 

@@ -152,8 +152,7 @@ class WebServer:
     async def _until_ended(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _WORKERS
         tasks = [
-            self._loop.create_task(task)
-            for task in (self._doors.accept(self._listener), Governor().keep(), self._dated())
+            self._loop.create_task(task) for task in (self._doors.accept(self._listener), Governor().keep(), self._dated())
         ]
         try:
             await self._end.wait()
