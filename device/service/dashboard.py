@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+from device.config import WebConfig
 from device.errors import HolonodeError
 from device.messaging.payloads import Check
 from device.rig.models import model_store
@@ -13,9 +15,10 @@ from device.service.state import StateBoard
 from device.service.support import LogTail
 from device.storage.audit import AuditLog
 from device.web.api.box import Dashboarded, NoHistory, NoLooks
-from device.web.api.table import Dashboard
+from device.web.api.table import Dashboard, certificate_of
+from device.web.security.own_certificate import fingerprint_of
 
-__all__ = ["DashboardKeeper"]
+__all__ = ["DashboardKeeper", "fingerprint"]
 
 
 class DashboardKeeper:
@@ -70,3 +73,12 @@ class DashboardKeeper:
         """Serve no more; safe to call twice."""
         if self._dashboard is not None:
             self._dashboard.stop()
+
+
+def fingerprint(folder: Path, device_id: str, config: WebConfig) -> str | None:
+    """Of the dashboard's certificate; None where it has none, or it can't be read: `health` tells why."""
+    try:
+        files = certificate_of(folder, device_id, config)
+        return None if files is None else fingerprint_of(files[0])
+    except HolonodeError:
+        return None

@@ -69,6 +69,7 @@ __all__ = ["LONGEST_PAUSE_S", "Service"]
 
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
+LOOPBACK = ("127.0.0.1", "::1")
 _LAST_AUDIT_LINES = 200
 _DELIVERY_S = 5.0
 """Of the end, for what waits to go out."""
@@ -275,7 +276,18 @@ class Service:
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
         settings = overlay_of(outbox.get_state(SETTINGS_KEY))
-        return info_of(work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings)
+        return info_of(
+            work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings, self._fingerprint(outbox)
+        )
+
+    def _fingerprint(self, outbox: Outbox) -> str | None:
+        """Of the dashboard's certificate, made here where there is none yet."""
+        web = self._config.web
+        if not web.enabled or (web.address in LOOPBACK and not web.cert_file):
+            return None
+        from device.service.dashboard import fingerprint  # noqa: PLC0415  as above
+
+        return fingerprint(outbox.folder, outbox.device_id, web)
 
     def _serve_dashboard(self, handlers: RequestHandlers, maker: StateMaker, ends: ExitStack) -> None:
         """Where one is wanted; it stops first."""

@@ -18,7 +18,7 @@ from device.optics.geometry import Geometry
 from device.records import Event
 from device.storage.audit import AuditLog
 from device.storage.history.values import (
-    Gap,
+    HistoryGap,
     HistoryStatus,
     LoggedEvent,
     LoggedInterval,
@@ -70,7 +70,7 @@ class Histories(Protocol):
         """How many had which size."""
         ...
 
-    def gaps(self, since: str, until: str, longer_than_s: float) -> Sequence[Gap]:
+    def gaps(self, since: str, until: str, longer_than_s: float) -> Sequence[HistoryGap]:
         """Times of which there is no interval."""
         ...
 

@@ -74,14 +74,14 @@ class InstrumentWays:
     def _settings(self, _question: Question) -> dict[str, Any]:
         used, filed = public(self._box.config()), public(self._box.file)
         changes = self._changes()
-        overlay: Mapping[str, Any] = self._box.states.now().info.settings or {}
         found: list[dict[str, Any]] = []
         for key, said in _fields(type(self._box.file), ""):
             value, from_file = _at(used, key), _at(filed, key)
-            by, at = changes.get(key, ("", None)) if key in overlay else ("", None)
+            changed = value != from_file
+            by, at = changes.get(key, ("", None)) if changed else ("", None)
             found.append({
                 "key": key, "value": value, "from_file": from_file, "meaning": said, "unit": unit_of(key.rpartition(".")[2]),
-                "bounds": SETTABLE.get(key), "settable": key in SETTABLE, "changed": key in overlay, "changed_by": by, "changed_at": at,
+                "bounds": SETTABLE.get(key), "settable": key in SETTABLE, "changed": changed, "changed_by": by, "changed_at": at,
             })  # fmt: skip
         return {"settings": found}
 

@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.applications import Starlette
+
 from device.config import WebConfig
 from device.web.api.box import Dashboarded
 from device.web.api.commands import Commands
@@ -36,6 +38,7 @@ class Dashboard:
     """A box's dashboard, served from `start` to `stop`."""
 
     server: WebServer
+    app: Starlette
     ways: list[Way]
     access: AccessStore
     exports: Exports
@@ -55,12 +58,13 @@ class Dashboard:
                 InstrumentWays(box), Records(box), exports, MeaningOf(box),
             )  # fmt: skip
             ways = [way for part in parts for way in part.ways()]
-            server = WebServer(application(ways, gate), listener, context)
+            app = application(ways, gate)
+            server = WebServer(app, listener, context)
         except BaseException:
             listener.close()
             raise
         server.at_end(now.streams.close)
-        return cls(server, ways, access, exports)
+        return cls(server, app, ways, access, exports)
 
     def start(self) -> None:
         """Begin to serve."""

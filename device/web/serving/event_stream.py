@@ -112,8 +112,10 @@ class EventStreams:
             yield b"retry: 3000\n\n"
             for told in self._source.now():
                 watcher.give(told)
+            waiting = await watcher.take()
             while still_may():
-                yield await watcher.take()
+                yield waiting
+                waiting = await watcher.take()
         finally:
             self._watchers.discard(watcher)
 
