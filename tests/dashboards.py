@@ -167,7 +167,9 @@ class Browser:
         """Events as they come."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as line:
             cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            line.sendall(f"GET {path} HTTP/1.1\r\nhost: {self.host}:{self.port}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n".encode())
+            line.sendall(
+                f"GET {path} HTTP/1.1\r\nhost: {self.host}:{self.port}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n".encode()
+            )
             reader = line.makefile("rb")
             assert b" 200 " in reader.readline()
             kind = ""

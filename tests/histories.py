@@ -13,7 +13,16 @@ class EmptyHistory:
 
     def status(self) -> HistoryStatus:
         return HistoryStatus(
-            there=True, first=None, last=None, intervals=0, bytes=0, behind=0, trouble="", rebuilt_at=None, rebuilt_why="", set_aside=()
+            there=True,
+            first=None,
+            last=None,
+            intervals=0,
+            bytes=0,
+            behind=0,
+            trouble="",
+            rebuilt_at=None,
+            rebuilt_why="",
+            set_aside=(),
         )
 
     def series(self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: Any = None) -> Series:

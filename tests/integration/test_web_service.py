@@ -68,7 +68,9 @@ def test_a_box_shows_what_it_does_and_does_what_it_is_asked(box: Service, capsys
     done = browser.ask("POST", "/api/requests/set", {"settings": {"sampling.pause_s": 0.5}}).json
     assert done["status"] == "ok", done
     lines = [line for line in audit(box) if line["command"] in ("stop", "set")]
-    assert [(line["command"], line["phase"]) for line in lines] == [(c, p) for c in ("stop", "set", "set") for p in ("begin", "end")]
+    assert [(line["command"], line["phase"]) for line in lines] == [
+        (c, p) for c in ("stop", "set", "set") for p in ("begin", "end")
+    ]
     assert all(line["door"] == "web" and line["by"].startswith("operator ") for line in lines)
     changed = next(one for one in browser.ask("GET", "/api/settings").json["settings"] if one["key"] == "sampling.pause_s")
     assert changed["changed_by"].startswith("operator ")
@@ -100,7 +102,9 @@ def test_a_box_shows_what_it_does_and_does_what_it_is_asked(box: Service, capsys
     since = (datetime.now(UTC) - timedelta(days=900)).strftime("%Y-%m-%d")
     old = browser.ask("POST", "/api/exports", {"format": "csv", "since": since, "until": since[:-2] + "29"})
     if old.status == 200:
-        failed = until(lambda: (one := browser.ask("GET", f"/api/exports/{old.json['id']}").json)["status"] != "running" and one)
+        failed = until(
+            lambda: (one := browser.ask("GET", f"/api/exports/{old.json['id']}").json)["status"] != "running" and one
+        )
         assert failed["error"]["message"] == "nothing to export"
 
     # Over a restart, and with a code from the command.
@@ -112,6 +116,8 @@ def test_a_box_shows_what_it_does_and_does_what_it_is_asked(box: Service, capsys
     capsys.readouterr()
     assert main(["web", "code", "--config", str(box.config)]) == 0
     code = capsys.readouterr().out.strip()
-    assert Browser(browser.port).ask("POST", "/api/setup", {"operator_password": "a new one of mine", "code": code}).status == 200
+    assert (
+        Browser(browser.port).ask("POST", "/api/setup", {"operator_password": "a new one of mine", "code": code}).status == 200
+    )
     assert browser.ask("GET", "/api/state").status == 401
     assert code not in box.said

@@ -127,7 +127,9 @@ def test_a_password_is_kept_as_argon2id_of_19_mib_and_two_passes(tmp_path: Path)
 def test_a_full_disk_shuts_nobody_out(tmp_path: Path) -> None:
     store = AccessStore(tmp_path)
     store._database.close()
-    store._database = sqlite3.connect(f"{(tmp_path / FILE).as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    store._database = sqlite3.connect(
+        f"{(tmp_path / FILE).as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
     assert store.session(store.begin("operator", "192.0.2.1", ""))
 
 

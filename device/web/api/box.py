@@ -89,23 +89,6 @@ class Histories(Protocol):
         ...
 
 
-class NoLooks:
-    """Stand-in."""
-
-    def watch(self):
-        return contextlib.nullcontext()
-
-    def newest(self):
-        return None
-
-
-class NoHistory:
-    """Stand-in."""
-
-    def __getattr__(self, name):
-        raise RefusedError(503, "there is no history yet")
-
-
 class NewEvents:
     """The last events that were recorded, for who watches; safe to share between threads."""
 

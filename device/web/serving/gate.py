@@ -73,9 +73,15 @@ class Gate:
     def enter(self, scope: Scope, headers: Mapping[str, str]) -> Requester:
         """Who asks; RefusedError where nobody there may ask anything."""
         peer = (scope.get("client") or ("", 0))[0]
-        size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+        size = (
+            len(scope["raw_path"])
+            + len(scope["query_string"])
+            + sum(len(name) + len(value) for name, value in scope["headers"])
+        )
         if size > MOST_HEAD_BYTES:
-            raise RefusedError(413, "the request is too long", where="address and headers", expected=f"at most {MOST_HEAD_BYTES} bytes")
+            raise RefusedError(
+                413, "the request is too long", where="address and headers", expected=f"at most {MOST_HEAD_BYTES} bytes"
+            )
         requester = self.place.requester(peer, scope["scheme"], headers)
         wait_s = self.rates.refused_s(requester.address)
         if wait_s > 0:

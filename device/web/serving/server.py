@@ -63,7 +63,7 @@ class Governor:
         if self._left_s < 0:
             self._sleep(min(-self._left_s / self._share, 1.0))
 
-    async def keep(self, every_s: float = 0.02) -> None:
+    async def keep(self, every_s: float = 0.1) -> None:
         """Until cancelled. In a flood the loop comes here once a turn."""
         while True:
             self.check()
