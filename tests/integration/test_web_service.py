@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import re
@@ -60,9 +61,30 @@ def test_a_box_shows_what_it_does_and_does_what_it_is_asked(box: Service, capsys
 
     stream = browser.stream()
     assert next(stream)[0] == "state"
+    look = next(told for kind, told in stream if kind == "look")
+    seen = until(lambda: browser.ask("GET", "/api/look").json)
+    assert seen["taken_at"] >= look["taken_at"]
+    picture = browser.ask("GET", f"/api/look/{seen['id']}/hologram.jpg")
+    assert picture.status == 404 or picture.body[:2] == b"\xff\xd8", "there, or a newer one took its place"
     assert browser.ask("POST", "/api/requests/stop", {"transaction": "t-1"}).json["data"]["sampling"] == "stopped"
-    assert next(told for kind, told in stream if kind == "state" and told["doing"] == "paused")
+    found = dict[str, Any]()
+    while not (found.get("state", {}).get("doing") == "paused" and found.get("event", {}).get("code") == "command"):
+        found |= [next(stream)]
     stream.close()
+    status = until(lambda: (one := browser.ask("GET", "/api/history/status").json)["behind"] == 0 and one)
+    series = browser.ask("GET", "/api/history/series?points=2000").json
+    assert series["step_s"] == 0
+    assert len(series["points"]) == status["intervals"] > 0
+    assert sum(point["counts"]["total"] for point in series["points"]) > 0
+    told = browser.ask("GET", "/api/history/events").json["events"]
+    assert found["event"]["id"] in [one["id"] for one in told]
+    assert sum(browser.ask("GET", "/api/history/sizes").json["n"]) > 0
+    assert browser.ask("GET", "/api/history/series?labels=no-such-class").json["points"]
+    assert browser.ask("GET", "/api/history/gaps?longer_than_s=1").status == 200
+    for what in ("series", "intervals", "particles"):
+        table = browser.ask("GET", f"/api/history/download?what={what}")
+        rows = list(csv.DictReader(io.StringIO(table.body.decode())))
+        assert len(rows) == (status["intervals"] if what != "particles" else len(rows)) > 0, what
     refused = browser.ask("POST", "/api/requests/set", {"settings": {"sampling.pause_s": 1e9}}).json
     assert (refused["status"], "0 to 86400" in refused["error"]) == ("error", True)
     done = browser.ask("POST", "/api/requests/set", {"settings": {"sampling.pause_s": 0.5}}).json

@@ -37,7 +37,7 @@ class _Span(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class _SeriesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    points: Annotated[int, Meta(ge=1, le=4000)] = 600
+    points: Annotated[int, Meta(ge=1, le=2000)] = 600
     labels: Annotated[str, Meta(max_length=65 * _MOST_LABELS)] = ""
     """Separated by commas; empty: all."""
     unit: VolumeUnit | None = None
@@ -48,7 +48,7 @@ class _SizesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class _GapsAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    longer_than_s: Annotated[float, Meta(ge=0, le=1e9)] = 3600.0
+    longer_than_s: Annotated[float, Meta(gt=0, le=1e9)] = 3600.0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
 
 
@@ -67,7 +67,7 @@ class _ParticlesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class _DownloadAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
     what: Literal["series", "intervals", "particles"]
     format: Literal["csv"] = "csv"
-    points: Annotated[int, Meta(ge=1, le=4000)] = 600
+    points: Annotated[int, Meta(ge=1, le=2000)] = 600
     labels: Annotated[str, Meta(max_length=65 * _MOST_LABELS)] = ""
     label: _Label | None = None
     unit: VolumeUnit | None = None
