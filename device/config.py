@@ -262,6 +262,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Store folder; one service at a time."""
     min_free_mb: Annotated[float, Meta(ge=0)] = 50.0
     """Below this much free disk new records are refused and counted."""
+    history_particles_mb: Annotated[float, Meta(ge=0, le=1_000_000)] = 256.0
+    """Disk for the particles' few columns in the history, some 36 bytes each; the oldest days make room; 0: none are kept."""
 
 
 class ReviewConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 service.py              its life, from configuration to everything off, and the loop
 state.py                how the box stands: one frozen value for all who look, and the board it hangs on
 state_maker.py          makes it, and says of it what is due
+look.py                 the newest frame as pictures, while somebody watches
 recorder.py             what is committed: intervals with their detections, events
 timekeeper.py           wall time: stamps, and what becomes of them when the clock is set
 health_monitor.py       how the box is: trend of the optics, `health`

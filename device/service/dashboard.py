@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from device.config import WebConfig
 from device.errors import HolonodeError
 from device.messaging.payloads import Check
+from device.records import Event
 from device.rig.models import model_store
+from device.service.look import LookBoard
+from device.service.recorder import Recorder
 from device.service.request_dispatcher import RequestDispatcher
 from device.service.request_handlers import RequestHandlers
 from device.service.state import StateBoard
 from device.service.support import LogTail
 from device.storage.audit import AuditLog
-from device.web.api.box import Dashboarded, NoHistory, NoLooks
+from device.storage.history import HistoryReader
+from device.storage.rows import Record
+from device.web.api.box import DashboardContext
 from device.web.api.table import Dashboard, certificate_of
 from device.web.security.own_certificate import fingerprint_of
 
@@ -24,7 +29,7 @@ __all__ = ["DashboardKeeper", "fingerprint"]
 class DashboardKeeper:
     """Serves it where that can be, and says where it can't."""
 
-    def __init__(self, box: Dashboarded, say: Callable[[str], None]) -> None:
+    def __init__(self, box: DashboardContext, say: Callable[[str], None]) -> None:
         self._box, self._say = box, say
         self._dashboard: Dashboard | None = None
         self._trouble: HolonodeError | None = None
@@ -38,15 +43,25 @@ class DashboardKeeper:
         audit: AuditLog,
         log_tail: LogTail,
         say: Callable[[str], None],
+        recorder: Recorder,
+        history: HistoryReader,
+        looks: LookBoard,
     ) -> DashboardKeeper:
         """Of a service."""
         outbox = handlers.outbox
-        box = Dashboarded(
+        box = DashboardContext(
             outbox.device_id, outbox.folder, handlers.file,
-            config=lambda: handlers.work.config, nominal=handlers.nominal, states=board, looks=NoLooks(), history=NoHistory(),
+            config=lambda: handlers.work.config, nominal=handlers.nominal, states=board, looks=looks, history=history,
             receive=dispatcher.receive, audit=audit, log_tail=log_tail.text, models=lambda: model_store(handlers.work.config),
             geometry=lambda: (handlers.calibrated.instrument.geometry, handlers.work.pipeline.binning),
         )  # fmt: skip
+
+        def hear(records: Sequence[Record]) -> None:
+            for record in records:
+                if isinstance(record, Event):
+                    box.events.add(record)
+
+        recorder.hearers += (hear,)
         return cls(box, say)
 
     def start(self) -> None:

@@ -21,6 +21,7 @@ from device.errors import HardwareError, HolonodeError, TransientError
 from device.frames import RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
+from device.health.stored import history_check
 from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
@@ -43,6 +44,7 @@ from device.service.announce import greet, info_of
 from device.service.health_monitor import HealthMonitor
 from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
+from device.service.look import LookBoard
 from device.service.loop_requests import LoopRequests
 from device.service.output_status import OutputStatus, output_check
 from device.service.recorder import Recorder, Tally
@@ -58,6 +60,9 @@ from device.settings import STATE_KEY as SETTINGS_KEY
 from device.settings import overlaid, overlay_of
 from device.stopping import StoppedError, Stopping
 from device.storage.audit import AuditLog
+from device.storage.damaged import DamagedCopies
+from device.storage.history import HistoryKeeper
+from device.storage.history.tables import FOLDER as HISTORY_FOLDER
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
@@ -99,6 +104,8 @@ class Service:
         self._tally = Tally()
         self._retry_s = 1.0
         self._state_maker: StateMaker | None = None
+        self._history: HistoryKeeper | None = None
+        self._looks = LookBoard()
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
         self._dashboard: DashboardKeeper | None = None
@@ -154,7 +161,7 @@ class Service:
             self._say(f"calibration record refused: {refusal}")
         folder = Path(config.storage.folder).expanduser()
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
-        reclaimables = [self._review] if self._review else []
+        reclaimables = [DamagedCopies(folder / HISTORY_FOLDER), *([self._review] if self._review else [])]
         check()
         outbox = Outbox(
             folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
@@ -176,6 +183,7 @@ class Service:
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed, self._saw)
+        self._history = self._begun_history(outbox, ends)
         self._health_monitor = HealthMonitor(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
         maker = StateMaker(
             info, drivers.parts, outbox, link, self._recorder, self._health_monitor, self._loop_requests, drivers,
@@ -200,6 +208,23 @@ class Service:
         self._serve_dashboard(handlers, maker, ends)
         drivers.camera.start()
         return handlers, maker
+
+    def _begun_history(self, outbox: Outbox, ends: ExitStack) -> HistoryKeeper:
+        """What pages read, kept up with the outbox."""
+        storage = self._config.storage
+
+        def report(code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
+            self._say(message)
+            self._recorder.event(code, severity, message, value, unit)
+
+        keeper = HistoryKeeper(
+            outbox, report, particles_bytes=round(storage.history_particles_mb * 2**20),
+            min_free_bytes=round(storage.min_free_mb * 2**20),
+        )  # fmt: skip
+        self._recorder.hearers += (keeper.take,)
+        ends.callback(keeper.stop)
+        keeper.start()
+        return keeper
 
     def _saw(self, frame: RawFrame) -> None:
         if self._state_maker is not None:
@@ -231,6 +256,8 @@ class Service:
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
         checks = [] if self._broker is None else [self._broker.check()]
+        if self._history is not None:
+            checks.append(history_check(self._history.progress()))
         if self._console is not None and self._console.lost:
             checks.append(output_check(self._console))
         if self._dashboard is not None:
@@ -269,7 +296,7 @@ class Service:
                 drivers, self._stopping, self._steps, pulse=maker.pulse, interrupted=lambda: self._loop_requests.pending,
                 idle=maker.idle,
             )  # fmt: skip
-            pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
+            pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed, self._looks.offer)
             mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
             work, first = self._loop(work.origin, mode, sleeper, outbox, link, maker), False
 
@@ -291,12 +318,16 @@ class Service:
 
     def _serve_dashboard(self, handlers: RequestHandlers, maker: StateMaker, ends: ExitStack) -> None:
         """Where one is wanted; it stops first."""
-        if not self._config.web.enabled or self._dispatcher is None or self._audit is None:
+        if not self._config.web.enabled or self._dispatcher is None or self._audit is None or self._history is None:
             return
         # A box without a dashboard doesn't pay for it.
         from device.service.dashboard import DashboardKeeper  # noqa: PLC0415
 
-        self._dashboard = DashboardKeeper.of(handlers, maker.board, self._dispatcher, self._audit, self._log_tail, self._say)
+        self._dashboard = DashboardKeeper.of(
+            handlers, maker.board, self._dispatcher, self._audit, self._log_tail, self._say, self._recorder,
+            self._history.reader, self._looks,
+        )  # fmt: skip
+        ends.callback(self._looks.stop)
         ends.callback(self._dashboard.stop)
         self._dashboard.start()
 

@@ -46,11 +46,14 @@ class _WatchedPipeline(Pipeline):
 
     steps: Steps
     allow_s: float
+    saw: Callable[[Hologram, FrameAnalysis], None]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
         """See `Pipeline`."""
         with self.steps.step("analysis", self.allow_s):
-            return super().analyse(hologram)
+            analysis = super().analyse(hologram)
+        self.saw(hologram, analysis)
+        return analysis
 
 
 def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances, saw: Callable[[RawFrame], None]) -> Rig:
@@ -58,7 +61,9 @@ def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances, saw: Callab
     return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed.camera_s, saw))
 
 
-def watched_pipeline(pipeline: Pipeline, steps: Steps, allowed: Allowances) -> Pipeline:
-    """The same, watched."""
+def watched_pipeline(
+    pipeline: Pipeline, steps: Steps, allowed: Allowances, saw: Callable[[Hologram, FrameAnalysis], None]
+) -> Pipeline:
+    """The same, watched; `saw` hears of every frame and what it held."""
     same = {one.name: getattr(pipeline, one.name) for one in fields(pipeline)}
-    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s)
+    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s, saw=saw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -28,9 +27,8 @@ from device.storage.history.values import (
     Sort,
     VolumeUnit,
 )
-from device.web.serving.answers import RefusedError
 
-__all__ = ["Dashboarded", "Histories", "Looks", "NewEvents", "States"]
+__all__ = ["DashboardContext", "Histories", "Looks", "NewEvents", "States"]
 
 
 class States(Protocol):
@@ -112,7 +110,7 @@ class NewEvents:
 
 
 @dataclass(frozen=True)
-class Dashboarded:
+class DashboardContext:
     """One box."""
 
     device_id: str
