@@ -22,7 +22,7 @@ from device.messaging.request_messages import Answer, IncomingRequest
 from device.rig.models import model_store
 from device.service.state import State
 from device.storage.audit import AuditLog
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.api.table import Dashboard
 
 NOW = "2026-05-04T12:00:00.000000Z"
@@ -75,7 +75,7 @@ def dashboard(folder: Path, history: Any = None, web: WebConfig = WEB, **changes
     nominal = load_instrument(config.device.instrument)
     audit = AuditLog(folder)
     shown = StandIn(state_of(config.device.id, **changes))
-    box = Dashboarded(
+    box = DashboardContext(
         config.device.id, folder, config, lambda: config, nominal, shown, shown, history, shown.receive, audit,
         log_tail=lambda: "said\n", models=lambda: model_store(config), geometry=lambda: (nominal.geometry, 1),
     )  # fmt: skip

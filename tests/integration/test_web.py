@@ -59,7 +59,7 @@ def test_every_route_says_who_may_and_nobody_else_does(served: tuple[Dashboard, 
     assert viewer.sign_in("viewer").status == 200
     pairs = routes(served[0])
     assert {pair for pair in pairs if pair not in OPEN} == {
-        (way.method, way.path) for way in served[0].ways if way.access != "anybody"
+        (way.method, way.path) for way in served[0].endpoints if way.access != "anybody"
     }
     for method, path in pairs:
         if path == "/api/stream" or (method, path) in OPEN or (method, path) == ("DELETE", "/api/session"):

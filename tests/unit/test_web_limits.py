@@ -11,7 +11,7 @@ from device.errors import InputError
 from device.web.security.access_store import FILE, AccessStore
 from device.web.security.passwords import PasswordKeeper
 from device.web.security.rate_limits import Allowance, RateLimits, network_of
-from device.web.security.requester import Place
+from device.web.security.requester import HostPolicy
 from device.web.serving.server import Governor
 
 
@@ -157,10 +157,10 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 def test_forwarded_headers_count_from_named_proxies_alone(
     peer: str, headers: dict[str, str], address: str, local: bool, scheme: str
 ) -> None:
-    found = Place([], ["10.9.0.0/16"]).requester(peer, "http", headers | {"host": "box"})
+    found = HostPolicy([], ["10.9.0.0/16"]).requester(peer, "http", headers | {"host": "box"})
     assert (found.address, found.is_local, found.scheme) == (address, local, scheme)
 
 
 def test_a_proxy_that_is_no_address_is_refused() -> None:
     with pytest.raises(InputError, match="trusted_proxies"):
-        Place([], ["everybody"])
+        HostPolicy([], ["everybody"])

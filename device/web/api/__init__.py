@@ -1,4 +1,4 @@
-"""The box's routes: each handler is told a `Question` and returns a value.
+"""The box's routes: each handler gets an `HttpRequest` and returns a value.
 
 box.py           what the routes know of the box, as the service gives it
 table.py         all of them in one list
@@ -11,5 +11,5 @@ instrument.py    models, settings, calibration records
 records.py       audit log, last lines
 exports.py       exports, each in a process of its own
 export_child.py  that process
-meaning_of.py    what every field, unit and event means
+meanings.py      what every field, unit and event means
 """

@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 
 from device.messaging.request_messages import REQUESTS, Answer, IncomingRequest
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.serving.answers import RefusedError
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["Commands"]
+__all__ = ["CommandEndpoints"]
 
 _MARGIN_S = 30.0
 """Beyond what a command may wait for a sample to end."""
 _MOST_WAITING = 16
 
 
-class Commands:
+class CommandEndpoints:
     """The route."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box, self._waiting = box, 0
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of commands."""
-        return [Way("POST", "/api/requests/{command}", "operator", self._ask)]
+        return [Endpoint("POST", "/api/requests/{command}", "operator", self._ask)]
 
-    async def _ask(self, question: Question) -> Answer:
-        command = question.path["command"]
+    async def _ask(self, request: HttpRequest) -> Answer:
+        command = request.path["command"]
         if command not in REQUESTS:
             raise RefusedError(404, "there is no such command", expected=" | ".join(REQUESTS), got=command[:64])
         if self._waiting >= _MOST_WAITING:
@@ -40,7 +40,7 @@ class Commands:
         def take(answer: Answer) -> None:
             loop.call_soon_threadsafe(lambda: answered.done() or answered.set_result(answer))
 
-        message = IncomingRequest(command, question.content, door="web", by=question.by, answer_to=take)
+        message = IncomingRequest(command, request.content, door="web", by=request.by, answer_to=take)
         self._waiting += 1
         try:
             self._box.receive(message)

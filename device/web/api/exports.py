@@ -22,12 +22,12 @@ from device.exports import FORMATS
 from device.exports.source import moment
 from device.identifiers import random_ulid
 from device.records import iso_time
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.api.export_child import Wanted
 from device.web.serving.answers import RefusedError, StoredContent
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["FOLDER", "Exports"]
+__all__ = ["FOLDER", "ExportEndpoints"]
 
 log = logging.getLogger("holonode")
 
@@ -66,10 +66,10 @@ class Export(Struct, kw_only=True):
     """Why there is none."""
 
 
-class Exports:
+class ExportEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box, self._folder = box, box.folder / FOLDER
         self._lock = threading.Lock()
         self._known: dict[str, Export] = {}
@@ -78,13 +78,13 @@ class Exports:
         # What an earlier run left is nobody's any more.
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of exports."""
         return [
-            Way("POST", "/api/exports", "operator", self._order),
-            Way("GET", "/api/exports", "operator", self._list),
-            Way("GET", "/api/exports/{id}", "operator", self._one),
-            Way("GET", "/api/exports/{id}/file", "operator", self._file),
+            Endpoint("POST", "/api/exports", "operator", self._order),
+            Endpoint("GET", "/api/exports", "operator", self._list),
+            Endpoint("GET", "/api/exports/{id}", "operator", self._one),
+            Endpoint("GET", "/api/exports/{id}/file", "operator", self._file),
         ]
 
     def close(self) -> None:
@@ -95,15 +95,15 @@ class Exports:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
 
-    def _order(self, question: Question) -> dict[str, str]:
-        order = question.told(_Order)
+    def _order(self, request: HttpRequest) -> dict[str, str]:
+        order = request.body_as(_Order)
         if order.format not in FORMATS:
             raise RefusedError(422, "there is no such format", where="format", expected=" | ".join(FORMATS), got=order.format)
         since, until = (moment(text, name) if text else None for text, name in ((order.since, "since"), (order.until, "until")))
         if since and until and since >= until:
             raise RefusedError(422, "the period is empty", where="until", expected=f"after {since}", got=until)
         export = Export(
-            id=random_ulid(), format=order.format, since=since, until=until, made_at=iso_time(datetime.now(UTC)), by=question.by
+            id=random_ulid(), format=order.format, since=since, until=until, made_at=iso_time(datetime.now(UTC)), by=request.by
         )
         with self._lock:
             if any(one.status == "running" for one in self._known.values()) or self._ended:
@@ -187,22 +187,22 @@ class Exports:
                 "remedy": "Ask for it again.",
             }
 
-    def _list(self, _question: Question) -> dict[str, Any]:
+    def _list(self, _request: HttpRequest) -> dict[str, Any]:
         with self._lock:
             return {"exports": [msgspec.to_builtins(one) for one in reversed(self._known.values())], "formats": FORMATS}
 
-    def _one(self, question: Question) -> Export:
-        found = self._known.get(question.path["id"])
+    def _one(self, request: HttpRequest) -> Export:
+        found = self._known.get(request.path["id"])
         if found is None:
             raise RefusedError(
-                404, "there is no such export", where="id", got=question.path["id"][:64],
+                404, "there is no such export", where="id", got=request.path["id"][:64],
                 remedy=f"The last {_MOST_KEPT} are kept, until the service ends.",
             )  # fmt: skip
         return found
 
-    def _file(self, question: Question) -> StoredContent:
+    def _file(self, request: HttpRequest) -> StoredContent:
         """Of an export, or of a support bundle by what `support_bundle` answered."""
-        asked = question.path["id"]
+        asked = request.path["id"]
         if _SUPPORT.fullmatch(asked):
             path = self._box.folder / _SUPPORT_FOLDER / f"{asked}.zip"
             if not path.is_file():
@@ -210,7 +210,7 @@ class Exports:
                     404, "there is no such support bundle", where="id", got=asked, remedy="Ask for one: support_bundle."
                 )
             return StoredContent(path, "application/zip", f"{self._box.device_id}-{asked}.zip")
-        export = self._one(question)
+        export = self._one(request)
         if export.status != "done":
             raise RefusedError(404, "there is no file of it", where="id", expected="an export that is done", got=export.status)
         return StoredContent(self._path(export.id), "application/zip", f"{self._box.device_id}-{export.format}-{export.id}.zip")

@@ -14,11 +14,11 @@ from starlette.responses import StreamingResponse
 
 from device.records import iso_time
 from device.storage.history.values import LoggedInterval, LoggedParticle, SeriesPoint, Sort, VolumeUnit
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.serving.answers import RefusedError
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["HistoryWays"]
+__all__ = ["HistoryEndpoints"]
 
 _LONGEST_DAYS = 20 * 366
 _MOST_LABELS = 200
@@ -29,34 +29,34 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 _Label = Annotated[str, Meta(max_length=64)]
 
 
-class _Span(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _AskedPeriod(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     since: datetime | None = None
     """Left out: a day before `until`."""
     until: datetime | None = None
     """Left out: now."""
 
 
-class _SeriesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _SeriesAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     points: Annotated[int, Meta(ge=1, le=2000)] = 600
     labels: Annotated[str, Meta(max_length=65 * _MOST_LABELS)] = ""
     """Separated by commas; empty: all."""
     unit: VolumeUnit | None = None
 
 
-class _SizesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _SizesAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     label: _Label | None = None
 
 
-class _GapsAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _GapsAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     longer_than_s: Annotated[float, Meta(gt=0, le=1e9)] = 3600.0
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
 
 
-class _EventsAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _EventsAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 200
 
 
-class _ParticlesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _ParticlesAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     label: _Label | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.0
     sort: Sort = "-time"
@@ -64,7 +64,7 @@ class _ParticlesAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     after: Annotated[str, Meta(max_length=200)] | None = None
 
 
-class _DownloadAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _DownloadAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_only=True):
     what: Literal["series", "intervals", "particles"]
     format: Literal["csv"] = "csv"
     points: Annotated[int, Meta(ge=1, le=2000)] = 600
@@ -73,51 +73,51 @@ class _DownloadAsked(_Span, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     unit: VolumeUnit | None = None
 
 
-class HistoryWays:
+class HistoryEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box, self._history = box, box.history
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of the history."""
         return [
-            Way("GET", "/api/history/status", "viewer", self._status),
-            Way("GET", "/api/history/series", "viewer", self._series),
-            Way("GET", "/api/history/sizes", "viewer", self._sizes),
-            Way("GET", "/api/history/gaps", "viewer", self._gaps),
-            Way("GET", "/api/history/events", "viewer", self._events),
-            Way("GET", "/api/history/particles", "viewer", self._particles),
-            Way("GET", "/api/history/download", "viewer", self._download),
+            Endpoint("GET", "/api/history/status", "viewer", self._status),
+            Endpoint("GET", "/api/history/series", "viewer", self._series),
+            Endpoint("GET", "/api/history/sizes", "viewer", self._sizes),
+            Endpoint("GET", "/api/history/gaps", "viewer", self._gaps),
+            Endpoint("GET", "/api/history/events", "viewer", self._events),
+            Endpoint("GET", "/api/history/particles", "viewer", self._particles),
+            Endpoint("GET", "/api/history/download", "viewer", self._download),
         ]
 
-    def _status(self, _question: Question) -> Any:
+    def _status(self, _request: HttpRequest) -> Any:
         return self._history.status()
 
-    def _series(self, question: Question) -> Any:
-        asked = question.asked(_SeriesAsked)
+    def _series(self, request: HttpRequest) -> Any:
+        asked = request.query_as(_SeriesAsked)
         return self._history.series(*_span(asked), asked.points, _labels(asked.labels), asked.unit)
 
-    def _sizes(self, question: Question) -> Any:
-        asked = question.asked(_SizesAsked)
+    def _sizes(self, request: HttpRequest) -> Any:
+        asked = request.query_as(_SizesAsked)
         return self._history.sizes(*_span(asked), asked.label)
 
-    def _gaps(self, question: Question) -> dict[str, Any]:
-        asked = question.asked(_GapsAsked)
+    def _gaps(self, request: HttpRequest) -> dict[str, Any]:
+        asked = request.query_as(_GapsAsked)
         return {"gaps": self._history.gaps(*_span(asked), asked.longer_than_s)[-asked.limit :]}
 
-    def _events(self, question: Question) -> dict[str, Any]:
-        asked = question.asked(_EventsAsked)
+    def _events(self, request: HttpRequest) -> dict[str, Any]:
+        asked = request.query_as(_EventsAsked)
         span = _span(asked, days=_LONGEST_DAYS)
         return {"events": self._history.events(*span, asked.limit)}
 
-    def _particles(self, question: Question) -> Any:
-        asked = question.asked(_ParticlesAsked)
+    def _particles(self, request: HttpRequest) -> Any:
+        asked = request.query_as(_ParticlesAsked)
         since, until = _span(asked)
         return self._history.particles(asked.label, since, until, asked.min_score, asked.sort, asked.limit, asked.after)
 
-    def _download(self, question: Question) -> StreamingResponse:
-        asked = question.asked(_DownloadAsked)
+    def _download(self, request: HttpRequest) -> StreamingResponse:
+        asked = request.query_as(_DownloadAsked)
         since, until = _span(asked)
         rows: dict[str, Callable[[], Iterator[Sequence[Any]]]] = {
             "series": lambda: self._series_rows(since, until, asked),
@@ -168,7 +168,7 @@ class HistoryWays:
                 return
 
 
-def _span(asked: _Span, days: float = 1.0) -> tuple[str, str]:
+def _span(asked: _AskedPeriod, days: float = 1.0) -> tuple[str, str]:
     """As records write times; RefusedError where there is nothing between them, or more than anybody has."""
     until = _aware(asked.until, "until") or datetime.now(UTC)
     try:

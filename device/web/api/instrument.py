@@ -21,41 +21,41 @@ from device.inference.tasks.kinds import task_kinds
 from device.meaning import meanings, unit_of
 from device.optics.geometry import Geometry
 from device.settings import SETTABLE
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.serving.answers import Content, RefusedError
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["InstrumentWays"]
+__all__ = ["InstrumentEndpoints"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 
 
-class InstrumentWays:
+class InstrumentEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box = box
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of models, settings and calibration."""
         return [
-            Way("GET", "/api/models", "viewer", self._models),
-            Way("GET", "/api/models/{name}/{version}/card", "viewer", self._card),
-            Way("GET", "/api/settings", "viewer", self._settings),
-            Way("GET", "/api/calibration", "viewer", self._calibration),
+            Endpoint("GET", "/api/models", "viewer", self._models),
+            Endpoint("GET", "/api/models/{name}/{version}/card", "viewer", self._card),
+            Endpoint("GET", "/api/settings", "viewer", self._settings),
+            Endpoint("GET", "/api/calibration", "viewer", self._calibration),
         ]
 
     # -- models -----------------------------------------------------------------------------------------------------------
 
-    def _models(self, _question: Question) -> dict[str, Any]:
+    def _models(self, _request: HttpRequest) -> dict[str, Any]:
         store = self._box.models()
         active = {name: _active(store, name) for name in store.names()}
         geometry, binning = self._box.geometry()
         return {"models": [_model(store, path, active, geometry, binning) for path in store.models()]}
 
-    def _card(self, question: Question) -> Content:
-        name, version = question.path["name"], question.path["version"]
+    def _card(self, request: HttpRequest) -> Content:
+        name, version = request.path["name"], request.path["version"]
         if _NAME.fullmatch(name) and _VERSION.fullmatch(version):
             for folder in self._box.models().folders:
                 for place in (folder, folder.parent / "cards"):
@@ -71,7 +71,7 @@ class InstrumentWays:
 
     # -- settings ---------------------------------------------------------------------------------------------------------
 
-    def _settings(self, _question: Question) -> dict[str, Any]:
+    def _settings(self, _request: HttpRequest) -> dict[str, Any]:
         used, filed = public(self._box.config()), public(self._box.file)
         changes = self._changes()
         found: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ class InstrumentWays:
 
     # -- calibration ------------------------------------------------------------------------------------------------------
 
-    def _calibration(self, _question: Question) -> dict[str, Any]:
+    def _calibration(self, _request: HttpRequest) -> dict[str, Any]:
         folder = Path(self._box.file.calibration.folder).expanduser()
         in_force = load_calibrations(folder, self._box.nominal)
         used = {record.id for record in in_force.used}

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from starlette.responses import StreamingResponse
 
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
+from device.web.serving.access_control import AccessControl
 from device.web.serving.answers import Content, RefusedError
-from device.web.serving.event_stream import EventStreams, Told
-from device.web.serving.gate import Gate
-from device.web.serving.routes import Question, Way
+from device.web.serving.event_stream import EventStreams, ServerSentEvent
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["Now"]
+__all__ = ["NowEndpoints"]
 
 _PICTURE_S = 3600
 """A look's pictures never change."""
@@ -24,7 +24,7 @@ _PICTURE_S = 3600
 class _News:
     """What a stream tells: the state, that there is another look, and every event."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box = box
         self._state: Any = None
         self._look: Any = None
@@ -37,28 +37,28 @@ class _News:
         with self._box.looks.watch():
             yield
 
-    def now(self) -> Sequence[Told]:
+    def now(self) -> Sequence[ServerSentEvent]:
         """The state and the look as they are."""
         look = self._box.looks.newest()
-        return [_told("state", self._box.states.now()), *([_told("look", _name_of(look))] if look else [])]
+        return [_event("state", self._box.states.now()), *([_event("look", _name_of(look))] if look else [])]
 
-    def news(self) -> Sequence[Told]:
+    def news(self) -> Sequence[ServerSentEvent]:
         """What differs from the last time."""
-        box, news = self._box, list[Told]()
+        box, news = self._box, list[ServerSentEvent]()
         state = box.states.now()
         if self._state is None or _differs(state, self._state):
             self._state = state
-            news.append(_told("state", state))
+            news.append(_event("state", state))
         if (look := box.looks.newest()) is not self._look:
             self._look = look
-            news += [_told("look", _name_of(look))] if look else []
-        news += [_told("event", event, replaces=False) for event in box.events.after(self._events)]
+            news += [_event("look", _name_of(look))] if look else []
+        news += [_event("event", event, replaces=False) for event in box.events.after(self._events)]
         self._events = box.events.count
         return news
 
 
-def _told(kind: str, value: Any, *, replaces: bool = True) -> Told:
-    return Told(kind, msgspec.json.encode(value), replaces)
+def _event(kind: str, value: Any, *, replaces: bool = True) -> ServerSentEvent:
+    return ServerSentEvent(kind, msgspec.json.encode(value), replaces)
 
 
 def _differs(state: Any, told: Any) -> bool:
@@ -72,35 +72,35 @@ def _name_of(look: Any) -> dict[str, Any]:
     return {"id": look.id, "taken_at": look.taken_at}
 
 
-class Now:
+class NowEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded, gate: Gate) -> None:
-        self._box, self._gate = box, gate
+    def __init__(self, box: DashboardContext, access_control: AccessControl) -> None:
+        self._box, self._access_control = box, access_control
         self.streams = EventStreams(_News(box))
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of state and look."""
         return [
-            Way("GET", "/api/state", "viewer", self._state),
-            Way("GET", "/api/stream", "viewer", self._stream),
-            Way("GET", "/api/look", "viewer", self._look),
-            Way("GET", "/api/look/{id}/{picture}", "viewer", self._picture),
+            Endpoint("GET", "/api/state", "viewer", self._state),
+            Endpoint("GET", "/api/stream", "viewer", self._stream),
+            Endpoint("GET", "/api/look", "viewer", self._look),
+            Endpoint("GET", "/api/look/{id}/{picture}", "viewer", self._picture),
         ]
 
-    def _state(self, _question: Question) -> Any:
+    def _state(self, _request: HttpRequest) -> Any:
         return self._box.states.now()
 
-    async def _stream(self, question: Question) -> StreamingResponse:
-        return self.streams.response(self._still_may(question))
+    async def _stream(self, request: HttpRequest) -> StreamingResponse:
+        return self.streams.response(self._still_may(request))
 
-    def _still_may(self, question: Question) -> Callable[[], bool]:
+    def _still_may(self, request: HttpRequest) -> Callable[[], bool]:
         """Until the session ends; where nobody needed one, until a password is set."""
-        if question.session is None:
-            return lambda: self._gate.reads_freely(question.requester)
-        return lambda: self._gate.access.session(question.token) is not None
+        if request.session is None:
+            return lambda: self._access_control.reads_freely(request.requester)
+        return lambda: self._access_control.access.session(request.token) is not None
 
-    def _look(self, _question: Question) -> Any:
+    def _look(self, _request: HttpRequest) -> Any:
         look = self._box.looks.newest()
         if look is None:
             raise RefusedError(
@@ -108,11 +108,11 @@ class Now:
             )
         return look.told()
 
-    def _picture(self, question: Question) -> Content:
-        look, picture = self._box.looks.newest(), question.path["picture"]
+    def _picture(self, request: HttpRequest) -> Content:
+        look, picture = self._box.looks.newest(), request.path["picture"]
         if picture not in ("hologram.jpg", "focus.jpg"):
             raise RefusedError(404, "there is no such picture", expected="hologram.jpg | focus.jpg", got=picture[:64])
-        if look is None or str(look.id) != question.path["id"]:
+        if look is None or str(look.id) != request.path["id"]:
             raise RefusedError(404, "this picture is gone", where="id", remedy="A newer one took its place.")
         body: bytes | None = look.hologram_jpeg if picture == "hologram.jpg" else look.focus_jpeg
         if body is None:

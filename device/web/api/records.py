@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from device.storage.audit import AuditLine
-from device.web.api.box import Dashboarded
-from device.web.serving.routes import Question, Way
+from device.web.api.box import DashboardContext
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["Records"]
+__all__ = ["RecordEndpoints"]
 
 
 class _AuditPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,27 +22,27 @@ class _LogPage(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=500)] = 200
 
 
-class Records:
+class RecordEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box = box
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of logs."""
         return [
-            Way("GET", "/api/audit", "operator", self._audit),
-            Way("GET", "/api/log", "viewer", self._log),
+            Endpoint("GET", "/api/audit", "operator", self._audit),
+            Endpoint("GET", "/api/log", "viewer", self._log),
         ]
 
-    def _audit(self, question: Question) -> dict[str, Any]:
+    def _audit(self, request: HttpRequest) -> dict[str, Any]:
         """Newest first; `next` goes into `before`."""
-        page = question.asked(_AuditPage)
+        page = request.query_as(_AuditPage)
         lines: list[AuditLine] = self._box.audit.read()[::-1]
         found = [line for line in lines if page.before is None or line.at < page.before]
         shown = found[: page.limit]
         return {"lines": shown, "next": shown[-1].at if len(found) > len(shown) else None}
 
-    def _log(self, question: Question) -> dict[str, Any]:
-        page = question.asked(_LogPage)
+    def _log(self, request: HttpRequest) -> dict[str, Any]:
+        page = request.query_as(_LogPage)
         return {"lines": self._box.log_tail().splitlines()[-page.limit :]}

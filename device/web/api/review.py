@@ -13,11 +13,11 @@ from msgspec import Meta, Struct
 from device.errors import InputError
 from device.storage.crop_pictures import crop_picture
 from device.storage.review import FOLDER, TAKEN_BACK, CropRecord, Entry, Label, ReviewFolder
-from device.web.api.box import Dashboarded
+from device.web.api.box import DashboardContext
 from device.web.serving.answers import Content, RefusedError
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["Review"]
+__all__ = ["ReviewEndpoints"]
 
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _MOST_OPENED = 2000
@@ -38,7 +38,7 @@ class _Gallery(Struct, frozen=True, forbid_unknown_fields=True):
     """How many of them were seen."""
 
 
-class _Channel(Struct, frozen=True, forbid_unknown_fields=True):
+class _AskedPicture(Struct, frozen=True, forbid_unknown_fields=True):
     channel: Literal["amplitude", "phase"] = "amplitude"
 
 
@@ -46,26 +46,26 @@ class _Name(Struct, frozen=True, forbid_unknown_fields=True):
     label: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-class Review:
+class ReviewEndpoints:
     """The routes."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._folder = ReviewFolder(box.folder / FOLDER)
         self._about: dict[str, CropRecord] = {}
         self._lock = threading.Lock()
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of the gallery."""
         return [
-            Way("GET", "/api/particles", "viewer", self._list),
-            Way("GET", "/api/particles/{name}", "viewer", self._picture),
-            Way("PUT", "/api/particles/{id}/label", "operator", self._label),
-            Way("DELETE", "/api/particles/{id}/label", "operator", self._unlabel),
+            Endpoint("GET", "/api/particles", "viewer", self._list),
+            Endpoint("GET", "/api/particles/{name}", "viewer", self._picture),
+            Endpoint("PUT", "/api/particles/{id}/label", "operator", self._label),
+            Endpoint("DELETE", "/api/particles/{id}/label", "operator", self._unlabel),
         ]
 
-    def _list(self, question: Question) -> dict[str, Any]:
+    def _list(self, request: HttpRequest) -> dict[str, Any]:
         """`next` goes into `after`; `looked_at` of `kept` were opened, the newest."""
-        asked = question.asked(_Gallery)
+        asked = request.query_as(_Gallery)
         labels, _ = self._folder.labels()
         kept = self._folder.entries()
         found = [entry for entry in kept if asked.reason in (None, entry.reason)]
@@ -98,26 +98,26 @@ class Review:
                         self._about[entry.id] = self._folder.about(entry)
             return [self._about[entry.id] for entry in entries if entry.id in self._about]
 
-    def _picture(self, question: Question) -> Content:
-        crop_id = question.path["name"].removesuffix(".png")
-        channel = question.asked(_Channel).channel
+    def _picture(self, request: HttpRequest) -> Content:
+        crop_id = request.path["name"].removesuffix(".png")
+        channel = request.query_as(_AskedPicture).channel
         entry = self._entry(crop_id)
         crop = self._folder.read(entry) if entry else None
         if crop is None:
             raise _gone(crop_id)
         return Content(crop_picture(crop, channel), "image/png", keep_s=_PICTURE_S)
 
-    def _label(self, question: Question) -> Label:
-        return self._labelled(question, question.told(_Name).label)
+    def _label(self, request: HttpRequest) -> Label:
+        return self._labelled(request, request.body_as(_Name).label)
 
-    def _unlabel(self, question: Question) -> Label:
-        return self._labelled(question, TAKEN_BACK)
+    def _unlabel(self, request: HttpRequest) -> Label:
+        return self._labelled(request, TAKEN_BACK)
 
-    def _labelled(self, question: Question, name: str) -> Label:
-        crop_id = question.path["id"]
+    def _labelled(self, request: HttpRequest, name: str) -> Label:
+        crop_id = request.path["id"]
         if not _ID.fullmatch(crop_id):
             raise _gone(crop_id)
-        (outcome,) = self._folder.label([(crop_id, name)], question.by)
+        (outcome,) = self._folder.label([(crop_id, name)], request.by)
         if isinstance(outcome, InputError):
             raise _gone(crop_id) if self._entry(crop_id) is None else outcome
         return outcome

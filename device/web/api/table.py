@@ -10,22 +10,22 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from device.config import WebConfig
-from device.web.api.box import Dashboarded
-from device.web.api.commands import Commands
-from device.web.api.exports import Exports
-from device.web.api.history import HistoryWays
-from device.web.api.instrument import InstrumentWays
-from device.web.api.meaning_of import MeaningOf
-from device.web.api.now import Now
-from device.web.api.records import Records
-from device.web.api.review import Review
-from device.web.api.sign_in import SignIn
+from device.web.api.box import DashboardContext
+from device.web.api.commands import CommandEndpoints
+from device.web.api.exports import ExportEndpoints
+from device.web.api.history import HistoryEndpoints
+from device.web.api.instrument import InstrumentEndpoints
+from device.web.api.meanings import MeaningEndpoints
+from device.web.api.now import NowEndpoints
+from device.web.api.records import RecordEndpoints
+from device.web.api.review import ReviewEndpoints
+from device.web.api.sign_in import SessionEndpoints
 from device.web.security.access_store import AccessStore
 from device.web.security.own_certificate import own_certificate, server_context
-from device.web.security.requester import Place, is_loopback
-from device.web.serving.assets import Pages
-from device.web.serving.gate import Gate, application
-from device.web.serving.routes import Way
+from device.web.security.requester import HostPolicy, is_loopback
+from device.web.serving.access_control import AccessControl, application
+from device.web.serving.assets import StaticPages
+from device.web.serving.routes import Endpoint
 from device.web.serving.server import WebServer, listening
 
 __all__ = ["Dashboard", "certificate_of"]
@@ -39,32 +39,32 @@ class Dashboard:
 
     server: WebServer
     app: Starlette
-    ways: list[Way]
+    endpoints: list[Endpoint]
     access: AccessStore
-    exports: Exports
+    exports: ExportEndpoints
 
     @classmethod
-    def of(cls, box: Dashboarded, config: WebConfig) -> Dashboard:
+    def of(cls, box: DashboardContext, config: WebConfig) -> Dashboard:
         """Bound to its address, not served yet; HolonodeError where that can't be."""
         context = _context(box, config)
         listener = listening(config.address, config.port)
         try:
             access = AccessStore(box.folder)
-            place = Place([*config.hosts, *_own_names(config)], config.trusted_proxies)
-            gate = Gate(place, access, cookie=f"holonode-{box.device_id}")
-            now, exports = Now(box, gate), Exports(box)
+            place = HostPolicy([*config.hosts, *_own_names(config)], config.trusted_proxies)
+            access_control = AccessControl(place, access, cookie=f"holonode-{box.device_id}")
+            now, exports = NowEndpoints(box, access_control), ExportEndpoints(box)
             parts = (
-                Pages(PAGES), SignIn(gate, box.device_id, box.audit), now, HistoryWays(box), Review(box), Commands(box),
-                InstrumentWays(box), Records(box), exports, MeaningOf(box),
+                StaticPages(PAGES), SessionEndpoints(access_control, box.device_id, box.audit), now, HistoryEndpoints(box), ReviewEndpoints(box), CommandEndpoints(box),
+                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box),
             )  # fmt: skip
-            ways = [way for part in parts for way in part.ways()]
-            app = application(ways, gate)
+            endpoints = [way for part in parts for way in part.endpoints()]
+            app = application(endpoints, access_control)
             server = WebServer(app, listener, context)
         except BaseException:
             listener.close()
             raise
         server.at_end(now.streams.close)
-        return cls(server, app, ways, access, exports)
+        return cls(server, app, endpoints, access, exports)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -84,7 +84,7 @@ def certificate_of(folder: Path, device_id: str, config: WebConfig) -> tuple[Pat
     return None if is_loopback(config.address) else own_certificate(folder, device_id)
 
 
-def _context(box: Dashboarded, config: WebConfig) -> ssl.SSLContext | None:
+def _context(box: DashboardContext, config: WebConfig) -> ssl.SSLContext | None:
     files = certificate_of(box.folder, box.device_id, config)
     return None if files is None else server_context(*files)
 

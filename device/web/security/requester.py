@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from device.errors import InputError
 
-__all__ = ["Place", "Requester", "is_loopback"]
+__all__ = ["HostPolicy", "Requester", "is_loopback"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -37,7 +37,7 @@ class Requester:
     """`Host`, with its port where it tells one, as the client sees it."""
 
 
-class Place:
+class HostPolicy:
     """The names this server goes by, and the proxies it listens to."""
 
     def __init__(self, hosts: Iterable[str], trusted_proxies: Iterable[str] = ()) -> None:

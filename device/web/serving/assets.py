@@ -14,9 +14,9 @@ from pathlib import Path
 from starlette.responses import Response
 
 from device.web.serving.answers import RefusedError
-from device.web.serving.routes import Question, Way
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["Pages"]
+__all__ = ["StaticPages"]
 
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _TYPES = {
@@ -35,7 +35,7 @@ class _Asset:
     media_type: str
 
 
-class Pages:
+class StaticPages:
     """Looks at the folder again where a file of it changed."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,34 +44,34 @@ class Pages:
         self._assets: dict[str, _Asset] = {}
         self._version = ""
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Their routes."""
         return [
-            Way("GET", "/", "anybody", self._index),
-            Way("GET", "/favicon.ico", "anybody", self._icon),
-            Way("GET", "/assets/{path:path}", "anybody", self._asset),
+            Endpoint("GET", "/", "anybody", self._index),
+            Endpoint("GET", "/favicon.ico", "anybody", self._icon),
+            Endpoint("GET", "/assets/{path:path}", "anybody", self._asset),
         ]
 
-    def _index(self, question: Question) -> Response:
+    def _index(self, request: HttpRequest) -> Response:
         self._look()
-        return self._sent("index.html", question, "no-cache")
+        return self._sent("index.html", request, "no-cache")
 
-    def _icon(self, question: Question) -> Response:
+    def _icon(self, request: HttpRequest) -> Response:
         self._look()
-        return self._sent("icon.svg", question, "no-cache")
+        return self._sent("icon.svg", request, "no-cache")
 
-    def _asset(self, question: Question) -> Response:
+    def _asset(self, request: HttpRequest) -> Response:
         if not self._assets:
             self._look()
-        version, _, rest = question.path["path"].partition("/")
+        version, _, rest = request.path["path"].partition("/")
         current = version == self._version
-        return self._sent(rest if current else question.path["path"], question, _FOR_GOOD if current else "no-cache")
+        return self._sent(rest if current else request.path["path"], request, _FOR_GOOD if current else "no-cache")
 
-    def _sent(self, name: str, question: Question, keep: str) -> Response:
+    def _sent(self, name: str, request: HttpRequest, keep: str) -> Response:
         asset = self._assets.get(name)
         if asset is None:
             raise RefusedError(404, "there is no such file", where="/assets", got=name[:200], remedy="Load the page again.")
-        if question.takes_gzip and len(asset.packed) < len(asset.content):
+        if request.takes_gzip and len(asset.packed) < len(asset.content):
             return Response(
                 asset.packed, media_type=asset.media_type,
                 headers={"cache-control": keep, "content-encoding": "gzip", "vary": "accept-encoding"},

@@ -10,13 +10,13 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-__all__ = ["BoundedConnection", "Doorkeeper"]
+__all__ = ["BoundedConnection", "ConnectionAcceptor"]
 
 _REQUEST_S = 10.0
 """From the first byte of a request, or from the connection, to the last of the request."""
@@ -39,7 +39,7 @@ class BoundedConnection(H11Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether there is no whole request in it that is being answered."""
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -83,7 +83,7 @@ class BoundedConnection(H11Protocol):
             self._stalled.cancel()
 
 
-class Doorkeeper:
+class ConnectionAcceptor:
     """Accepts; where all places are taken, who has been waiting longest without a request makes room."""
 
     def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, most: int = _MOST_CONNECTIONS) -> None:

@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 
 from device.web.serving.answers import RefusedError
 
-__all__ = ["EventStreams", "Source", "Told"]
+__all__ = ["EventSource", "EventStreams", "ServerSentEvent"]
 
 log = logging.getLogger("holonode")
 
@@ -32,7 +32,7 @@ _MOST_QUEUED = 32
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerSentEvent:
     """One event."""
 
     kind: str
@@ -42,29 +42,29 @@ class Told:
     """Whether a newer one of its kind makes this one worthless."""
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """What there is to tell. Called in the server's loop: nothing here waits."""
 
     def watching(self) -> AbstractContextManager[object]:
         """Entered while anybody watches."""
         ...
 
-    def now(self) -> Sequence[Told]:
+    def now(self) -> Sequence[ServerSentEvent]:
         """For who has just come."""
         ...
 
-    def news(self) -> Sequence[Told]:
+    def news(self) -> Sequence[ServerSentEvent]:
         """Since the last call."""
         ...
 
 
 class _Watcher:
     def __init__(self) -> None:
-        self._newest: dict[str, Told] = {}
-        self._queue: deque[Told] = deque(maxlen=_MOST_QUEUED)
+        self._newest: dict[str, ServerSentEvent] = {}
+        self._queue: deque[ServerSentEvent] = deque(maxlen=_MOST_QUEUED)
         self._there = asyncio.Event()
 
-    def give(self, told: Told) -> None:
+    def give(self, told: ServerSentEvent) -> None:
         if told.replaces:
             self._newest[told.kind] = told
         else:
@@ -87,7 +87,7 @@ class _Watcher:
 class EventStreams:
     """All streams of a server; for its loop alone."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: EventSource) -> None:
         self._source = source
         self._watchers: set[_Watcher] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -101,9 +101,9 @@ class EventStreams:
         """A stream that ends once `still_may` says no; RefusedError where too many watch already."""
         if len(self._watchers) >= _MOST_WATCHERS:
             raise RefusedError(503, "too many watch already", expected=f"at most {_MOST_WATCHERS}", retry_s=30.0)
-        return StreamingResponse(self._told(still_may), media_type="text/event-stream")
+        return StreamingResponse(self._stream(still_may), media_type="text/event-stream")
 
-    async def _told(self, still_may: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def _stream(self, still_may: Callable[[], bool]) -> AsyncIterator[bytes]:
         watcher = _Watcher()
         self._watchers.add(watcher)
         if self._looking is None or self._looking.done():

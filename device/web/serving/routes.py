@@ -13,7 +13,7 @@ from device.web.security.access_store import Role, Session
 from device.web.security.requester import Requester
 from device.web.serving.answers import RefusedError
 
-__all__ = ["READING", "Access", "Question", "Way"]
+__all__ = ["READING", "Access", "Endpoint", "HttpRequest"]
 
 READING = ("GET", "HEAD")
 """Methods that change nothing."""
@@ -25,7 +25,7 @@ _StructT = TypeVar("_StructT", bound=Struct)
 
 
 @dataclass(frozen=True)
-class Question:
+class HttpRequest:
     """What a handler is told of a request."""
 
     path: Mapping[str, str]
@@ -52,7 +52,7 @@ class Question:
         """Who asks, as records and the audit log name it."""
         return "" if self.session is None else f"{self.session.role} {self.session.id}"
 
-    def asked(self, kind: type[_StructT]) -> _StructT:
+    def query_as(self, kind: type[_StructT]) -> _StructT:
         """The query; RefusedError where it isn't right."""
         try:
             return msgspec.convert(dict(self.query), kind, strict=False)
@@ -61,7 +61,7 @@ class Question:
                 422, "the address asks for what can't be", where="the query", expected=_expected(kind), got=str(error)[:300]
             ) from error
 
-    def told(self, kind: type[_StructT]) -> _StructT:
+    def body_as(self, kind: type[_StructT]) -> _StructT:
         """The body; RefusedError where it isn't right."""
         try:
             return msgspec.json.decode(self.content or b"{}", type=kind)
@@ -76,13 +76,13 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Way:
+class Endpoint:
     """One route."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     access: Access
-    handler: Callable[[Question], Any]
+    handler: Callable[[HttpRequest], Any]
     """Called in a worker thread; a coroutine function is awaited in the loop, where nothing may wait for a disk."""
 
 

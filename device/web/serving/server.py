@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from device.errors import TransientError
-from device.web.serving.connection import BoundedConnection, Doorkeeper
+from device.web.serving.connection import BoundedConnection, ConnectionAcceptor
 
 __all__ = ["Governor", "WebServer", "listening"]
 
@@ -103,7 +103,7 @@ class WebServer:
             proxy_headers=False, timeout_keep_alive=_KEEP_ALIVE_S, h11_max_incomplete_event_size=_HEAD_BYTES,
         )  # fmt: skip
         config.load()
-        self._doors, self._listener = Doorkeeper(config, context), listener
+        self._acceptor, self._listener = ConnectionAcceptor(config, context), listener
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -121,7 +121,7 @@ class WebServer:
     @property
     def connections(self) -> int:
         """That are open."""
-        return len(self._doors.state.connections)
+        return len(self._acceptor.state.connections)
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Something to await in the loop at its end."""
@@ -152,7 +152,7 @@ class WebServer:
     async def _until_ended(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _WORKERS
         tasks = [
-            self._loop.create_task(task) for task in (self._doors.accept(self._listener), Governor().keep(), self._dated())
+            self._loop.create_task(task) for task in (self._acceptor.accept(self._listener), Governor().keep(), self._dated())
         ]
         try:
             await self._end.wait()
@@ -162,12 +162,12 @@ class WebServer:
             await asyncio.gather(*tasks, return_exceptions=True)
             for close in self._closing:
                 await close()
-            self._doors.close()
+            self._acceptor.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*self._doors.state.tasks, return_exceptions=True), _LAST_ANSWERS_S)
+                await asyncio.wait_for(asyncio.gather(*self._acceptor.state.tasks, return_exceptions=True), _LAST_ANSWERS_S)
 
     async def _dated(self) -> None:
         """`Date` on every answer: pages tell by it how far their clock is from the box's."""
         while True:
-            self._doors.state.default_headers[:] = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            self._acceptor.state.default_headers[:] = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(1.0)

@@ -13,10 +13,10 @@ from device.messaging.payloads import Check, Health, Info, Stats
 from device.records import Consistency, Detection, Event, Interval
 from device.schemas import catalogue
 from device.storage.history.values import HistoryStatus, SeriesPoint
-from device.web.api.box import Dashboarded
-from device.web.serving.routes import Question, Way
+from device.web.api.box import DashboardContext
+from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["MeaningOf"]
+__all__ = ["MeaningEndpoints"]
 
 _KINDS: dict[str, type[Struct]] = {
     "interval": Interval, "detection": Detection, "event": Event, "health": Health, "check": Check, "stats": Stats, "info": Info,
@@ -24,17 +24,17 @@ _KINDS: dict[str, type[Struct]] = {
 }  # fmt: skip
 
 
-class MeaningOf:
+class MeaningEndpoints:
     """The route."""
 
-    def __init__(self, box: Dashboarded) -> None:
+    def __init__(self, box: DashboardContext) -> None:
         self._box = box
 
-    def ways(self) -> list[Way]:
+    def endpoints(self) -> list[Endpoint]:
         """Of meanings."""
-        return [Way("GET", "/api/meanings", "viewer", self._all)]
+        return [Endpoint("GET", "/api/meanings", "viewer", self._all)]
 
-    def _all(self, _question: Question) -> dict[str, Any]:
+    def _all(self, _request: HttpRequest) -> dict[str, Any]:
         state = type(self._box.states.now())
         events = {code: event.published() for code, event in catalogue().items()}
         return {"fields": _fields_of("state", state) | _known(), "events": events}

@@ -22,11 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from device.errors import HolonodeError
 from device.web.security.access_store import ROLES, AccessStore, Session, csrf_token
 from device.web.security.rate_limits import Allowance, RateLimits
-from device.web.security.requester import Place, Requester
+from device.web.security.requester import HostPolicy, Requester
 from device.web.serving.answers import RefusedError, error_response, response_of
-from device.web.serving.routes import READING, Access, Question, Way
+from device.web.serving.routes import READING, Access, Endpoint, HttpRequest
 
-__all__ = ["CSRF_HEADER", "Gate", "application"]
+__all__ = ["CSRF_HEADER", "AccessControl", "application"]
 
 log = logging.getLogger("holonode")
 
@@ -55,10 +55,10 @@ _HEADERS = {
 
 
 @dataclass
-class Gate:
+class AccessControl:
     """Who may, by a place's names, its passwords and its rates."""
 
-    place: Place
+    place: HostPolicy
     access: AccessStore
     cookie: str
     """Name of the session's cookie; of boxes side by side on one machine each has its own."""
@@ -128,11 +128,11 @@ class Gate:
         return requester.is_local and not self.access.is_set_up
 
 
-class _Entrance:
+class _SecurityMiddleware:
     """The outermost layer: refuses, and puts the headers on whatever goes back."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self._app, self._gate = app, gate
+    def __init__(self, app: ASGIApp, access_control: AccessControl) -> None:
+        self._app, self._access_control = app, access_control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -147,7 +147,7 @@ class _Entrance:
             await send(message)
 
         try:
-            scope["requester"] = self._gate.enter(scope, Headers(scope=scope))
+            scope["requester"] = self._access_control.enter(scope, Headers(scope=scope))
         except HolonodeError as error:
             await error_response(error)(scope, receive, headed)
             return
@@ -160,29 +160,29 @@ class _Workers:
     def __init__(self) -> None:
         self._waiting = 0
 
-    async def run(self, handler: Callable[[Question], Any], question: Question) -> Response:
+    async def run(self, handler: Callable[[HttpRequest], Any], asked: HttpRequest) -> Response:
         if self._waiting >= _MOST_WAITING:
             raise RefusedError(503, "the server is busy", remedy="Ask again in a while.", retry_s=2.0)
         self._waiting += 1
         try:
-            return await anyio.to_thread.run_sync(lambda: response_of(handler(question), packed=question.takes_gzip))
+            return await anyio.to_thread.run_sync(lambda: response_of(handler(asked), packed=asked.takes_gzip))
         finally:
             self._waiting -= 1
 
 
-def _endpoint(way: Way, gate: Gate, workers: _Workers) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(way: Endpoint, access_control: AccessControl, workers: _Workers) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         requester: Requester = request.scope["requester"]
-        token, session = gate.session_of(request, requester)
-        gate.admit(way.access, request, requester, token, session)
-        question = Question(
+        token, session = access_control.session_of(request, requester)
+        access_control.admit(way.access, request, requester, token, session)
+        asked = HttpRequest(
             path=request.path_params, query=request.query_params, content=await _body(request), requester=requester,
             session=session, token=token, agent=request.headers.get("user-agent", ""),
             takes_gzip="gzip" in request.headers.get("accept-encoding", ""),
         )  # fmt: skip
         if inspect.iscoroutinefunction(way.handler):
-            return response_of(await way.handler(question), packed=question.takes_gzip)
-        return await workers.run(way.handler, question)
+            return response_of(await way.handler(asked), packed=asked.takes_gzip)
+        return await workers.run(way.handler, asked)
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -220,9 +220,9 @@ def _not_served(_request: Request, error: Exception) -> Response:
     return error_response(RefusedError(status, what.get(status, "this can't be served")))
 
 
-def application(ways: list[Way], gate: Gate) -> Starlette:
+def application(endpoints: list[Endpoint], access_control: AccessControl) -> Starlette:
     """Everything that is served."""
     workers = _Workers()
-    routes = [Route(way.path, _endpoint(way, gate, workers), methods=[way.method]) for way in ways]
-    entrance = Middleware(_Entrance, gate=gate)
+    routes = [Route(way.path, _endpoint(way, access_control, workers), methods=[way.method]) for way in endpoints]
+    entrance = Middleware(_SecurityMiddleware, access_control=access_control)
     return Starlette(routes=routes, middleware=[entrance], exception_handlers={HTTPException: _not_served})
