@@ -164,8 +164,9 @@ class HistoryKeeper:
         return self._file == (found.st_dev, found.st_ino)
 
     def _opened(self) -> HistoryWriter:
-        if not self._path.exists() and self._outbox.get_state(STATE_KEY) and not self._rebuilding:
-            self._rebuilding = "its file is gone"
+        held = self._path.stat().st_size if self._path.exists() else None
+        if not held and self._outbox.get_state(STATE_KEY) and not self._rebuilding:
+            self._rebuilding = "its file is gone" if held is None else "its file is empty"
         database = open_for_writing(self._path, self._outbox.device_id)
         try:
             self._writer = writer = HistoryWriter(database, self._particles_bytes)
