@@ -5,7 +5,7 @@ import { clockAhead, span, zone } from "./format.js";
 import { LANGUAGES, language, speak, t } from "./i18n.js";
 import { connect, disconnect, live } from "./live.js";
 import { Explanation, Failed, Icon, Loading, Old, Toasts } from "./parts.js";
-import { LogIn, SetUp, logOut } from "./doors.js";
+import { LogIn, Notes, SetUp, logOut } from "./doors.js";
 import { Now } from "./now.js";
 
 const LATER = {
@@ -60,19 +60,12 @@ function Link() {
   return html`<span class=${`live ${link}`} data-link=${link}><span class="dot" aria-hidden="true"></span>${t(`link.${link}`)}</span>`;
 }
 
-/** What holds whatever the page: no password yet, simulated, not heard, clocks apart. */
-function Banners({ page }) {
-  const who = useStore(session);
-  const { link, state, heardAt } = useStore(live);
+/** What must be known before anything else on a page is believed: that the box isn't heard, that clocks are apart. */
+function Doubts() {
+  const { link, heardAt } = useStore(live);
   const ahead = useStore(clockAhead);
-  const simulated = state?.simulated ?? [];
-  // The whole of it on the first page; elsewhere what is looked at needs the room.
-  const slim = page === "now" ? "" : "slim";
-  return html`${who && !who.set_up && page !== "setup" && html`<aside class=${`banner warning ${slim}`} data-banner="no-password"><p><strong>${t("banner.no-password")}</strong> ${!slim && t(who.may_set_up ? "banner.no-password-here" : "banner.no-password-far")}</p>
-      <a role="button" class="small" href="#/setup">${t("action.set-password")}</a></aside>`}
-    ${link === "lost" && (heardAt ? html`<${Old} since=${heardAt + (ahead ?? 0)} again=${connect} />` : html`<${Failed} error=${{ message: t("error.lost"), kind: "lost" }} again=${connect} />`)}
-    ${ahead !== null && Math.abs(ahead) > 60_000 && html`<aside class="banner warning"><p><strong>${t("banner.clock")}</strong> ${t(ahead > 0 ? "banner.clock-ahead" : "banner.clock-behind", { span: span(ahead / 1000) })}</p></aside>`}
-    ${simulated.length > 0 && html`<aside class=${`banner info ${slim}`} data-banner="simulated"><p><strong>${t("banner.simulated")}</strong> ${!slim && t("banner.simulated-parts", { parts: simulated.map((part) => t(`part.${part}`).replace(/^part\./, "")).join(", ") })}</p></aside>`}`;
+  return html`${link === "lost" && (heardAt ? html`<${Old} since=${heardAt + (ahead ?? 0)} again=${connect} />` : html`<${Failed} error=${{ message: t("error.lost"), kind: "lost" }} again=${connect} />`)}
+    ${ahead !== null && Math.abs(ahead) > 60_000 && html`<aside class="banner warning"><p><strong>${t("banner.clock")}</strong> ${t(ahead > 0 ? "banner.clock-ahead" : "banner.clock-behind", { span: span(ahead / 1000) })}</p></aside>`}`;
 }
 
 function Foot() {
@@ -124,7 +117,7 @@ function App() {
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>${t("nav.skip")}</a>
     <header class="top"><a class="home" href="#/now"><img src=${new URL("./icon.svg", import.meta.url).pathname} alt="" width="28" height="28" /><span>${who?.device_id ?? "Holonode"}</span></a><${Link} /><${Who} /></header>
     <${Nav} page=${page} />
-    <main id="main" tabindex="-1" ref=${main} data-page=${page}><${Banners} page=${page} />
+    <main id="main" tabindex="-1" ref=${main} data-page=${page}><${Doubts} />${page !== "now" && page !== "setup" && page !== "login" && html`<${Notes} slim />`}
       <h1 class=${page === "now" ? "sr" : ""}>${t(`page.${page}`)}</h1>
       <${Page} page=${page} key=${page} /></main>
     <${Foot} /><${Toasts} /><${Explanation} />`;

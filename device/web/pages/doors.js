@@ -1,10 +1,22 @@
-// Set-up and login.
-import { html, useState } from "./dom.js";
+// Set-up and login, and what is said of either on every page.
+import { html, useState, useStore } from "./dom.js";
 import { ask, refreshSession, session } from "./api.js";
 import { t } from "./i18n.js";
+import { live } from "./live.js";
 import { Card, Failed, say } from "./parts.js";
 
 const LEAST = 10;
+
+/** What holds for every page: no password yet, simulated. In short where what is looked at needs the room. */
+export function Notes({ slim = false }) {
+  const who = useStore(session);
+  const { state } = useStore(live);
+  const simulated = state?.simulated ?? [];
+  const kind = slim ? "slim" : "";
+  return html`${who && !who.set_up && html`<aside class=${`banner warning ${kind}`} data-banner="no-password"><p><strong>${t("banner.no-password")}</strong> ${!slim && html`${t(who.may_set_up ? "banner.no-password-here" : "banner.no-password-far")} <a href="#/manual">${t("banner.what-is-this")}</a>`}</p>
+      <a role="button" class="small" href="#/setup">${t("action.set-password")}</a></aside>`}
+    ${simulated.length > 0 && html`<aside class=${`banner info ${kind}`} data-banner="simulated"><p><strong>${t("banner.simulated")}</strong> ${!slim && t("banner.simulated-parts", { parts: simulated.map((part) => t(`part.${part}`).replace(/^part\./, "")).join(", ") })}</p></aside>`}`;
+}
 
 function Password({ id, label, value, onInput, hint, autocomplete, least }) {
   const [seen, see] = useState(false);

@@ -4,6 +4,7 @@ import { ask, session } from "./api.js";
 import { clock, number, quantity, span, volume } from "./format.js";
 import { has, t } from "./i18n.js";
 import { live } from "./live.js";
+import { Notes } from "./doors.js";
 import { Ago, Badge, Card, Empty, Explained, Failed, Figure, Icon, InOrAgo, Loading, OperatorsOnly, Qc, Time, Uncertain, request } from "./parts.js";
 
 /** What it does, in this language where that has words for it. */
@@ -42,10 +43,10 @@ function useLook(id, link) {
   const [shown, show] = useState({ sight: "loading" });
   useEffect(() => {
     if (link !== "heard") return undefined;
+    if (!id) { show((before) => (before.look ? before : { sight: "empty" })); return undefined; }
     let wanted = true;
     (async () => {
       const look = await ask("/api/look");
-      if (!look || !look.id) { if (wanted) show((before) => (before.look ? before : { sight: "empty" })); return; }
       const pictures = ["hologram", "focus"].map((name) => `/api/look/${encodeURIComponent(look.id)}/${name}.jpg`);
       await Promise.all(pictures.map((path) => { const one = new Image(); one.src = path; return one.decode(); }));
       if (wanted) show({ sight: "ready", look, pictures });
@@ -188,7 +189,7 @@ export function Now() {
   const { state, look, link } = useStore(live);
   useStore(session);
   if (!state) return link === "lost" ? html`<${Empty} title=${t("now.nothing-known")} />` : html`<${Loading} what=${t("now.connecting")} />`;
-  return html`<div class="now"><${FirstLine} state=${state} /><${Look} id=${look?.id} link=${link} doing=${state.doing} />
+  return html`<div class="now"><div class="head"><${FirstLine} state=${state} /><${Notes} /></div><${Look} id=${look?.id} link=${link} doing=${state.doing} />
     <div class="side"><${Counted} interval=${state.last_interval} /><${Parts} state=${state} /></div></div>`;
 }
 
