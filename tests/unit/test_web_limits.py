@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from device.web.security.access_store import FILE, AccessStore
 from device.web.security.passwords import PasswordKeeper
 from device.web.security.rate_limits import Allowance, RateLimits, network_of
 from device.web.security.requester import HostPolicy
-from device.web.serving.server import Governor
+from device.web.serving.governor import Governor, unhurried
 
 
 class Hand:
@@ -54,6 +55,7 @@ def test_a_thread_gets_its_share_of_a_core_and_may_save_for_a_burst() -> None:
         clock.now += seconds
 
     governor = Governor(0.25, 0.5, used_s=used, clock=clock, sleep=sleep)
+    governor._used_at_s = used.now
     used.now += 0.4
     clock.now += 0.4
     governor.check()
@@ -64,6 +66,23 @@ def test_a_thread_gets_its_share_of_a_core_and_may_save_for_a_burst() -> None:
         clock.now += 0.05
         governor.check()
     assert (used.now - start_used_s) / (clock.now - start_s) == pytest.approx(0.25, rel=0.05)
+    before = len(slept)
+    governor.charge(1.0)
+    governor.check()
+    assert slept[before:] == [pytest.approx(1.0, abs=0.2)], "what others spent for it counts"
+
+
+def test_a_long_download_is_unhurried() -> None:
+    slept = list[float]()
+
+    def busy() -> Iterator[int]:
+        for k in range(3):
+            sum(range(300_000))
+            yield k
+
+    assert list(unhurried(busy(), slept.append)) == [0, 1, 2]
+    assert len(slept) == 3
+    assert min(slept) > 0
 
 
 def test_a_session_ends_when_nobody_uses_it_and_at_last_at_all(tmp_path: Path) -> None:
