@@ -151,7 +151,8 @@ def exporting(browser: Browser, made: list[str]) -> Generator[None]:
                 path = f"/api/exports/{reply.json['id']}"
                 while not stop.is_set() and (one := browser.ask("GET", path).json)["status"] == "running":
                     stop.wait(0.2)
-                made += [one["status"]] if one["status"] != "running" else []
+                if one["status"] != "running":
+                    made.append(one["status"])
             stop.wait(0.5)
 
     thread = threading.Thread(target=export)
