@@ -27,7 +27,7 @@ recordings/  foreign files read right   exports/    data out of the store
 storage/     the outbox                 messaging/  MQTT
 health/      checks                     subcommands/  one file per subcommand
 rig/         the one composition root: configuration in; parts, models and way of sampling out
-service      sample, analyse, commit, publish (`holonode run`)
+service      sample, analyse, commit, publish (`holonode run`)          web/  the dashboard
 replay       the same analysis over recorded frames
 cli          the `holonode` command
 """

@@ -16,7 +16,7 @@ from device.paths import anchored_path, anchored_paths, located
 from device.sampling.tables import sampling_tables
 from device.tomlfile import load_toml
 
-__all__ = ["PRESET", "Config", "anchored", "config_hash", "load_config", "paths_of", "public"]
+__all__ = ["PRESET", "Config", "WebConfig", "anchored", "config_hash", "load_config", "paths_of", "public"]
 
 PRESET = Path(__file__).parent / "presets" / "simulated-bioaerosol.toml"
 """What runs without a configuration: the simulated bioaerosol sampler."""
@@ -262,6 +262,8 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Store folder; one service at a time."""
     min_free_mb: Annotated[float, Meta(ge=0)] = 50.0
     """Below this much free disk new records are refused and counted."""
+    history_particles_mb: Annotated[float, Meta(ge=0, le=1_000_000)] = 256.0
+    """Disk for the particles' few columns in the history, some 36 bytes each; the oldest days make room; 0: none are kept."""
 
 
 class ReviewConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -347,6 +349,30 @@ class HomeAssistantConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A figure older than this is shown as unavailable; at least twice the time from one sample to the next."""
 
 
+class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dashboard."""
+
+    enabled: bool = True
+    """False: none is served."""
+    address: Annotated[str, Meta(pattern="^[0-9A-Fa-f.:]{2,45}$")] = "127.0.0.1"
+    """Where it is served: 127.0.0.1 for this machine alone, 0.0.0.0 or an address of the network for others, then always over TLS
+    and with a password."""
+    port: Port = 8080
+    """The next free one where it is taken; 0: any."""
+    hosts: list[str] = []
+    """Further names that it is asked by, e.g. "box.example.org", as a reverse proxy's; others are refused."""
+    trusted_proxies: list[str] = []
+    """Addresses or networks of reverse proxies whose forwarded headers count; all others' are ignored."""
+    cert_file: str = ""
+    """Certificate for TLS, with those that lead to its authority; empty: one that the box makes for itself."""
+    key_file: str = ""
+    """Its private key, readable by the service's user alone."""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("web.cert_file and web.key_file: both or neither")
+
+
 class DeliveryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a record counts as delivered, and how fast records go out."""
 
@@ -382,6 +408,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     commands: CommandsConfig = CommandsConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    web: WebConfig = WebConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:
@@ -408,6 +435,7 @@ _PATHS = {
     "storage": ("folder",),
     "calibration": ("folder",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "web": ("cert_file", "key_file"),
 }
 """Settings that name files and folders; beside these, an instrument or a model may."""
 _MODELS = ("reconstruction_model", "classifier_model")

@@ -51,7 +51,7 @@ EVENTS: Mapping[str, EventMeaning] = {
         "At a warning: mend what failed, then `holonode arm` again.",
     ),
     "command": EventMeaning(
-        ("info", "warning"), "A command over MQTT was carried out, or came to an error.", "At a warning: do what the message says.",
+        ("info", "warning"), "A command, over MQTT or on the dashboard, was carried out or came to an error.", "At a warning: do what the message says.",
     ),
     "settings_refused": _warning(
         "Settings that were changed from afar don't fit this configuration any more; the file's hold.", "Send `set` again where they are still wanted.",
@@ -78,6 +78,8 @@ EVENTS: Mapping[str, EventMeaning] = {
     "state_lost": _alarm("`value` values kept beside the records were damaged and begin anew.", "Replace the disk where it happens again."),
     "store_copied": _alarm("The store was copied or put back; records go on under a new spool.", "Let no two boxes run from one copy."),
     "store_overtaken": _alarm("The far end has records that this store never sent: it was put back; records go on under a new spool.", "Let no two boxes run from one copy."),
+    "history_rebuilt": _warning("The history that pages read was lost or damaged; it was built anew from the `value` intervals that the store still held.", "Records are not touched by it. Replace the disk where it happens again."),
+    "history_behind": _warning("The history that pages read can't be written; it catches up from the records once it can.", "Do what the message says: mostly free disk space."),
     # The way to the broker.
     "broker_lost": _warning("No broker answers, or the connection ended. " + _KEPT, "Check the network and mqtt.url, where it stays so."),
     "broker_refused": _warning("The broker refuses the connection. " + _KEPT, "Check account and rights at the broker, as the message says."),

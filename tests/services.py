@@ -36,6 +36,8 @@ classifier_model = ""
 [storage]
 folder = "{store}"
 min_free_mb = {min_free_mb}
+[web]
+{web}
 [mqtt]
 url = "{url}"
 {mqtt}
@@ -55,7 +57,7 @@ class Service:
         folder.mkdir(parents=True, exist_ok=True)
         values = {
             "device_id": "test-box", "seed": 1, "intervals": 0, "reconstruction": "backpropagate", "store": folder / "store",
-            "min_free_mb": 0, "url": url, "mqtt": "",
+            "min_free_mb": 0, "url": url, "mqtt": "", "web": "enabled = false",
         } | changes  # fmt: skip
         config = folder / "box.toml"
         config.write_text(CONFIG.format(**values))

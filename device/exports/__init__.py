@@ -5,6 +5,7 @@ source.py        the common reader: records of a period, interval by interval, a
 tables.py        records as tables: columns with type, unit and meaning
 bundle.py        the folder that is written: all or nothing, read back, with checksums
 taxa.py          what labels are called in biology
+whole.py         one export from beginning to end
 steady_file.py   a file that HDF5 can fill on a full disk
 csv_files.py, parquet_files.py, ecotaxa.py, netcdf.py, darwincore.py, influx.py   one format each
 """

@@ -126,6 +126,8 @@ class Info(Struct, frozen=True, kw_only=True):
     """By whom, when and with what it was armed; None: not armed."""
     settings: dict[str, Any] | None = {}
     """What was changed from afar, by dotted key; `config` holds it already."""
+    dashboard_fingerprint: str | None = None
+    """SHA-256 of the dashboard's certificate, as browsers show it; None: it is served on loopback alone, or not at all."""
     schemas: tuple[str, ...] = ("holonode.detection/2", "holonode.interval/2", "holonode.event/2")
     """Of the records that it makes; what waited through an update goes out as it was made."""
     shortened: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Commands over MQTT as they come in: what is ignored, what is refused, what is asked; nothing is done here.
+"""Commands as they come in, over MQTT and on the dashboard: what is ignored, what is refused, what is asked; nothing is done here.
 
 A request is a JSON object on `request/<command>`: the command's own parameters, and beside them `issued_at` (RFC 3339) and
 `transaction` (echoed; a repeated one is answered again, not done again).
@@ -6,7 +6,7 @@ A request is a JSON object on `request/<command>`: the command's own parameters,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -190,6 +190,12 @@ class IncomingRequest:
     """MQTT 5, given back unread."""
     expires_at_s: float | None = None
     """By the monotonic clock: what is left of the MQTT 5 message expiry."""
+    door: Literal["mqtt", "web"] = "mqtt"
+    """Where it came in."""
+    by: str = ""
+    """Who asks, as far as the door tells."""
+    answer_to: Callable[[Answer], None] | None = None
+    """Takes every answer instead of the broker, in the thread that has it; it must not wait."""
 
 
 def command_of(topics: Topics, topic: str) -> str:

@@ -31,6 +31,8 @@ class Wakes:
     ) -> None:
         self._schedule, self._sleep, self._now, self._simulated = schedule, sleep, now, simulated
         self.last = None if state is None else datetime.fromisoformat(state)
+        self.upcoming: datetime | None = None
+        """The wake that is waited for; None: none is, or time is simulated."""
         if self.last is not None and (self.last > now() or simulated):
             # The clock was ahead when it was kept, or time was only simulated: a schedule must not wait for that.
             self.last = None
@@ -58,9 +60,13 @@ class Wakes:
 
     def _slept_until(self, wake: datetime, since: datetime) -> bool:
         """False where the clock was set back meanwhile: another wake may come first."""
-        while (now := self._now()) < wake:
-            if now < since:
-                return False
-            since = now
-            self._sleep(min((wake - now).total_seconds(), _LONGEST_SLEEP_S))
+        self.upcoming = wake
+        try:
+            while (now := self._now()) < wake:
+                if now < since:
+                    return False
+                since = now
+                self._sleep(min((wake - now).total_seconds(), _LONGEST_SLEEP_S))
+        finally:
+            self.upcoming = None
         return True

@@ -61,6 +61,7 @@ def info_of(
     origin: RecordProvenance,
     armed: Armed | None,
     settings: Mapping[str, Value],
+    dashboard_fingerprint: str | None = None,
 ) -> Info:
     """The retained `info`; what is secret is shown as set."""
     return Info(
@@ -76,6 +77,7 @@ def info_of(
         config_hash=origin.config_hash,
         armed=None if armed is None else msgspec.to_builtins(armed),
         settings=dict(settings),
+        dashboard_fingerprint=dashboard_fingerprint,
     )
 
 

@@ -60,8 +60,6 @@ class HealthMonitor:
         # Under another exposure the background stands at another level.
         key = f"{nominal.id} {camera.exposure_us:g} us x{camera.gain:g} {current_ma:g} mA"
         self.optics = OpticsTrend(outbox.get_state, key, _commissioned(config, nominal))
-        self.last_published: Health | None = None
-        """What was published last."""
         self._last_condition = ""
         self._due_s = 0.0
 
@@ -94,19 +92,17 @@ class HealthMonitor:
             *self._more(),
         ]
 
-    def publish(self, link: MqttLink, now_s: float) -> None:
-        """`health`, retained: every five minutes, and at once where a figure of the optics drifts or is back, or the link
-        or something else the service hangs on fares
-        otherwise; said on the next connection where there is none.
+    def due(self, link: MqttLink, now_s: float) -> Health | None:
+        """`health`, where it is due: every five minutes, and at once where a figure of the optics drifts or is back, or the link
+        or something else the service hangs on fares otherwise.
         """
         drifting = ",".join(name for name, since in self.optics.drifting().items() if since)
         more = ",".join(f"{check.name} {check.status}" for check in self._more())
         stands = f"{drifting};{more};{condition(link_checks(link.report(), self._outbox))}"
         if now_s < self._due_s and stands == self._last_condition:
-            return
+            return None
         self._due_s, self._last_condition = now_s + HEALTH_EVERY_S, stands
-        self.last_published = Health.of(self.checks(link))
-        link.publish("health", self.last_published, retain=True, qos=1)
+        return Health.of(self.checks(link))
 
 
 def _commissioned(config: Config, nominal: Instrument) -> dict[str, float]:

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from device.health.watchdog import FEED_EVERY_S
@@ -79,6 +79,8 @@ class Steps:
     """What one thread is at, steps within steps; the innermost is the one that is looked at."""
 
     def __init__(self, name: str, allow_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.on_step: Callable[[Sequence[str]], None] = lambda _names: None
+        """Hears in this thread of every step that begins or goes on, with those around it, the innermost last."""
         self._monotonic = monotonic
         self._stack = [_WatchedStep(name, allow_s, monotonic() + allow_s)]
 
@@ -88,11 +90,16 @@ class Steps:
         # Replaced whole: the heartbeat's thread looks at any moment.
         outer = self._stack
         self._stack = [*outer, _WatchedStep(name, allow_s, self._monotonic() + allow_s)]
+        self._tell()
         try:
             yield
         finally:
             self._stack = outer
             self.beat()
+            self._tell()
+
+    def _tell(self) -> None:
+        self.on_step([step.name for step in self._stack])
 
     def beat(self) -> None:
         """What is under way makes progress: its time begins anew."""

@@ -37,11 +37,14 @@ class InterruptibleSleep:
         *,
         pulse: Callable[[], None],
         interrupted: Callable[[], bool],
+        idle: Callable[[float | None], None] = lambda _seconds: None,
     ) -> None:
-        """`pulse` says how things are; `interrupted`: whether something was asked from afar."""
+        """`pulse` says how things are; `interrupted`: whether something was asked from afar; `idle` hears how long the loop sleeps
+        between two samples, None: not any more.
+        """
         self.simulated = drivers.time.simulated
         self._drivers, self._stopping, self._steps = drivers, stopping, steps
-        self._pulse, self._interrupted = pulse, interrupted
+        self._pulse, self._interrupted, self._idle = pulse, interrupted, idle
 
     def sleep(self, seconds: float) -> None:
         """Within a sample."""
@@ -57,6 +60,13 @@ class InterruptibleSleep:
 
     def idle(self, seconds: float) -> None:
         """Between samples: cut short by what is asked from afar, too."""
+        self._idle(None if self.simulated else seconds)
+        try:
+            self._slept(seconds)
+        finally:
+            self._idle(None)
+
+    def _slept(self, seconds: float) -> None:
         if seconds >= _LONG_SLEEP_S:
             self._pulse()
         until_s = time.monotonic() + seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from device.records import Detection, Event, Interval, iso_time
 from device.sampling.findings import Findings
 from device.service.timekeeper import Beginning, Span
 from device.storage.outbox import Outbox
+from device.storage.reading import StoreReader
 from device.storage.review import ReviewQueue
+from device.storage.rows import Record
 
 __all__ = ["Recorder", "Tally"]
 
@@ -45,8 +47,12 @@ class Recorder:
     ) -> None:
         """`simulated`: parts of the instrument that are."""
         self.tally = Tally()
+        self.last_interval = outbox.ask(StoreReader.last_interval)
+        """The last that was committed, before this start where none was since; None: the store holds none."""
         self._simulated = simulated
         self._outbox, self._review, self._say = outbox, review, say
+        self.hearers: tuple[Callable[[Sequence[Record]], None], ...] = ()
+        """Hear of what was committed, in the thread that did it; they must not wait."""
 
     def interval(self, origin: RecordProvenance, found: Findings, began: Beginning, state: dict[str, str]) -> None:
         """Commit what one interval held, with the state that the next start needs."""
@@ -84,6 +90,7 @@ class Recorder:
             return [*detections, interval]
 
         records = outbox.commit(build, {"last_interval": interval_id, **found.state, **state})
+        self._tell(records)
         outbox.prune()
         self._set_aside([r for r in records if isinstance(r, Detection)], [c for frame in found.frames for c in frame.crops])
         for notice in found.notices:
@@ -92,6 +99,7 @@ class Recorder:
         self._report_unchecked(found)
         interval = records[-1]
         if isinstance(interval, Interval):
+            self.last_interval = interval
             self._report_interval(interval, found)
 
     def lost(self, error: HolonodeError) -> None:
@@ -123,10 +131,14 @@ class Recorder:
             ]
 
         try:
-            outbox.commit(build)
+            self._tell(outbox.commit(build))
         except TransientError as error:
             # The refusal is counted in the outbox and told with the next stats.
             log.warning("an event could not be kept: %s", error)
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for hear in self.hearers:
+            hear(records)
 
     def clock(self, code: str, message: str, value: float, unit: str) -> None:
         """Something that happened to the wall clock."""

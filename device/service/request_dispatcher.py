@@ -151,7 +151,10 @@ class RequestDispatcher:
             self.counts.stale += 1
         if why is not None:
             transaction = transaction_of(message) if request is None else request.transaction
-            self._write("ignored", message.command[:64], transaction, answer=Answer(status="error", error=why))
+            answer = Answer(status="error", error=why, transaction=transaction)
+            self._write("ignored", message, transaction, answer=answer)
+            if message.answer_to is not None:
+                message.answer_to(answer)
         return why is not None
 
     def _is_repeated(self, message: IncomingRequest, request: Request) -> bool:
@@ -162,18 +165,20 @@ class RequestDispatcher:
             kept, under_way = self._kept.get(key), key in self._under_way
         if kept is not None:
             self._answer(message, kept)
+        elif under_way and message.answer_to is not None:
+            message.answer_to(Answer(status="error", error="it is under way already", transaction=request.transaction))
         self.counts.repeated += kept is not None or under_way
         return kept is not None or under_way
 
     def _refuse(self, message: IncomingRequest, transaction: str | int | None, error: HolonodeError) -> None:
         self.counts.refused += 1
         answer = Answer(status="error", error=str(error), transaction=transaction)
-        self._write("refused", message.command[:64], transaction, answer=answer)
+        self._write("refused", message, transaction, answer=answer)
         self._answer(message, answer)
 
     def _do(self, message: IncomingRequest, request: Request) -> None:
         asked = {k: v for k, v in msgspec.to_builtins(request).items() if v is not None and k != "transaction"}
-        if not self._write("begin", message.command, request.transaction, request=asked):
+        if not self._write("begin", message, request.transaction, request=asked):
             error = TransientError("the audit log can't be written", remedy="Nothing was done. Free disk space.")
             self.counts.refused += 1
             self._answer(message, Answer(status="error", error=str(error), transaction=request.transaction))
@@ -202,7 +207,7 @@ class RequestDispatcher:
     def _end(self, message: IncomingRequest, request: Request, data: dict[str, Any], error: HolonodeError | None) -> None:
         status = "ok" if error is None else "error"
         answer = Answer(status=status, data=data, error=str(error or ""), transaction=request.transaction)
-        self._write("end", message.command, request.transaction, answer=answer)
+        self._write("end", message, request.transaction, answer=answer)
         self._keep(_key(message.command, request.transaction), answer)
         with self._lock:
             # The loop's thread comes here too.
@@ -235,15 +240,23 @@ class RequestDispatcher:
                 self._keep(key, msgspec.convert(line.answer, Answer))
 
     def _write(
-        self, phase: Any, command: str, transaction: str | int | None, *, request: Any = None, answer: Answer | None = None
+        self,
+        phase: Any,
+        message: IncomingRequest,
+        transaction: str | int | None,
+        *,
+        request: Any = None,
+        answer: Answer | None = None,
     ) -> bool:
         line = AuditLine(
             at=iso_time(self._clock.now()),
             phase=phase,
-            command=command,
+            command=message.command[:64],
             transaction=transaction,
             request=request or {},
             answer={} if answer is None else msgspec.to_builtins(answer),
+            door=message.door,
+            by=message.by,
         )
         try:
             self._audit.write(line)
@@ -254,6 +267,9 @@ class RequestDispatcher:
         return True
 
     def _answer(self, message: IncomingRequest, answer: Answer, qos: int = 1) -> None:
+        if message.answer_to is not None:
+            message.answer_to(answer)
+            return
         self._publish(answer_topic(self._topics, message), answer, qos=qos, correlation=message.correlation)
 
 

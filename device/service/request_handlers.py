@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
-import numpy as np
 
 from device.calibration import Calibrations, commissioning_record
 from device.config import Config
@@ -36,10 +34,11 @@ from device.service.request_dispatcher import CompletionCallback, RequestHandler
 from device.service.support import bundle_path, write_bundle
 from device.service.work import Work
 from device.settings import STATE_KEY, changed, overlaid, overlay_of
+from device.storage.crop_pictures import crop_picture
 from device.storage.outbox import Outbox
 from device.storage.reading import StoreReader
 from device.storage.review import FOLDER as REVIEW_FOLDER
-from device.storage.review import Crop, ReviewFolder
+from device.storage.review import ReviewFolder
 
 __all__ = ["RequestHandlers", "takes_requests"]
 
@@ -169,7 +168,7 @@ class RequestHandlers:
                 "no picture is kept of this detection", where="id", got=detection_id,
                 remedy="Only uncertain ones and a random share are kept (review.budget_mb, review.random_share).",
             )  # fmt: skip
-        return _png(crop)
+        return crop_picture(crop)
 
     def _support_bundle(self, _request: Request) -> dict[str, Any]:
         records = self.outbox.ask(lambda store: store.last(_LAST_RECORDS))
@@ -249,11 +248,3 @@ def _keeps_records(found: Sequence[Check]) -> bool:
 
 def _now(handler: Callable[[Any], dict[str, Any]]) -> RequestHandler:
     return lambda request, _done: handler(request)
-
-
-def _png(crop: Crop) -> bytes:
-    """Amplitude (1 is mid-grey) beside phase (-pi to pi, black to white), 8 bits."""
-    field = 1 + crop.image[..., 0] + 1j * crop.image[..., 1]
-    amplitude = np.clip((np.abs(field) - 0.2) / 1.3, 0, 1)
-    phase = (np.angle(field) + np.pi) / (2 * np.pi)
-    return cv2.imencode(".png", (np.hstack([amplitude, phase]) * 255).astype(np.uint8))[1].tobytes()

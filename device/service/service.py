@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,36 +18,40 @@ from device.config import Config, public
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
+from device.frames import RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
+from device.health.stored import history_check
 from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
 from device.messaging.broker import OwnBroker
 from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Check, Info, Stats
+from device.messaging.payloads import Check, Info
 from device.messaging.request_messages import BUTTONS, IncomingRequest
 from device.messaging.topics import Topics
 from device.parts import parts_of
 from device.rig.build import build_rig
 from device.rig.modes import build_mode
 from device.rig.records import calibrations
-from device.rig.rig import Rig
 from device.sampling.findings import Mode
 from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
 from device.sampling.wakes import STATE_KEY as WAKE_STATE_KEY
 from device.sampling.wakes import Wakes
-from device.service.announce import greet, info_of, stats_of
+from device.service.announce import greet, info_of
 from device.service.health_monitor import HealthMonitor
 from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
+from device.service.look import LookBoard
 from device.service.loop_requests import LoopRequests
 from device.service.output_status import OutputStatus, output_check
 from device.service.recorder import Recorder, Tally
 from device.service.request_dispatcher import RequestDispatcher
 from device.service.request_handlers import RequestHandlers, takes_requests
+from device.service.state import StateBoard
+from device.service.state_maker import RETRYING, StateMaker
 from device.service.support import LogTail
 from device.service.timekeeper import Beginning, Timekeeper
 from device.service.watched import watched_drivers, watched_pipeline
@@ -56,15 +60,21 @@ from device.settings import STATE_KEY as SETTINGS_KEY
 from device.settings import overlaid, overlay_of
 from device.stopping import StoppedError, Stopping
 from device.storage.audit import AuditLog
+from device.storage.damaged import DamagedCopies
+from device.storage.history import HistoryKeeper
+from device.storage.history.tables import FOLDER as HISTORY_FOLDER
 from device.storage.outbox import Outbox
 from device.storage.review import FOLDER as REVIEW_FOLDER
 from device.storage.review import ReviewQueue
 
+if TYPE_CHECKING:
+    from device.service.dashboard import DashboardKeeper
+
 __all__ = ["LONGEST_PAUSE_S", "Service"]
 
-STATS_EVERY_S = 60.0
 LONGEST_PAUSE_S = 10.0
 """A camera that is back is used again within this."""
+LOOPBACK = ("127.0.0.1", "::1")
 _LAST_AUDIT_LINES = 200
 _DELIVERY_S = 5.0
 """Of the end, for what waits to go out."""
@@ -92,13 +102,18 @@ class Service:
         self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
         self._tally = Tally()
-        self._started_s = time.monotonic()
-        self._stats_at_s = 0.0
         self._retry_s = 1.0
-        self._pulse: Callable[[], None] = lambda: None
+        self._state_maker: StateMaker | None = None
+        self._history: HistoryKeeper | None = None
+        self._looks = LookBoard()
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
-        self._last_payloads: dict[str, object] = {}
+        self._dashboard: DashboardKeeper | None = None
+
+    @property
+    def board(self) -> StateBoard | None:
+        """Where its state hangs; None before there is one."""
+        return self._state_maker.board if self._state_maker else None
 
     def _say(self, line: str) -> None:
         self._log_tail.add(line)
@@ -128,15 +143,16 @@ class Service:
         self._heart.start()
         ends.callback(self._heart.stop)
         with self._steps.step("starting", self._allowed.start_s):
-            handlers = self._started(ends)
+            handlers, maker = self._started(ends)
         self._heart.ready()
         try:
-            self._work(handlers.work, handlers)
+            self._work(handlers.work, handlers, maker)
         finally:
+            maker.at("stopping", "ends what is under way")
             self._steps.beat()
             self._heart.stopping()
 
-    def _started(self, ends: ExitStack) -> RequestHandlers:
+    def _started(self, ends: ExitStack) -> tuple[RequestHandlers, StateMaker]:
         """Everything open and started; StoppedError where somebody asks to stop meanwhile."""
         config, check = self._config, self._stopping.check
         nominal = load_instrument(config.device.instrument)
@@ -145,7 +161,7 @@ class Service:
             self._say(f"calibration record refused: {refusal}")
         folder = Path(config.storage.folder).expanduser()
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
-        reclaimables = [self._review] if self._review else []
+        reclaimables = [DamagedCopies(folder / HISTORY_FOLDER), *([self._review] if self._review else [])]
         check()
         outbox = Outbox(
             folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
@@ -160,20 +176,27 @@ class Service:
         self._loop_requests = LoopRequests(outbox)
         self._own_broker(outbox.folder, ends)
         check()
-        link = self._link(outbox, work, calibrated)
+        info = self._info(work, calibrated, outbox)
+        link = self._link(outbox, work, calibrated, info)
         # A twin goes on: where the store already holds records, with other particles than those.
         drivers = build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder)
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
-        drivers = watched_drivers(drivers, self._steps, self._allowed)
+        drivers = watched_drivers(drivers, self._steps, self._allowed, self._saw)
+        self._history = self._begun_history(outbox, ends)
         self._health_monitor = HealthMonitor(work.config, nominal, calibrated, outbox, drivers.environment, self._checks)
+        maker = StateMaker(
+            info, drivers.parts, outbox, link, self._recorder, self._health_monitor, self._loop_requests, drivers,
+            review=self._review, camera=self._camera, broker=self._broker, console=self._console,
+        )  # fmt: skip
+        self._state_maker, self._steps.on_step = maker, maker.at_step
         greet(config, self._broker.broker if self._broker else None, outbox, armed_of(outbox.get_state(ARMED_KEY)), self._say)
         handlers = RequestHandlers(
             config, work, nominal, calibrated, outbox, self._loop_requests, link, drivers,
             describe=self._described, log_tail=self._log_tail.text,
         )  # fmt: skip
         check()
-        self._dispatcher = self._start_dispatcher(handlers, link, outbox)
+        self._dispatcher = maker.dispatcher = self._start_dispatcher(handlers, link, outbox)
         link.start()
         ends.callback(self._end_link, link, outbox)
         self._heart.watch(lambda: link.late(self._allowed.link_s))
@@ -182,8 +205,30 @@ class Service:
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
+        self._serve_dashboard(handlers, maker, ends)
         drivers.camera.start()
-        return handlers
+        return handlers, maker
+
+    def _begun_history(self, outbox: Outbox, ends: ExitStack) -> HistoryKeeper:
+        """What pages read, kept up with the outbox."""
+        storage = self._config.storage
+
+        def report(code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
+            self._say(message)
+            self._recorder.event(code, severity, message, value, unit)
+
+        keeper = HistoryKeeper(
+            outbox, report, particles_bytes=round(storage.history_particles_mb * 2**20),
+            min_free_bytes=round(storage.min_free_mb * 2**20),
+        )  # fmt: skip
+        self._recorder.hearers += (keeper.take,)
+        ends.callback(keeper.stop)
+        keeper.start()
+        return keeper
+
+    def _saw(self, frame: RawFrame) -> None:
+        if self._state_maker is not None:
+            self._state_maker.saw(frame)
 
     def _end_link(self, link: MqttLink, outbox: Outbox) -> None:
         """Let what waits go out for a while, unless somebody is in a hurry."""
@@ -211,8 +256,12 @@ class Service:
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
         checks = [] if self._broker is None else [self._broker.check()]
+        if self._history is not None:
+            checks.append(history_check(self._history.progress()))
         if self._console is not None and self._console.lost:
             checks.append(output_check(self._console))
+        if self._dashboard is not None:
+            checks += self._dashboard.check()
         return checks
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
@@ -232,35 +281,59 @@ class Service:
             self._recorder.event("settings_refused", "warning", message)
             return work
 
-    def _work(self, work: Work | None, handlers: RequestHandlers) -> None:
+    def _work(self, work: Work | None, handlers: RequestHandlers, maker: StateMaker) -> None:
         """Sample until stopped; as another work, once there is one."""
         drivers, outbox, link, calibrated = handlers.drivers, handlers.outbox, handlers.link, handlers.calibrated
         first = True
         while work is not None:
             self._config, self._allowed = work.config, allowances_of(work.config)
-            info = self._info(work, calibrated, outbox)
-            self._last_payloads["info"] = info
             if not first:
-                link.publish_info(info)
                 self._health_monitor = HealthMonitor(
                     work.config, handlers.nominal, calibrated, outbox, drivers.environment, self._checks
                 )
-            self._pulse = partial(self._publish_due, link, outbox, drivers)
+                maker.works_as(self._info(work, calibrated, outbox), self._health_monitor)
             sleeper = InterruptibleSleep(
-                drivers, self._stopping, self._steps, pulse=self._pulse, interrupted=lambda: self._loop_requests.pending
-            )
-            pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed)
+                drivers, self._stopping, self._steps, pulse=maker.pulse, interrupted=lambda: self._loop_requests.pending,
+                idle=maker.idle,
+            )  # fmt: skip
+            pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed, self._looks.offer)
             mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
-            work, first = self._loop(work.origin, mode, sleeper, outbox, link), False
+            work, first = self._loop(work.origin, mode, sleeper, outbox, link, maker), False
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
         settings = overlay_of(outbox.get_state(SETTINGS_KEY))
-        return info_of(work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings)
+        return info_of(
+            work.config, calibrated.instrument, work.pipeline, work.origin, armed, settings, self._fingerprint(outbox)
+        )
+
+    def _fingerprint(self, outbox: Outbox) -> str | None:
+        """Of the dashboard's certificate, made here where there is none yet."""
+        web = self._config.web
+        if not web.enabled or (web.address in LOOPBACK and not web.cert_file):
+            return None
+        from device.service.dashboard import fingerprint  # noqa: PLC0415  as above
+
+        return fingerprint(outbox.folder, outbox.device_id, web)
+
+    def _serve_dashboard(self, handlers: RequestHandlers, maker: StateMaker, ends: ExitStack) -> None:
+        """Where one is wanted; it stops first."""
+        if not self._config.web.enabled or self._dispatcher is None or self._audit is None or self._history is None:
+            return
+        # A box without a dashboard doesn't pay for it.
+        from device.service.dashboard import DashboardKeeper  # noqa: PLC0415
+
+        self._dashboard = DashboardKeeper.of(
+            handlers, maker.board, self._dispatcher, self._audit, self._log_tail, self._say, self._recorder,
+            self._history.reader, self._looks,
+        )  # fmt: skip
+        ends.callback(self._looks.stop)
+        ends.callback(self._dashboard.stop)
+        self._dashboard.start()
 
     def _start_dispatcher(self, handlers: RequestHandlers, link: MqttLink, outbox: Outbox) -> RequestDispatcher | None:
-        """Takes commands, where they are taken."""
-        if not takes_requests(self._config, own=self._broker is not None):
+        """Takes commands, where they are taken: over MQTT, or on the dashboard."""
+        if not (takes_requests(self._config, own=self._broker is not None) or self._config.web.enabled):
             return None
         self._audit = AuditLog(outbox.folder)
 
@@ -288,14 +361,11 @@ class Service:
     def _described(self) -> dict[str, object]:
         """For a support bundle."""
         audit = [] if self._audit is None else self._audit.read()[-_LAST_AUDIT_LINES:]
-        return {
-            "config": public(self._config),
-            "health": self._health_monitor.last_published,
-            "audit": audit,
-            **self._last_payloads,
-        }
+        state = self._state_maker.board.now() if self._state_maker else None
+        told = {} if state is None else {"state": state, "health": state.health, "stats": state.stats, "info": state.info}
+        return {"config": public(self._config), "audit": audit, **told}
 
-    def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations) -> MqttLink:
+    def _link(self, outbox: Outbox, work: Work, calibrated: Calibrations, info: Info) -> MqttLink:
         mqtt = self._config.mqtt
         if self._broker is not None:
             own = self._broker.broker
@@ -315,7 +385,6 @@ class Service:
             model=calibrated.instrument.name,
             buttons=BUTTONS if takes_commands else None,
         )
-        info = self._info(work, calibrated, outbox)
         on_request = self._requested if takes_commands else None
         return MqttLink(
             mqtt, parse_url(mqtt.url), outbox, info,
@@ -334,11 +403,17 @@ class Service:
         self._camera, camera.on_event = camera, happened
 
     def _loop(
-        self, origin: RecordProvenance, mode: Mode, sleeper: InterruptibleSleep, outbox: Outbox, link: MqttLink
+        self,
+        origin: RecordProvenance,
+        mode: Mode,
+        sleeper: InterruptibleSleep,
+        outbox: Outbox,
+        link: MqttLink,
+        maker: StateMaker,
     ) -> Work | None:
         """Sample; returns what to go on as, None where that was all."""
         sampling, loop_requests = self._config.sampling, self._loop_requests
-        wakes = self._wakes(sleeper, outbox)
+        maker.wakes = wakes = self._wakes(sleeper, outbox)
         while not self._stopping.asked:
             self._steps.beat()
             if sampling.max_intervals and self._tally.intervals >= sampling.max_intervals:
@@ -349,14 +424,15 @@ class Service:
                 return work
             asked = loop_requests.sample_asked()
             if loop_requests.paused and not asked:
-                self._pulse()
+                maker.at("paused", "sampling is stopped until somebody starts it")
+                maker.pulse()
                 self._stopping.wait(SLICE_S)
                 continue
             try:
                 if not self._take(origin, mode, None if asked or mode.under_way else wakes, outbox):
                     return None
                 link.notify()
-                self._pulse()
+                maker.pulse()
                 if sampling.pause_s and not mode.under_way:
                     sleeper.idle(sampling.pause_s)
             except StopError:
@@ -383,7 +459,7 @@ class Service:
         except (HardwareError, TransientError) as error:
             with self._steps.step("store", self._allowed.store_s):
                 self._recorder.lost(error)
-            with self._steps.step("waiting", self._retry_s + self._allowed.between_s):
+            with self._steps.step(RETRYING, self._retry_s + self._allowed.between_s):
                 self._stopping.wait(self._retry_s)
             self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
         return True
@@ -404,30 +480,6 @@ class Service:
             self._say(message)
             self._recorder.event("samples_missed", "warning", message, float(missed))
         return wakes
-
-    def _publish_due(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
-        """`stats` and `health`, where they are due."""
-        self._publish_stats(link, outbox, drivers)
-        self._health_monitor.publish(link, time.monotonic())
-
-    def _publish_stats(self, link: MqttLink, outbox: Outbox, drivers: Rig) -> None:
-        now = time.monotonic()
-        if now < self._stats_at_s or link.state is not LinkState.CONNECTED:
-            return
-        self._stats_at_s = now + STATS_EVERY_S
-        stats = Stats(
-            uptime_s=round(now - self._started_s, 1),
-            **stats_of(self._recorder.tally, outbox, link, drivers.environment),
-            review=asdict(self._review.counters) if self._review else None,
-            camera=self._camera.stats if self._camera else None,
-            optics=self._health_monitor.optics.values(),
-            sampling="stopped" if self._loop_requests.paused else "started",
-            commands=asdict(self._dispatcher.counts) if self._dispatcher else None,
-            lines_not_printed=self._console.lost if self._console else None,
-            own_broker=asdict(self._broker.counts) if self._broker else None,
-        )
-        self._last_payloads["stats"] = stats
-        link.publish("stats", stats)
 
 
 def _review_queue(config: Config, folder: Path) -> ReviewQueue | None:

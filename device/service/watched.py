@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from device.analysis.pipeline import FrameAnalysis, Pipeline
@@ -17,8 +18,8 @@ __all__ = ["watched_drivers", "watched_pipeline"]
 class _WatchedCamera:
     """See `ports.Camera`."""
 
-    def __init__(self, camera: Camera, steps: Steps, allow_s: float) -> None:
-        self._camera, self._steps, self._allow_s = camera, steps, allow_s
+    def __init__(self, camera: Camera, steps: Steps, allow_s: float, saw: Callable[[RawFrame], None]) -> None:
+        self._camera, self._steps, self._allow_s, self._saw = camera, steps, allow_s, saw
 
     def start(self) -> None:
         """See `ports.Camera`."""
@@ -28,7 +29,10 @@ class _WatchedCamera:
     def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
         """See `ports.Camera`."""
         with self._steps.step("camera", self._allow_s):
-            return self._camera.capture(exposure, lamp)
+            frame = self._camera.capture(exposure, lamp)
+        if frame is not None:
+            self._saw(frame)
+        return frame
 
     def close(self) -> None:
         """See `ports.Camera`."""
@@ -42,19 +46,24 @@ class _WatchedPipeline(Pipeline):
 
     steps: Steps
     allow_s: float
+    saw: Callable[[Hologram, FrameAnalysis], None]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
         """See `Pipeline`."""
         with self.steps.step("analysis", self.allow_s):
-            return super().analyse(hologram)
+            analysis = super().analyse(hologram)
+        self.saw(hologram, analysis)
+        return analysis
 
 
-def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances) -> Rig:
-    """The same, with a camera that is watched."""
-    return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed.camera_s))
+def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances, saw: Callable[[RawFrame], None]) -> Rig:
+    """The same, with a camera that is watched; `saw` hears of every frame."""
+    return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed.camera_s, saw))
 
 
-def watched_pipeline(pipeline: Pipeline, steps: Steps, allowed: Allowances) -> Pipeline:
-    """The same, watched."""
+def watched_pipeline(
+    pipeline: Pipeline, steps: Steps, allowed: Allowances, saw: Callable[[Hologram, FrameAnalysis], None]
+) -> Pipeline:
+    """The same, watched; `saw` hears of every frame and what it held."""
     same = {one.name: getattr(pipeline, one.name) for one in fields(pipeline)}
-    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s)
+    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s, saw=saw)

@@ -23,7 +23,10 @@ trees       whether what is written into next is sound
 pages       rows read from a damaged SQLite file
 damaged     damaged files, kept for a person
 
+history     what the box has seen, for years: a file of its own, for pages to read
+
 review      crops for a person to look at, within a budget
+crop_pictures  crops as pictures
 audit       what was asked of this box
 reading     a store looked at from outside            arrays  arrays that survive power loss
 """

@@ -33,6 +33,10 @@ class AuditLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked."""
     answer: dict[str, Any] = {}
     """What was answered."""
+    door: Literal["mqtt", "web"] = "mqtt"
+    """Where it came in."""
+    by: str = ""
+    """Who asked, as far as the door tells: on the dashboard a role and its session."""
 
 
 class AuditLog:

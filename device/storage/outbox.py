@@ -34,7 +34,7 @@ from device.storage.opening import StoreEvent, StoreOwner, read_state, write_sta
 from device.storage.reading import StoreReader
 from device.storage.room import Reclaimable, Room
 from device.storage.rot import CONTENT, is_whole
-from device.storage.rows import Oldest, OutboxCounters, Record, Row, kind_of
+from device.storage.rows import Oldest, OutboxCounters, Record, Row, kind_of, record_of
 from device.storage.sound import SoundStore
 from device.storage.sums import record_sum, waiting_sum
 
@@ -163,6 +163,33 @@ class Outbox:
     def evicted(self) -> int:
         """Sent rows dropped so far for want of room."""
         return self._room.evicted
+
+    @property
+    def following(self) -> int:
+        """The position of the next record: rows are counted through the store's whole life."""
+        return self._store.next_position
+
+    def key(self, position: int) -> tuple[str, int]:
+        """(spool_id, seq) of the record at a position."""
+        return self._store.spools.key(position)
+
+    def records(self, positions: range, limit: int) -> list[tuple[int, Record | None]]:
+        """The first `limit` of the records at these positions that are still there, in order; None for one that can't be read.
+
+        TransientError while the disk can't be read.
+        """
+        query = f"SELECT seq, {CONTENT}, sum FROM records WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"  # noqa: S608  no input
+        asked = (positions.start, positions.stop, limit)
+        with self._lock:
+            try:
+                rows = self._store.use(lambda: self._database.execute(query, asked).fetchall())
+            except sqlite3.OperationalError as error:
+                raise TransientError("the store can't be read", where=self.folder, got=str(error)) from error
+            summed_from = self._store.summed_from
+        return [
+            (position, record_of(kind, body) if is_whole(position, kind, body, boot, known, summed_from) else None)
+            for position, kind, body, boot, known in rows
+        ]
 
     def get_state(self, key: str) -> str | None:
         """A value kept with the records; None where there is none, or it is damaged."""

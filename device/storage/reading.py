@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from device.errors import InputError
+from device.records import Interval, from_json
 from device.storage.sums import tolerant_text
 
 __all__ = ["History", "StoreReader", "in_use", "store_reader"]
@@ -70,6 +72,15 @@ class StoreReader:
         """The last records as JSON, oldest first."""
         rows = self._database.execute("SELECT body FROM records ORDER BY seq DESC LIMIT ?", (limit,))
         return [bytes(row[0]) for row in rows][::-1]
+
+    def last_interval(self) -> Interval | None:
+        """None where there is none, or it can't be read."""
+        query = "SELECT body FROM records WHERE kind = 'intervals' ORDER BY seq DESC LIMIT 1"
+        row = self._database.execute(query).fetchone()
+        try:
+            return None if row is None else from_json(bytes(row[0]), Interval)
+        except InputError:
+            return None
 
     def history(self) -> History | None:
         """None where there are no intervals."""

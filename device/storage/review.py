@@ -36,7 +36,19 @@ from device.errors import InputError
 from device.records import QARTOD_FAIL, QARTOD_SUSPECT, Consistency, Detection, Models, Whole, iso_time
 from device.records_1 import models_of
 
-__all__ = ["FOLDER", "REASONS", "Counters", "Crop", "CropRecord", "Entry", "Label", "Reason", "ReviewFolder", "ReviewQueue"]
+__all__ = [
+    "FOLDER",
+    "REASONS",
+    "TAKEN_BACK",
+    "Counters",
+    "Crop",
+    "CropRecord",
+    "Entry",
+    "Label",
+    "Reason",
+    "ReviewFolder",
+    "ReviewQueue",
+]
 
 log = logging.getLogger("holonode")
 
@@ -55,6 +67,8 @@ _RANDOM_RESERVE = 0.25
 _BLOCK_BYTES = 4096
 _LABELS = "labels.jsonl"
 _LABEL_PATTERN = re.compile(r"[a-z0-9-]{1,64}")
+TAKEN_BACK = "-"
+"""In place of a label: there is none any more."""
 
 
 class CropRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +109,7 @@ class Label(Struct, frozen=True, kw_only=True):
 
     id: str
     label: str
+    """TAKEN_BACK: an earlier one holds no more."""
     by: str | None = None
     at: str
 
@@ -308,6 +323,24 @@ class ReviewFolder:
         except Exception as error:  # numpy and zipfile raise a dozen kinds for a damaged file
             raise InputError("the crop is damaged", where=entry.path, remedy="Everything passes it over; delete it.") from error
 
+    def entry(self, crop_id: str) -> Entry | None:
+        """The crop of a whole id, unopened; None where none is kept."""
+        for reason in REASONS:
+            path = self.folder / reason / f"{crop_id}.npz"
+            try:
+                return Entry(crop_id, reason, path, _on_disk(path.stat().st_size))
+            except OSError:
+                continue
+        return None
+
+    def about(self, entry: Entry) -> CropRecord:
+        """What is known of a crop, without its image; InputError where it is gone or damaged."""
+        try:
+            with np.load(entry.path, allow_pickle=False) as arrays:
+                return _about(arrays["about"].tobytes())
+        except Exception as error:  # numpy and zipfile raise a dozen kinds for a damaged file
+            raise InputError("the crop is gone or damaged", where=entry.path) from error
+
     def labels(self) -> tuple[dict[str, Label], int]:
         """The label of every labelled crop, by id, and how many lines of the file can't be read."""
         try:
@@ -431,7 +464,7 @@ def _labels(folder: Path) -> tuple[dict[str, Label], int]:
             unreadable += 1
         else:
             last[label.id] = label
-    return last, unreadable
+    return {key: label for key, label in last.items() if label.label != TAKEN_BACK}, unreadable
 
 
 def _append(path: Path, labels: Sequence[Label]) -> None:

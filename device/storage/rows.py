@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from device.records import Detection, Event, Interval, Whole
+from device.errors import InputError
+from device.records import Detection, Event, Interval, Whole, from_json
 
-__all__ = ["Kind", "Oldest", "OutboxCounters", "Record", "Row", "kind_of"]
+__all__ = ["Kind", "Oldest", "OutboxCounters", "Record", "Row", "kind_of", "record_of"]
 
 Record = Detection | Interval | Event
 Kind = Literal["detections", "intervals", "events"]
@@ -68,3 +69,13 @@ def kind_of(record: Record) -> Kind:
     if isinstance(record, Detection):
         return "detections"
     return "intervals" if isinstance(record, Interval) else "events"
+
+
+def record_of(kind: str, body: bytes) -> Record | None:
+    """The record in a row; None where it is none."""
+    try:
+        if kind == "detections":
+            return from_json(body, Detection)
+        return from_json(body, Interval) if kind == "intervals" else from_json(body, Event)
+    except InputError:
+        return None

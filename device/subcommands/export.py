@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from device.strict_json import dumps
 from device.text import say
@@ -36,35 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Copy the store, write the format, read it back."""
     from device.config import load_config
-    from device.errors import InputError
-    from device.exports import writer
-    from device.exports.bundle import ExportBundle
-    from device.exports.snapshot import snapshot
-    from device.exports.source import Period, RecordSource, moment
-    from device.instrument import load_instrument
-    from device.storage.review import FOLDER, ReviewFolder
+    from device.exports.source import Period, moment
+    from device.exports.whole import export
 
-    config = load_config(args.config)
-    store = Path(config.storage.folder).expanduser()
     period = Period(
         moment(args.since, "--since") if args.since else None, moment(args.until, "--until") if args.until else None
     )
-    if period.since and period.until and period.since >= period.until:
-        raise InputError("the period is empty", where="--until", expected=f"after {period.since}", got=period.until)
-    write = writer(args.format)
-    bundle = ExportBundle(args.out, force=args.force)
-    with snapshot(store, args.out) as database:
-        source = RecordSource(database, period, config, load_instrument(config.device.instrument), ReviewFolder(store / FOLDER))
-        if not (source.survey.detections or source.survey.intervals or source.survey.events):
-            raise InputError("nothing to export", where=store, expected="records in the period", got=_words(period))
-        with bundle:
-            write(source, bundle)
+    source, bundle = export(load_config(args.config), args.format, period, args.out, force=args.force)
     _tell(args, source, bundle)
     return 0
-
-
-def _words(period: Any) -> str:
-    return f"none from {period.since or 'the beginning'} to {period.until or 'now'}"
 
 
 def _tell(args: argparse.Namespace, source: RecordSource, bundle: ExportBundle) -> None:

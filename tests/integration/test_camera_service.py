@@ -7,12 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from device.config import Config, load_config
 from device.drivers.picamera2_camera import Picamera2Camera
@@ -126,23 +124,12 @@ def test_a_failure_between_two_intervals_is_told_and_costs_none_of_them(
     told = [(e.code, e.severity) for e in events if e.code.startswith("camera")]
     assert told == [("camera_lost", "alarm"), ("camera_recovered", "info")] * 2
     assert all(e.unit == "s" and isinstance(e.value, float) for e in events if e.code == "camera_recovered")
-    published: list[dict[str, Any]] = []
-
-    class Link:
-        state = service_module.LinkState.CONNECTED
-        refused_publishes = published = 0
-
-        def stats(self) -> dict[str, Any]:
-            return {}
-
-        def publish(self, _topic: str, payload: Struct) -> None:
-            published.append(msgspec.to_builtins(payload))
-
-    drivers = SimpleNamespace(environment=TwinEnvironment(rig.world))
-    store = Outbox(tmp_path / "store", "test-box")
-    service._publish_stats(Link(), store, drivers)  # type: ignore[arg-type]
-    store.close()
-    camera = published[0]["camera"]
+    assert service.board is not None
+    stats = service.board.now().stats
+    assert stats is not None
+    assert stats.camera is not None
+    assert service._camera is not None
+    camera = service._camera.stats
     assert (camera["exceptions"], camera["repeats"], camera["lost"], camera["recovered"]) == (1, 1, 2, 2)
     assert not rig.held
 

@@ -1,0 +1,24 @@
+"""Crops as pictures for people."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from device.storage.review import Crop
+
+__all__ = ["Shown", "crop_picture"]
+
+Shown = Literal["amplitude", "phase", "both"]
+
+
+def crop_picture(crop: Crop, shown: Shown = "both") -> bytes:
+    """PNG of 8 bits: amplitude (1 is mid-grey), phase (-pi to pi, black to white), or both side by side."""
+    import cv2  # noqa: PLC0415  only who looks pays for it
+
+    field = 1 + crop.image[..., 0] + 1j * crop.image[..., 1]
+    amplitude = np.clip((np.abs(field) - 0.2) / 1.3, 0, 1)
+    phase = (np.angle(field) + np.pi) / (2 * np.pi)
+    levels = {"amplitude": amplitude, "phase": phase, "both": np.hstack([amplitude, phase])}[shown]
+    return cv2.imencode(".png", (levels * 255).astype(np.uint8))[1].tobytes()

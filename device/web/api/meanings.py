@@ -1,0 +1,70 @@
+"""What every field, unit and event means: from where schemas and exports have it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from msgspec import Struct, inspect
+
+from device.calibration import CalibrationRecord, Quantity
+from device.meaning import meanings, unit_of
+from device.messaging.payloads import Check, Health, Info, Stats
+from device.records import Consistency, Detection, Event, Interval
+from device.schemas import catalogue
+from device.storage.history.values import HistoryStatus, SeriesPoint
+from device.web.api.box import DashboardContext
+from device.web.serving.routes import Endpoint, HttpRequest
+
+__all__ = ["MeaningEndpoints"]
+
+_KINDS: dict[str, type[Struct]] = {
+    "interval": Interval, "detection": Detection, "event": Event, "health": Health, "check": Check, "stats": Stats, "info": Info,
+    "calibration": CalibrationRecord, "quantity": Quantity, "series": SeriesPoint, "history": HistoryStatus, "consistency": Consistency,
+}  # fmt: skip
+
+
+class MeaningEndpoints:
+    """The route."""
+
+    def __init__(self, box: DashboardContext) -> None:
+        self._box = box
+
+    def endpoints(self) -> list[Endpoint]:
+        """Of meanings."""
+        return [Endpoint("GET", "/api/meanings", "viewer", self._all)]
+
+    def _all(self, _request: HttpRequest) -> dict[str, Any]:
+        state = type(self._box.states.now())
+        events = {code: event.published() for code, event in catalogue().items()}
+        return {"fields": _fields_of("state", state) | _known(), "events": events}
+
+
+@cache
+def _known() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, kind in _KINDS.items():
+        found |= _fields_of(name, kind)
+    return found
+
+
+@cache
+def _fields_of(name: str, kind: type[Struct]) -> dict[str, dict[str, str]]:
+    """Meaning and unit by `kind.field`, down through what is nested."""
+    said = meanings(kind)
+    found: dict[str, dict[str, str]] = {}
+    info = inspect.type_info(kind)
+    for field in info.fields if isinstance(info, inspect.StructType) else ():
+        found[f"{name}.{field.name}"] = {"meaning": said.get(field.name, ""), "unit": unit_of(field.name)}
+        for inner in _structs_in(field.type):
+            if inner not in _KINDS.values():
+                found |= _fields_of(f"{name}.{field.name}", inner)
+    return found
+
+
+def _structs_in(one: inspect.Type) -> list[type[Struct]]:
+    if isinstance(one, inspect.StructType):
+        return [one.cls]
+    if isinstance(one, inspect.UnionType):
+        return [inner.cls for inner in one.types if isinstance(inner, inspect.StructType)]
+    return []

@@ -1,0 +1,61 @@
+// How the box does: worst first, the remedy beside it, how far the optics are from what they were.
+import { html, useStore } from "./dom.js";
+import { number, percent, quantity, span, unitText } from "./format.js";
+import { has, t } from "./i18n.js";
+import { live } from "./live.js";
+import { Ago, Badge, Card, Empty, Explained, Figure, Icon, Loading, Time } from "./parts.js";
+
+const ORDER = { failed: 0, warning: 1, "not evaluated": 2, ok: 3 };
+const nameOf = (name) => (has(`check.${name}`) ? t(`check.${name}`) : name.replaceAll("_", " "));
+
+function CheckRow({ check }) {
+  const bad = check.status === "failed" || check.status === "warning";
+  return html`<li class=${`check-row ${check.status.replace(" ", "-")}`} data-check=${check.name}><${Badge} status=${check.status} />
+    <div><p class="check-head"><strong><${Explained} what=${`check-${check.name}`} field=${`check.${check.name}`}>${nameOf(check.name)}</${Explained}></strong>
+      ${check.value !== null && check.value !== undefined && html`<span class="value">${typeof check.value === "number" ? number(check.value) : check.value}${check.unit && `\u202f${unitText(check.unit)}`}</span>`}</p>
+      ${check.message && html`<p lang="en">${check.message}</p>`}
+      ${bad && html`<p class="remedy"><${Icon} name="manual" /><span><strong>${t("health.remedy")}</strong> ${check.remedy ? html`<span lang="en">${check.remedy}</span>` : t("health.no-remedy")}</span></p>`}</div></li>`;
+}
+
+function Checks({ health }) {
+  const checks = [...health.checks].sort((a, b) => ORDER[a.status] - ORDER[b.status]);
+  const bad = checks.filter((check) => ORDER[check.status] < 2), rest = checks.filter((check) => ORDER[check.status] >= 2);
+  return html`<${Card} id="checks" title=${t("health.checks")} aside=${html`<p class="muted">${t("health.looked")} <${Ago} at=${health.at} /></p>`}>
+    ${bad.length ? html`<ul class="check-list">${bad.map((check) => html`<${CheckRow} key=${check.name} check=${check} />`)}</ul>` : html`<p class="all-well"><${Icon} name="ok" /> ${t("health.all-well", { n: rest.filter((check) => check.status === "ok").length })}</p>`}
+    <h3>${t("health.others")}</h3><ul class="check-list quiet">${rest.map((check) => html`<${CheckRow} key=${check.name} check=${check} />`)}</ul></${Card}>`;
+}
+
+/** Departures from the baseline on a common scale, centred: what is left of the middle is less than at commissioning. */
+function Trend({ optics }) {
+  const rows = Object.entries(optics ?? {}).filter(([name]) => typeof optics[name] === "number" || optics[name] === null);
+  if (!rows.length || rows.every(([, value]) => value === null)) return html`<${Card} id="trend" title=${t("health.trend")}><${Empty} title=${t("health.no-baseline")}><p>${t("health.no-baseline-why")}</p></${Empty}></${Card}>`;
+  const most = Math.max(0.1, ...rows.map(([, value]) => Math.abs(value ?? 0)));
+  return html`<${Card} id="trend" title=${t("health.trend")} aside=${html`<${Explained} what="trend">${t("health.what-trend")}</${Explained}>`}>
+    <ul class="trend">${rows.map(([name, value]) => html`<li key=${name}><${Explained} what=${`optics-${name}`} field=${`optics.${name}`}>${t(`optics.${name}`)}</${Explained}>
+      <svg viewBox="-100 0 200 12" preserveAspectRatio="none" aria-hidden="true"><line x1="-100" x2="100" y1="6" y2="6" class="axis" /><line x1="0" x2="0" y1="0" y2="12" class="axis" />${value !== null && html`<rect x=${Math.min(0, (100 * value) / most)} width=${Math.max(0.8, Math.abs((100 * value) / most))} y="3" height="6" class="bar" />`}</svg>
+      <span class="value">${value === null ? t("health.none-yet") : `${value > 0 ? "+" : ""}${percent(value)}`}</span></li>`)}</ul>
+    <p class="muted small-text">${t("health.trend-scale", { most: percent(most) })}</p></${Card}>`;
+}
+
+function Figures({ state }) {
+  const { stats } = state;
+  if (!stats) return html`<${Card} id="figures" title=${t("health.figures")}><${Empty} title=${t("health.no-stats")}><p>${t("health.no-stats-why")}</p></${Empty}></${Card}>`;
+  const environment = stats.environment ?? {};
+  const some = (name, unit, digits) => environment[name] !== null && environment[name] !== undefined && html`<${Figure} label=${t(`environment.${name}`)} what=${name} field=${`environment.${name}`} value=${environment[name]} unit=${unit} digits=${digits} />`;
+  return html`<${Card} id="figures" title=${t("health.figures")}><dl class="figures">
+    <${Figure} label=${t("health.uptime")} what="uptime" field="stats.uptime_s" text=${span(stats.uptime_s)} note=${html`${t("health.since")} <${Time} at=${state.started_at} />`} />
+    <${Figure} label=${t("health.intervals")} what="interval" field="stats.intervals" value=${stats.intervals} /><${Figure} label=${t("health.detections")} what="detection" field="stats.detections" value=${stats.detections} />
+    <${Figure} label=${t("health.lost")} what="lost" field="stats.intervals_lost" value=${stats.intervals_lost} />
+    <${Figure} label=${t("health.waiting")} what="outbox" field="stats.outbox_depth" value=${stats.outbox_depth} note=${stats.oldest_waiting_s !== null && stats.oldest_waiting_s !== undefined ? t("health.oldest", { span: span(stats.oldest_waiting_s) }) : ""} />
+    <${Figure} label=${t("health.analysis")} what="analysis" field="stats.last_analysis_s" text=${span(stats.last_analysis_s)} />
+    <${Figure} label=${t("health.clock")} what="clock" field="stats.clock" text=${stats.clock ? t(stats.clock.synchronised ? "clock.right" : "clock.unsure") : "–"} note=${stats.clock ? `${stats.clock.source}, ± ${span(stats.clock.uncertainty_s)}` : ""} />
+    ${some("temperature_c", "degC", 3)}${some("humidity_percent", "%", 2)}${some("pressure_hpa", "hPa", 4)}${some("supply_v", "V", 3)}</dl>
+    ${stats.environment === null && html`<p class="muted">${t("health.no-environment")}</p>`}</${Card}>`;
+}
+
+export function Health() {
+  const { state } = useStore(live);
+  if (!state) return html`<${Loading} />`;
+  return html`<div class="health">${state.health ? html`<${Checks} health=${state.health} />` : html`<${Card}><${Empty} title=${t("health.none")}><p>${t("health.none-why")}</p></${Empty}></${Card}>`}
+    <div class="grid-2"><${Trend} optics=${state.stats?.optics} /><${Figures} state=${state} /></div></div>`;
+}

@@ -1,0 +1,375 @@
+"""The dashboard under load, and what the sampler notices of it: `python -m tests.faults.web_load`.
+
+One service in real time, its commits timed; spans without and with load take turns in one run. Load is, in turn: one watcher; twenty
+watchers and an export; 200 half-open connections and some that never read; as many requests a second as it takes. Told are
+intervals against those of the spans without, the 99th percentile of commits, the server thread's share of a core, and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import re
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import calibration
+from tests.brokers import broker
+from tests.dashboards import Browser
+from tests.services import Service
+
+HALF_OPEN = 200
+WATCHERS = 20
+MOST_GROWTH_MB = 40.0
+"""Of the process, in a flood: buffers of 256 connections at most."""
+
+_INSTRUMENT = Path(calibration.__file__).parent / "instruments" / "bioaerosol-imx219-850nm.toml"
+_ELSEWHERE = 19
+"""Niceness of clients: real ones don't use the box's cores."""
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Span:
+    """What was seen in one span of time."""
+
+    seconds: float = 0.0
+    commits_s: list[float] = field(default_factory=list)
+    web_s: float = 0.0
+    """Processor time of the server's thread."""
+    process_s: float = 0.0
+    most_mb: float = 0.0
+    """Resident, of the whole process."""
+    intervals: int = 0
+
+    @property
+    def intervals_per_s(self) -> float:
+        return self.intervals / self.seconds
+
+    def p99_ms(self) -> float:
+        return 1e3 * statistics.quantiles(self.commits_s, n=100)[98] if len(self.commits_s) > 1 else float("nan")
+
+    def __add__(self, other: Span) -> Span:
+        return Span(
+            self.seconds + other.seconds, self.commits_s + other.commits_s, self.web_s + other.web_s,
+            self.process_s + other.process_s, max(self.most_mb, other.most_mb), self.intervals + other.intervals,
+        )  # fmt: skip
+
+
+class Watched:
+    """A running service, looked at from outside."""
+
+    def __init__(self, service: Service, commits: Path) -> None:
+        self._service, self._commits = service, commits
+
+    def span(self, seconds: float) -> Span:
+        """Look for so long."""
+        found, began_s = Span(), time.monotonic()
+        web_s, process_s, intervals = self._web_s(), self._cpu_s(self._stat()), self._intervals()
+        while (gone_s := time.monotonic() - began_s) < seconds:
+            found.most_mb = max(found.most_mb, self.resident_mb())
+            time.sleep(min(0.1, seconds - gone_s))
+        found.seconds = time.monotonic() - began_s
+        found.web_s, found.process_s = self._web_s() - web_s, self._cpu_s(self._stat()) - process_s
+        found.intervals = self._intervals() - intervals
+        lines = (line.split() for line in self._commits.read_text().splitlines())
+        found.commits_s = [float(took) for at, took in lines if began_s <= float(at) <= began_s + found.seconds]
+        return found
+
+    def resident_mb(self) -> float:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._service.pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+
+    def _intervals(self) -> int:
+        return self._service.said.count(" L of air")
+
+    def _stat(self) -> Path:
+        return Path(f"/proc/{self._service.pid}/stat")
+
+    def _web_s(self) -> float:
+        threads = self._commits.with_suffix(".threads")
+        names = dict(line.rsplit(" ", 1) for line in threads.read_text().splitlines()) if threads.exists() else {}
+        return self._cpu_s(Path(f"/proc/{self._service.pid}/task/{names['web']}/stat")) if "web" in names else 0.0
+
+    @staticmethod
+    def _cpu_s(stat: Path) -> float:
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+# -- loads -----------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def watchers(port: int, count: int, cookie: str) -> Generator[None]:
+    """So many event streams, read to the last byte in a process of their own."""
+    process = multiprocessing.get_context("spawn").Process(target=_watch, args=(port, count, cookie), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _watch(port: int, count: int, cookie: str) -> None:
+    os.nice(_ELSEWHERE)
+
+    def one() -> None:
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            line.sendall(f"GET /api/stream HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncookie: {cookie}\r\n\r\n".encode())
+            while line.recv(65_536):
+                pass
+
+    threads = [threading.Thread(target=one, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextmanager
+def exporting(browser: Browser, made: list[str]) -> Generator[None]:
+    """One export after the other."""
+    stop = threading.Event()
+
+    def export() -> None:
+        while not stop.is_set():
+            reply = browser.ask("POST", "/api/exports", {"format": "csv"})
+            if reply.status == 200:
+                path = f"/api/exports/{reply.json['id']}"
+                while not stop.is_set() and (one := browser.ask("GET", path).json)["status"] == "running":
+                    stop.wait(0.2)
+                if one["status"] != "running":
+                    made.append(one["status"])
+            stop.wait(0.5)
+
+    thread = threading.Thread(target=export)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def half_open(port: int) -> Generator[None]:
+    """Heads without an end, silent connections, and some that ask and ask and never read; those that are dropped come again."""
+    stop, lines = threading.Event(), dict[int, socket.socket]()
+    asking = b"GET /api/meanings HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 50
+
+    def keep() -> None:
+        while not stop.is_set():
+            for k in range(HALF_OPEN + 8):
+                with contextlib.suppress(OSError):
+                    if k not in lines:
+                        lines[k] = socket.create_connection(("127.0.0.1", port), timeout=5)
+                        lines[k].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    lines[k].settimeout(0.01)
+                    lines[k].sendall(
+                        b"" if k % 3 == 0 else asking if k >= HALF_OPEN else b"GET / HTTP/1.1\r\n" if k % 3 == 1 else b"x"
+                    )
+                    continue
+                if k in lines:
+                    lines.pop(k).close()
+            stop.wait(0.5)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        for line in lines.values():
+            line.close()
+
+
+@contextmanager
+def flood(port: int, counts: Any) -> Generator[None]:
+    """Requests without a pause, from a process of its own."""
+    process = multiprocessing.get_context("spawn").Process(target=_flood, args=(port, counts), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def _flood(port: int, counts: Any) -> None:
+    os.nice(_ELSEWHERE)
+    batch = f"GET /api/state HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode() * 16
+
+    def one() -> None:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+                while True:
+                    line.sendall(batch)
+                    counts[0] += 16
+                    data = line.recv(262_144)
+                    counts[1] += data.count(b"HTTP/1.1 ")
+                    counts[2] += data.count(b"HTTP/1.1 429")
+                    if not data:
+                        break
+
+    threads = [threading.Thread(target=one, daemon=True) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# -- the campaign ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Load:
+    """What the spans with a load came to, beside those without."""
+
+    name: str
+    none: Span = field(default_factory=Span)
+    under: Span = field(default_factory=Span)
+
+    @property
+    def frames_ratio(self) -> float:
+        return self.under.intervals_per_s / self.none.intervals_per_s if self.none.intervals else float("nan")
+
+    @property
+    def commits_ratio(self) -> float:
+        return self.under.p99_ms() / self.none.p99_ms()
+
+    def __str__(self) -> str:
+        none, under = self.none, self.under
+        return (
+            f"{self.name:34} intervals {under.intervals_per_s:.3f}/s, {self.frames_ratio:.3f} of none (n {under.intervals}/{none.intervals}); "
+            f"commit p99 {under.p99_ms():.1f} ms, {self.commits_ratio:.2f} times none (n {len(under.commits_s)}/{len(none.commits_s)}); "
+            f"server {100 * under.web_s / under.seconds:.1f} % of a core ({100 * none.web_s / none.seconds:.1f} % without); "
+            f"whole process {100 * under.process_s / under.seconds:.0f} % ({100 * none.process_s / none.seconds:.0f} %); "
+            f"{under.most_mb:.0f} MB at most ({none.most_mb:.0f} MB without)"
+        )
+
+
+@contextmanager
+def _running(folder: Path, url: str, web: str) -> Generator[tuple[Service, Watched]]:
+    """A service whose intervals are short, in real time, its commits timed."""
+    service = Service.configured(folder, url, web=web, device_id=folder.name)
+    instrument = folder / "instrument.toml"
+    instrument.write_text(re.sub(r"(width|height)_px = \d+", r"\1_px = 384", _INSTRUMENT.read_text()))
+    text = service.config.read_text().replace("realtime = false", "realtime = true")
+    text = text.replace("[device]\n", f'[device]\ninstrument = "{instrument}"\n').replace(
+        "pause_s = 0.0", "pause_s = 0.2\nsettle_s = 0.1"
+    )
+    service.config.write_text(text.replace("sample_volume_l = 2.0", "sample_volume_l = 0.02"))
+    commits = folder / "commits"
+    commits.touch()
+    service.start(("-m", "tests.faults.timed_service", str(commits)))
+    try:
+        service.until_said(" L of air")
+        yield service, Watched(service, commits)
+    finally:
+        service.stop()
+
+
+def memory_mb(folder: Path, url: str, intervals: int) -> dict[str, float]:
+    """Resident after so many intervals: without a dashboard, with one that nobody watches, with one that somebody watches."""
+    found: dict[str, float] = {}
+    for name, web in (("without", "enabled = false"), ("with", "port = 0"), ("watched", "port = 0")):
+        with _running(folder / f"box-{name}", url, web) as (service, watched), ExitStack() as stack:
+            if name == "watched":
+                stack.enter_context(watchers(_port(service), 1, ""))
+            while service.said.count(" L of air") < intervals:
+                time.sleep(0.2)
+            found[name] = watched.resident_mb()
+    return found
+
+
+def _port(service: Service) -> int:
+    found = re.search(r"dashboard http://127\.0\.0\.1:(\d+)", service.said)
+    assert found, service.said
+    return int(found[1])
+
+
+def campaign(folder: Path, seconds: float, rounds: int) -> tuple[list[Load], list[str]]:
+    """Every load in turn; what broke a bar."""
+    with broker(folder / "broker") as running:
+        memory = memory_mb(folder, running.url, 30)
+        more = {name: memory[name] - memory["without"] for name in ("with", "watched")}
+        print(
+            f"memory: {memory['without']:.0f} MB without a dashboard, {more['with']:+.1f} MB with one, {more['watched']:+.1f} MB with one watcher"
+        )
+        with _running(folder / "box", running.url, "port = 0") as (service, watched):
+            browser = Browser(_port(service)).set_up()
+            cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            watched.span(10.0)
+            made, counts = list[str](), multiprocessing.get_context("spawn").Array("q", 3)
+            loads: dict[str, Callable[[ExitStack], object]] = {
+                "one watcher": lambda stack: stack.enter_context(watchers(browser.port, 1, cookie)),
+                f"{WATCHERS} watchers and an export": lambda stack: [
+                    stack.enter_context(one) for one in (watchers(browser.port, WATCHERS, cookie), exporting(browser, made))
+                ],
+                f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(half_open(browser.port)),
+                "as many requests as it takes": lambda stack: stack.enter_context(flood(browser.port, counts)),
+            }
+            outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items()]
+            faults = [] if browser.ask("GET", "/api/session").status in (200, 429) else ["no answer after the loads"]
+    print(
+        f"exports made: {len(made)} {sorted(set(made))}; flood: {counts[0]} requests sent, {counts[1]} answered, {counts[2]} of them 429, "
+        f"in {rounds * (seconds + 2):g} s"
+    )
+    return outcome, faults + _broken(outcome, made)
+
+
+def _measured(name: str, begin: Callable[[ExitStack], object], watched: Watched, seconds: float, rounds: int) -> Load:
+    load = Load(name)
+    for _ in range(rounds):
+        load.none += watched.span(seconds)
+        with ExitStack() as stack:
+            begin(stack)
+            time.sleep(2.0)
+            load.under += watched.span(seconds)
+    print(load, flush=True)
+    return load
+
+
+def _broken(loads: list[Load], made: list[str]) -> list[str]:
+    faults = [
+        f"{load.name}: memory grew by more than {MOST_GROWTH_MB:g} MB"
+        for load in loads
+        if load.under.most_mb > load.none.most_mb + MOST_GROWTH_MB
+    ]
+    faults += [f"{load.name}: no intervals" for load in loads if not load.under.intervals]
+    faults += [
+        f"{load.name}: the server took more than its share" for load in loads if load.under.web_s > 0.35 * load.under.seconds
+    ]
+    faults += ["an export failed"] if set(made) - {"done"} else []
+    return faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each span (default 20)")
+    parser.add_argument("--rounds", type=int, default=2, help="of each load: one span without and one with it (default 2)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _, faults = campaign(Path(folder), args.seconds, args.rounds)
+    for fault in faults:
+        print(f"FAULT {fault}")
+    print(f"{len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
