@@ -12,5 +12,7 @@ notes       what a collector says of them, without a flood of lines
 schema      migrations/*.sql, applied in order
 comments    what their columns mean, in the database itself
 database    connections, and what their errors mean
+alarms      what is wrong with a box, told once: by e-mail, webhook, MQTT
+prune       records that are older than they are kept
 status      devices, last records, gaps, what was wrong
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import itertools
 import os
 import signal
@@ -33,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         "collect": "take records from the broker into the database; run as many as it takes",
         "migrate": "make or update the tables, as the owner of the database",
         "status": "devices, their last records, what is missing",
+        "watch": "tell by e-mail, webhook or MQTT what is wrong with a box, and when it is over",
+        "alarms": "list what is wrong, take charge of it, tell nobody for a while",
+        "prune": "delete records that are older than they are kept, as the owner of the database; hours stay",
     }.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument(
@@ -41,23 +45,17 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         sub.add_argument("--json", action="store_true", help="print as JSON")
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
-        if name == "collect":
-            _add_broker(sub)
+        if name in _OPTIONS:
+            _OPTIONS[name](sub)
     return parser
 
 
 def _add_broker(sub: argparse.ArgumentParser) -> None:
-    host = socket.gethostname()
     environment = os.environ.get
     sub.add_argument(
         "--mqtt", metavar="URL", default=environment("HOLONODE_FLEET_MQTT", ""),
-        help="mqtt://host:port or mqtts://host:port; of a cluster several, with commas (default: HOLONODE_FLEET_MQTT)",
+        help="mqtt://host:port or mqtts://host:port; collect: of a cluster several, with commas (default: HOLONODE_FLEET_MQTT)",
     )  # fmt: skip
-    sub.add_argument(
-        "--protocol", choices=("5", "3.1.1"), default=environment("HOLONODE_FLEET_PROTOCOL", "5"),
-        help="of MQTT; with 3.1.1 collectors don't share, each takes every record (default 5, or HOLONODE_FLEET_PROTOCOL)",
-    )  # fmt: skip
-    sub.add_argument("--name", default=host, help=f"of this collector, kept through restarts, unique (default {host})")
     for option, metavar, text in (
         ("username", "NAME", "at the broker"),
         ("password-file", "FILE", "that holds the password at the broker"),
@@ -65,16 +63,54 @@ def _add_broker(sub: argparse.ArgumentParser) -> None:
     ):
         name = f"HOLONODE_FLEET_{option.replace('-', '_').upper()}"
         sub.add_argument(f"--{option}", metavar=metavar, default=environment(name, ""), help=f"{text} (default: {name})")
+
+
+def _add_watch(sub: argparse.ArgumentParser) -> None:
+    _add_broker(sub)
+    sub.add_argument(
+        "--config", metavar="FILE", default="", help="TOML: rules, and who is told (default: rules as they are, nobody)"
+    )
+
+
+def _add_alarms(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--all", action="store_true", help="those that are over too")
+    sub.add_argument("--acknowledge", type=int, metavar="ID", help="you see to this one: nobody else is told")
+    sub.add_argument("--silence", type=float, metavar="HOURS", help="tell nobody for so long; --device, --rule narrow it")
+    sub.add_argument("--device", metavar="ID", help="of this box alone")
+    sub.add_argument("--rule", choices=("silent", "offline", "health", "outbox", "level"), help="of this rule alone")
+    sub.add_argument("--reason", default="", help="of the silence")
+    sub.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who (default: your login)")
+
+
+def _add_prune(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--kind", choices=("detections", "intervals", "events"), default="detections", help="default: detections")
+    sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="since a collector wrote them")
+
+
+def _add_collect(sub: argparse.ArgumentParser) -> None:
+    _add_broker(sub)
+    host = socket.gethostname()
+    environment = os.environ.get
+    sub.add_argument(
+        "--protocol", choices=("5", "3.1.1"), default=environment("HOLONODE_FLEET_PROTOCOL", "5"),
+        help="of MQTT; with 3.1.1 collectors don't share, each takes every record (default 5, or HOLONODE_FLEET_PROTOCOL)",
+    )  # fmt: skip
+    sub.add_argument("--name", default=host, help=f"of this collector, kept through restarts, unique (default {host})")
     sub.add_argument(
         "--leave", action="store_true", help="take what waits for this collector, give up its place at the broker, and end"
     )
     sub.add_argument("--batch", type=int, default=500, metavar="N", help="most messages in one commit (default 500)")
 
 
+_OPTIONS = {"collect": _add_collect, "watch": _add_watch, "alarms": _add_alarms, "prune": _add_prune}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
     args = parsed(_parser(), arguments)
-    commands = {"collect": _collect, "migrate": _migrate, "status": _status}
+    commands = {
+        "collect": _collect, "migrate": _migrate, "status": _status, "watch": _watch, "alarms": _alarms, "prune": _prune,
+    }  # fmt: skip
 
     def run() -> int:
         _need_database(args)
@@ -121,6 +157,69 @@ def _collect(args: argparse.Namespace) -> int:
             f"{totals.records} records, {totals.again} that had come before, {totals.conflicts} under a number that was taken, "
             f"{totals.rejected} rejected, {totals.batches} batches"
         )
+    return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from deploy.fleet.alarms.settings import WatchSettings, checked
+    from deploy.fleet.alarms.watcher import Broker, Watcher
+    from device.tomlfile import load_toml
+
+    if not args.mqtt:
+        raise InputError("no broker named", where="--mqtt", expected="mqtt://host:port or mqtts://host:port")
+    settings = checked(load_toml(Path(args.config), WatchSettings) if args.config else WatchSettings())
+    broker = Broker(url=args.mqtt, username=args.username, password_file=args.password_file, ca_file=args.ca_file)
+    watcher = Watcher(settings, broker, args.database, report=lambda text: print(text, file=sys.stderr, flush=True))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: watcher.stop())
+    watcher.run()
+    return 0
+
+
+def _alarms(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from deploy.fleet.alarms.book import acknowledge, alarms, silence
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import check
+    from device.text import say
+
+    with connect(args.database) as connection:
+        check(connection)
+        if args.acknowledge is not None:
+            acknowledge(connection, args.acknowledge, args.by)
+        if args.silence is not None:
+            if not 0 < args.silence <= 8784:
+                raise InputError("not a time to be silent", where="--silence", expected="hours, up to a year", got=args.silence)
+            silence(
+                connection, device_id=args.device, rule=args.rule, until_s=3600 * args.silence, by=args.by, reason=args.reason
+            )
+        found = alarms(connection, standing=not args.all)
+    if args.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    for one in found:
+        taken = f"; {one.acknowledged_by} sees to it" if one.acknowledged_by else ""
+        over = f"; over since {one.cleared_at:%Y-%m-%d %H:%M}Z" if one.cleared_at else ""
+        say(f"{one.id}  {one.severity}  {one.device_id}  since {one.begun_at:%Y-%m-%d %H:%M}Z  {one.message}{taken}{over}")
+    if not found:
+        say("No alarm stands.")
+    return 0
+
+
+def _prune(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from deploy.fleet.database import connect
+    from deploy.fleet.prune import prune
+    from deploy.fleet.schema import check
+
+    with connect(args.database) as connection:
+        check(connection)
+        deleted = prune(connection, args.kind, args.older_than_days)
+    print(msgspec.json.encode({"deleted": deleted}).decode() if args.json else f"{deleted} {args.kind} deleted")
     return 0
 
 

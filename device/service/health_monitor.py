@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from device.analysis.optical_health import background_figures, sharpness
@@ -29,9 +29,11 @@ from device.parts import parts_of
 from device.sampling.findings import Findings, SamplingEvent
 from device.storage.outbox import Outbox
 
-__all__ = ["HEALTH_EVERY_S", "HealthMonitor"]
+__all__ = ["HEALTH_EVERY_S", "HealthMonitor", "expiry"]
 
 HEALTH_EVERY_S = 300.0
+_EXPIRES_SOON = timedelta(days=14)
+"""Time to plan a visit."""
 _SHARPNESS_FRAMES = 3
 """Of an interval: what more of them tell isn't worth their time."""
 
@@ -84,7 +86,7 @@ class HealthMonitor:
             store_check(self._outbox),
             disk_check(self._config),
             clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
-            _expiry(self._calibrated, self._clock.now()),
+            expiry(self._calibrated, self._clock.now()),
             *surroundings_checks(self._environment),
             *self.optics.checks(),
             *self._more(),
@@ -123,13 +125,16 @@ def _sharpness(found: Findings) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _expiry(calibrated: Calibrations, now: datetime) -> Check:
-    """Records that ended while the service ran."""
-    ended = [record.procedure for record in calibrated.used if record.valid_until < now]
-    refused = list(calibrated.refused)
-    bad = bool(ended or refused)
+def expiry(calibrated: Calibrations, now: datetime) -> Check:
+    """Records that ended while the service ran, and those that soon do."""
+    faults = list(calibrated.refused)
+    for record in calibrated.used:
+        if record.valid_until < now:
+            faults.append(f"{record.procedure} has expired")
+        elif record.valid_until < now + _EXPIRES_SOON:
+            faults.append(f"{record.procedure} expires on {record.valid_until:%Y-%m-%d}")
     return Check(
-        name="calibration", status="warning" if bad else "ok", value=calibrated.id,
-        message="; ".join(refused + [f"{name} has expired" for name in ended]) if bad else f"{len(calibrated.used)} records in force",
-        remedy="holonode-calibrate --help" if bad else "",
+        name="calibration", status="warning" if faults else "ok", value=calibrated.id,
+        message="; ".join(faults) if faults else f"{len(calibrated.used)} records in force",
+        remedy="holonode-calibrate --help" if faults else "",
     )  # fmt: skip

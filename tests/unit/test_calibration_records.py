@@ -17,6 +17,7 @@ from device.calibration import (
 )
 from device.errors import InputError
 from device.instrument import Instrument, load_instrument
+from device.service.health_monitor import expiry
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -143,3 +144,14 @@ def test_a_measured_flow_makes_volumes_as_sure_as_it_was_measured(tmp_path: Path
     fluidics = load_calibrations(tmp_path, instrument, NOW).instrument.fluidics
     assert fluidics.flow_ml_min == pytest.approx(1.1 * nominal)
     assert fluidics.flow_relative_uncertainty == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "said"), [(30, "ok", "1 records"), (13, "warning", "expires on"), (-1, "warning", "has expired")]
+)
+def test_health_tells_of_a_record_that_ends_in_time_for_a_visit(
+    tmp_path: Path, instrument: Instrument, days: int, status: str, said: str
+) -> None:
+    write_record(tmp_path, a_record(instrument, valid_until=NOW + timedelta(days=30)))
+    check = expiry(load_calibrations(tmp_path, instrument, NOW), NOW + timedelta(days=30 - days))
+    assert (check.status, said in check.message) == (status, True)
