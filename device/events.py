@@ -51,7 +51,7 @@ EVENTS: Mapping[str, EventMeaning] = {
         "At a warning: mend what failed, then `holonode arm` again.",
     ),
     "command": EventMeaning(
-        ("info", "warning"), "A command over MQTT was carried out, or came to an error.", "At a warning: do what the message says.",
+        ("info", "warning"), "A command, over MQTT or on the dashboard, was carried out or came to an error.", "At a warning: do what the message says.",
     ),
     "settings_refused": _warning(
         "Settings that were changed from afar don't fit this configuration any more; the file's hold.", "Send `set` again where they are still wanted.",

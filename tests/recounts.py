@@ -10,20 +10,25 @@ from pathlib import Path
 
 from device.storage.history.tables import LEVELS, database_in
 
-__all__ = ["wrong_sums"]
+__all__ = ["wrong_sums", "wrong_sums_in"]
 
 
 def wrong_sums(folder: Path) -> list[str]:
     """What of the history in a store's folder is not what its intervals come to; empty: nothing."""
     with closing(sqlite3.connect(database_in(folder))) as database:
-        found = str(database.execute("PRAGMA integrity_check").fetchone()[0])
-        if found != "ok":
-            return [found]
-        intervals = database.execute("SELECT * FROM intervals ORDER BY number").fetchall()
-        counts: dict[int, list[tuple[int, int, float, int]]] = defaultdict(list)
-        for interval, *rest in database.execute("SELECT * FROM counts"):
-            counts[interval].append(tuple(rest))
-        return [fault for level in LEVELS for fault in _of_level(database, level.number, level.length_us, intervals, counts)]
+        return wrong_sums_in(database)
+
+
+def wrong_sums_in(database: sqlite3.Connection) -> list[str]:
+    """The same of an open one."""
+    found = str(database.execute("PRAGMA integrity_check").fetchone()[0])
+    if found != "ok":
+        return [found]
+    intervals = database.execute("SELECT * FROM intervals ORDER BY number").fetchall()
+    counts: dict[int, list[tuple[int, int, float, int]]] = defaultdict(list)
+    for interval, *rest in database.execute("SELECT * FROM counts"):
+        counts[interval].append(tuple(rest))
+    return [fault for level in LEVELS for fault in _of_level(database, level.number, level.length_us, intervals, counts)]
 
 
 def _of_level(database, level, length_us, intervals, counts) -> list[str]:

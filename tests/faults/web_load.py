@@ -254,46 +254,73 @@ class Load:
         )
 
 
+@contextmanager
+def _running(folder: Path, url: str, web: str) -> Generator[tuple[Service, Watched]]:
+    """A service whose intervals are short, in real time, its commits timed."""
+    service = Service.configured(folder, url, web=web, device_id=folder.name)
+    instrument = folder / "instrument.toml"
+    instrument.write_text(re.sub(r"(width|height)_px = \d+", r"\1_px = 384", _INSTRUMENT.read_text()))
+    text = service.config.read_text().replace("realtime = false", "realtime = true")
+    text = text.replace("[device]\n", f'[device]\ninstrument = "{instrument}"\n').replace(
+        "pause_s = 0.0", "pause_s = 0.2\nsettle_s = 0.1"
+    )
+    service.config.write_text(text.replace("sample_volume_l = 2.0", "sample_volume_l = 0.02"))
+    commits = folder / "commits"
+    commits.touch()
+    service.start(("-m", "tests.faults.timed_service", str(commits)))
+    try:
+        service.until_said(" L of air")
+        yield service, Watched(service, commits)
+    finally:
+        service.stop()
+
+
+def memory_mb(folder: Path, url: str, intervals: int) -> dict[str, float]:
+    """Resident after so many intervals: without a dashboard, with one that nobody watches, with one that somebody watches."""
+    found: dict[str, float] = {}
+    for name, web in (("without", "enabled = false"), ("with", "port = 0"), ("watched", "port = 0")):
+        with _running(folder / f"box-{name}", url, web) as (service, watched), ExitStack() as stack:
+            if name == "watched":
+                stack.enter_context(watchers(_port(service), 1, ""))
+            while service.said.count(" L of air") < intervals:
+                time.sleep(0.2)
+            found[name] = watched.resident_mb()
+    return found
+
+
+def _port(service: Service) -> int:
+    found = re.search(r"dashboard http://127\.0\.0\.1:(\d+)", service.said)
+    assert found, service.said
+    return int(found[1])
+
+
 def campaign(folder: Path, seconds: float, rounds: int) -> tuple[list[Load], list[str]]:
     """Every load in turn; what broke a bar."""
-    with broker(folder / "broker") as running, ExitStack() as ends:
-        service = Service.configured(folder, running.url, web="port = 0")
-        instrument = folder / "instrument.toml"
-        instrument.write_text(re.sub(r"(width|height)_px = \d+", r"\1_px = 384", _INSTRUMENT.read_text()))
-        text = (
-            service.config.read_text()
-            .replace("realtime = false", "realtime = true")
-            .replace("pause_s = 0.0", "pause_s = 0.2\nsettle_s = 0.1")
-        )
-        text = text.replace("[device]\n", f'[device]\ninstrument = "{instrument}"\n')
-        service.config.write_text(text.replace("sample_volume_l = 2.0", "sample_volume_l = 0.02"))
-        commits = folder / "commits"
-        commits.touch()
-        service.start(("-m", "tests.faults.timed_service", str(commits)))
-        ends.callback(service.stop)
-        service.until_said("dashboard http://")
-        found = re.search(r"dashboard http://127\.0\.0\.1:(\d+)", service.said)
-        assert found
-        browser = Browser(int(found[1])).set_up()
-        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        service.until_said(" L of air")
-        watched, faults = Watched(service, commits), list[str]()
-        watched.span(10.0)
-        made, counts = list[str](), multiprocessing.get_context("spawn").Array("q", 3)
-        loads: dict[str, Callable[[ExitStack], object]] = {
-            "one watcher": lambda stack: stack.enter_context(watchers(browser.port, 1, cookie)),
-            f"{WATCHERS} watchers and an export": lambda stack: [
-                stack.enter_context(one) for one in (watchers(browser.port, WATCHERS, cookie), exporting(browser, made))
-            ],
-            f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(half_open(browser.port)),
-            "as many requests as it takes": lambda stack: stack.enter_context(flood(browser.port, counts)),
-        }
-        outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items()]
-        if browser.ask("GET", "/api/session").status not in (200, 429):
-            faults.append("no answer after the loads")
+    with broker(folder / "broker") as running:
+        memory = memory_mb(folder, running.url, 30)
+        more = {name: memory[name] - memory["without"] for name in ("with", "watched")}
         print(
-            f"exports made: {len(made)} {sorted(set(made))}; flood: {counts[0]} requests sent, {counts[1]} answered, {counts[2]} of them 429, in {rounds * seconds:g} s"
+            f"memory: {memory['without']:.0f} MB without a dashboard, {more['with']:+.1f} MB with one, {more['watched']:+.1f} MB with one watcher"
         )
+        with _running(folder / "box", running.url, "port = 0") as (service, watched):
+            browser = Browser(_port(service)).set_up()
+            cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            watched.span(10.0)
+            made, counts = list[str](), multiprocessing.get_context("spawn").Array("q", 3)
+            loads: dict[str, Callable[[ExitStack], object]] = {
+                "one watcher": lambda stack: stack.enter_context(watchers(browser.port, 1, cookie)),
+                f"{WATCHERS} watchers and an export": lambda stack: [
+                    stack.enter_context(one) for one in (watchers(browser.port, WATCHERS, cookie), exporting(browser, made))
+                ],
+                f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(half_open(browser.port)),
+                "as many requests as it takes": lambda stack: stack.enter_context(flood(browser.port, counts)),
+            }
+            outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items()]
+            faults = [] if browser.ask("GET", "/api/session").status in (200, 429) else ["no answer after the loads"]
+    print(
+        f"exports made: {len(made)} {sorted(set(made))}; flood: {counts[0]} requests sent, {counts[1]} answered, {counts[2]} of them 429, "
+        f"in {rounds * (seconds + 2):g} s"
+    )
     return outcome, faults + _broken(outcome, made)
 
 

@@ -63,7 +63,12 @@ def test_a_point_of_one_interval_says_what_its_record_says(outbox: Outbox) -> No
         add_interval(outbox, at(60 * k), labels)
     points = kept_up(outbox).series(*ALL, 10).points
     for record, point in zip(intervals_of(outbox), points, strict=True):
-        assert (point.start, point.end, point.volume, point.qc) == (record.started_at, record.ended_at, record.volume_m3, record.qc)
+        assert (point.start, point.end, point.volume, point.qc) == (
+            record.started_at,
+            record.ended_at,
+            record.volume_m3,
+            record.qc,
+        )
         assert point.counts == {label: count.n for label, count in record.counts.items()}
         for label, said in record.concentration.items():
             got = point.concentration[label]
@@ -212,7 +217,10 @@ def test_a_file_that_is_lost_or_damaged_is_set_aside_said_and_built_anew(outbox:
         path.write_bytes(path.read_bytes()[: 20_000 if harm == "cut" else 0])
     else:
         with closing(sqlite3.connect(path)) as database, database:
-            statements = {"another's": "UPDATE meta SET value = 'box-2' WHERE key = 'device_id'", "newer": "PRAGMA user_version = 99"}
+            statements = {
+                "another's": "UPDATE meta SET value = 'box-2' WHERE key = 'device_id'",
+                "newer": "PRAGMA user_version = 99",
+            }
             database.execute(statements[harm])
     told = Told()
     keeper = HistoryKeeper(outbox, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -86,11 +87,6 @@ def _by_score(
     """The first of all runs, one run a label and day; a run is left as soon as nothing of it can be among them."""
     best: list[_Row] = []
     order = "DESC" if down else "ASC"
-    sign = -1 if down else 1
-
-    def rank(row: _Row) -> tuple[int, ...]:
-        return tuple(sign * value for value in row[:3])
-
     beyond = "" if last is None else f" AND (score, interval, behind) {'<' if down else '>'} ({last[0]}, {last[1]}, {last[2]})"
 
     for label, of_label in days.items():
@@ -101,7 +97,8 @@ def _by_score(
             query = f"""SELECT {_COLUMNS} FROM particles WHERE label = ? AND day = ? AND score >= ? AND score <= ?{beyond}
                 {_within(day, span)} ORDER BY score {order}, interval {order}, behind {order} LIMIT ?"""  # noqa: S608  numbers alone
             rows = database.execute(query, (label, day, low, high, wanted)).fetchall()
-            best = sorted([*best, *rows], key=rank)[:wanted]
+            if rows:
+                best = sorted([*best, *rows], key=itemgetter(0, 1, 2), reverse=down)[:wanted]
     return best
 
 
