@@ -51,6 +51,7 @@ class FleetDashboard:
     app: Starlette
     endpoints: list[Endpoint]
     access: AccessStore
+    pool: Pool
 
     @classmethod
     def of(cls, database: str, served: Served) -> FleetDashboard:
@@ -71,14 +72,15 @@ class FleetDashboard:
                 control, "fleet", AuditLog(served.folder), place="fleet", code_command="holonode-fleet dashboard --code"
             )
             pages = StaticPages(PAGES, also=("/boxes/{device}", "/boxes/{device}/"))
-            parts = (pages, sessions, FleetEndpoints(Pool(database)), MeaningEndpoints())
+            pool = Pool(database)
+            parts = (pages, sessions, FleetEndpoints(pool), MeaningEndpoints())
             endpoints = [one for part in parts for one in part.endpoints()]
             app = application(endpoints, control)
             server = WebServer(app, listener, None if files is None else server_context(*files))
         except BaseException:
             listener.close()
             raise
-        return cls(server, app, endpoints, access)
+        return cls(server, app, endpoints, access, pool)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -88,3 +90,4 @@ class FleetDashboard:
         """Serve no more; safe to call twice."""
         self.server.stop()
         self.access.close()
+        self.pool.close()

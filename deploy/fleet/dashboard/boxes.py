@@ -93,7 +93,9 @@ def _summary(row: tuple[Any, ...]) -> BoxSummary:
     )  # fmt: skip
 
 
-def _condition(status: str | None, health: str | None, alarms: int, *, grave: bool) -> Literal["ok", "warning", "failed", "unknown"]:
+def _condition(
+    status: str | None, health: str | None, alarms: int, *, grave: bool
+) -> Literal["ok", "warning", "failed", "unknown"]:
     if grave or health == "failed" or status == "offline":
         return "failed"
     if alarms or health == "warning":

@@ -69,7 +69,12 @@ class FleetEndpoints:
         told = request.body_as(_SilenceTold)
         self._pool.ask(
             lambda connection: silence(
-                connection, device_id=told.device_id, rule=told.rule, until_s=3600 * told.hours, by=request.by, reason=told.reason
+                connection,
+                device_id=told.device_id,
+                rule=told.rule,
+                until_s=3600 * told.hours,
+                by=request.by,
+                reason=told.reason,
             )
         )
         return {"silenced": True}
@@ -98,5 +103,7 @@ class FleetEndpoints:
 def _device(request: HttpRequest) -> str:
     device_id = request.path["device"]
     if not _DEVICE_ID.fullmatch(device_id):
-        raise RefusedError(404, "there is no such box", where="the address", expected="lower-case letters, digits, hyphens", got=device_id[:64])
+        raise RefusedError(
+            404, "there is no such box", where="the address", expected="lower-case letters, digits, hyphens", got=device_id[:64]
+        )
     return device_id

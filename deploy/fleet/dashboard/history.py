@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -111,7 +111,10 @@ class BoxHistory:
             return Series(since=since, until=until, step_s=0.0, unit=chosen)
         covered = few and few <= points and self._whole(since, until, few)
         if covered:
-            found = [_interval_point(row[3], chosen, wanted) for row in self._rows(_INTERVALS, (self._device, since, until, points, 0))]
+            found = [
+                _interval_point(row[3], chosen, wanted)
+                for row in self._rows(_INTERVALS, (self._device, since, until, points, 0))
+            ]
             return _series(since, until, 0.0, chosen, found)
         since_at, until_at = max(_time(since), first), min(_time(until), last + timedelta(hours=1))
         if since_at >= until_at:

@@ -43,7 +43,12 @@ class SessionEndpoints:
     """The routes."""
 
     def __init__(
-        self, access_control: AccessControl, device_id: str, audit: AuditLog, *, place: Literal["box", "fleet"] = "box",
+        self,
+        access_control: AccessControl,
+        device_id: str,
+        audit: AuditLog,
+        *,
+        place: Literal["box", "fleet"] = "box",
         code_command: str = "holonode web code",
     ) -> None:
         """`code_command`: what prints a one-time code."""

@@ -30,6 +30,7 @@ from device.web.serving.server import WebServer, listening
 
 __all__ = ["Dashboard", "certificate_of"]
 
+
 @dataclass(frozen=True)
 class Dashboard:
     """A box's dashboard, served from `start` to `stop`."""

@@ -65,7 +65,7 @@ export function refreshSession() {
 /** With parameters; what is undefined, null or empty is left out. */
 export function query(path, values) {
   const kept = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return kept.length ? `${path}?${new URLSearchParams(kept)}` : path;
+  return at(kept.length ? `${path}?${new URLSearchParams(kept)}` : path);
 }
 
 /** A bare list or one within an object. */
@@ -74,6 +74,9 @@ export function listOf(answer, name) {
   const found = answer?.[name] ?? Object.values(answer ?? {}).find(Array.isArray);
   return Array.isArray(found) ? found : [];
 }
+
+/** Whether this is a fleet's dashboard, far from the box. */
+export const isFar = () => session.get()?.place === "fleet";
 
 export const mayOperate = () => session.get()?.user?.role === "operator";
 
