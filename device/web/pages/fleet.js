@@ -16,7 +16,7 @@ function Counted({ box }) {
 
 function Box({ box }) {
   return html`<li class=${`check-row ${box.condition}`} data-box=${box.device_id}><${Badge} status=${BADGES[box.condition]}>${t(`fleet.${box.condition}`)}</${Badge}>
-    <div><p class="check-head"><strong><a href=${`/boxes/${box.device_id}#/now`}>${box.device_id}</a></strong> <span class="muted">${box.mode && (has(`mode.${box.mode}`) ? t(`mode.${box.mode}`) : box.mode)}</span>
+    <div><p class="check-head"><a class="box-name" href=${`/boxes/${box.device_id}#/now`}>${box.device_id}</a> <span class="muted">${box.mode && (has(`mode.${box.mode}`) ? t(`mode.${box.mode}`) : box.mode)}</span>
       ${box.alarms > 0 && html` <a href=${`#/alarms?box=${box.device_id}`}>${t("fleet.alarms", { n: box.alarms })}</a>`}</p>
       <p>${box.status === "stopped" ? t("fleet.stopped") : box.status === "offline" ? t("fleet.offline") : ""} <span class="muted">${t("fleet.heard")} <${Ago} at=${box.heard_at} every=${10} /></span></p>
       <p><span class="muted">${t("fleet.day")}</span> <${Counted} box=${box} />${box.waiting > 0 && html` · ${t("fleet.waiting", { n: number(box.waiting) })}`}</p></div></li>`;
@@ -31,7 +31,7 @@ function Places({ boxes }) {
   const [left, top] = [Math.min(...placed.map(x)) - wide * 0.15, Math.min(...placed.map(y)) - wide * 0.15];
   const view = `${left} ${top} ${wide * 1.3} ${wide * 0.8}`;
   return html`<${Card} id="places" title=${t("fleet.places")}><svg class="places" viewBox=${view} role="img" aria-label=${t("fleet.places")}>
-    ${placed.map((box) => html`<a key=${box.device_id} href=${`/boxes/${box.device_id}#/now`}><circle class=${box.condition} cx=${x(box)} cy=${y(box)} r=${wide * 0.012}><title>${box.device_id}: ${t(`fleet.${box.condition}`)}</title></circle></a>`)}</svg></${Card}>`;
+    ${placed.map((box) => html`<a key=${box.device_id} href=${`/boxes/${box.device_id}#/now`}><circle class=${box.condition} cx=${x(box)} cy=${y(box)} r=${wide * 0.012}><title>${box.device_id}: ${t(`fleet.${box.condition}`)}</title></circle><text x=${x(box) + wide * 0.02} y=${y(box) + wide * 0.008} font-size=${wide * 0.026}>${box.device_id}</text></a>`)}</svg></${Card}>`;
 }
 
 export function Boxes() {
@@ -50,7 +50,7 @@ function Alarm({ alarm, again }) {
   };
   const over = Boolean(alarm.cleared_at);
   return html`<li class=${`check-row ${alarm.severity === "alarm" ? "failed" : "warning"}`} data-alarm=${alarm.id}><${Badge} status=${over ? "unknown" : alarm.severity === "alarm" ? "failed" : "warning"}>${t(over ? "fleet.over" : `severity.${alarm.severity}`)}</${Badge}>
-    <div><p class="check-head"><strong><a href=${`/boxes/${alarm.device_id}#/now`}>${alarm.device_id}</a></strong> <span class="muted"><${Time} at=${alarm.begun_at} date="always" /> (<${Ago} at=${alarm.begun_at} every=${10} />)</span></p>
+    <div><p class="check-head"><a class="box-name" href=${`/boxes/${alarm.device_id}#/now`}>${alarm.device_id}</a> <span class="muted"><${Time} at=${alarm.begun_at} date="always" /> (<${Ago} at=${alarm.begun_at} every=${10} />)</span></p>
       <p lang="en">${alarm.message}</p>
       ${alarm.acknowledged_by ? html`<p class="muted">${t("fleet.seen-to", { by: alarm.acknowledged_by })}</p>` : !over && mayOperate() && html`<button type="button" class="secondary small" onClick=${take}>${t("fleet.take")}</button>`}</div></li>`;
 }
