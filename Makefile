@@ -34,6 +34,11 @@ $(VENV)/.train: $(VENV)/.dev $(LOCKS)/train.lock
 mosquitto:
 	@command -v openssl >/dev/null && { command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto; } || sh deploy/install-mosquitto.sh
 
+# The dashboard's tests look at it in a real browser.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || sh deploy/install-chromium.sh
+
 # The fleet's tests talk to a real PostgreSQL.
 .PHONY: postgresql
 postgresql:
@@ -67,7 +72,7 @@ check:
 	$(MAKE) --no-print-directory -j 2 lint quick
 
 test: lint mosquitto postgresql firmware faketime
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not campaign and not training and not browser"
 
 # kill -9 at random moments, and what else breaks in the field; the controller's whole campaign: --cycles 10000, ten minutes.
 # Of the store's and the delivery's campaigns a short part; test-store and test-delivery run the whole ones
@@ -140,10 +145,28 @@ test-homeassistant: $(VENV)/.dev mosquitto
 .PHONY: test-javascript
 JAVASCRIPT := build/javascript
 test-javascript: $(VENV)/.dev mosquitto
-	test -d $(JAVASCRIPT)/node_modules || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts \
+	test -d $(JAVASCRIPT)/node_modules/node-red || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts \
 		@asyncapi/parser@3.6.3 node-red@4.1.15 @flowfuse/node-red-dashboard@1.31.0
 	HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/integration/test_contract.py \
 		tests/integration/test_node_red.py
+
+# The dashboard's pages in Chromium on a simulated box, and axe-core on each; nothing is skipped. Some minutes
+.PHONY: test-web bench-page screenshots vendor
+test-web: $(VENV)/.dev mosquitto chromium
+	test -d $(JAVASCRIPT)/node_modules/axe-core || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts axe-core@4.14.1
+	CI=true HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/browser tests/unit/test_page_texts.py
+
+# The first page: bytes, and when it can be used on a slow machine
+bench-page: $(VENV)/.dev mosquitto chromium
+	$(BIN)/python -m tests.browser.first_page
+
+# docs/dashboard*.png
+screenshots: $(VENV)/.dev mosquitto chromium
+	$(BIN)/python -m tests.browser.screenshots
+
+# The pages' libraries, as npm gives them: device/web/pages/vendor
+vendor: $(VENV)/.box
+	$(BIN)/python -m deploy.vendor
 
 # A thousand boxes into one collector and into four; ten minutes
 .PHONY: bench-fleet

@@ -1,4 +1,5 @@
 """How it gets onto boxes, and how many boxes are run.
 
-fleet/  collectors into PostgreSQL
+fleet/     collectors into PostgreSQL
+vendor.py  the libraries of the dashboard's pages
 """

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from device.errors import CheckError
 
@@ -79,7 +80,7 @@ def _fetched(library: Library, folder: Path) -> Path:
 def main() -> int:
     """Write every file and `manifest.json`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    manifest: list[dict[str, object]] = []
+    manifest: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         for library in LIBRARIES:
             with tarfile.open(_fetched(library, Path(name))) as archive:

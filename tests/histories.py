@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from device.storage.history.values import HistoryStatus, ParticlePage, Series, SizeDistribution
+from device.storage.history.values import HistorySeries, HistoryStatus, ParticlePage, SizeDistribution
 
 
 class EmptyHistory:
@@ -25,8 +25,8 @@ class EmptyHistory:
             set_aside=(),
         )
 
-    def series(self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: Any = None) -> Series:
-        return Series(since=since, until=until, step_s=0.0, unit=None)
+    def series(self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: Any = None) -> HistorySeries:
+        return HistorySeries(since=since, until=until, step_s=0.0, unit=None)
 
     def sizes(self, since: str, until: str, label: str | None = None) -> SizeDistribution:
         return SizeDistribution(since=since, until=until, edges_um=(1.0, 2.0), n=(0,))

@@ -22,7 +22,7 @@ from device.identifiers import random_ulid
 from device.records import Consistency, Stamp, iso_time
 from device.service.state import Mailbox
 
-__all__ = ["Look", "LookBoard", "SeenParticle"]
+__all__ = ["FrameLook", "LookBoard", "SeenParticle"]
 
 log = logging.getLogger("holonode")
 
@@ -55,7 +55,7 @@ class SeenParticle(Struct, frozen=True, kw_only=True):
     """Whether the reconstruction explains the hologram there."""
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class FrameLook(Struct, frozen=True, kw_only=True):
     """One frame, and what was made of it."""
 
     id: str
@@ -98,7 +98,7 @@ class LookBoard:
         self._offers: Mailbox[_Offer] = Mailbox()
         self._lock = threading.Lock()
         self._watchers = 0
-        self._newest: Look | None = None
+        self._newest: FrameLook | None = None
         self._due_s = 0.0
         self._thread: threading.Thread | None = None
         self._stop = False
@@ -117,7 +117,7 @@ class LookBoard:
             with self._lock:
                 self._watchers -= 1
 
-    def newest(self) -> Look | None:
+    def newest(self) -> FrameLook | None:
         """The last that was made; None where none was."""
         return self._newest
 
@@ -147,7 +147,7 @@ class LookBoard:
                 log.exception("a look at a frame broke")
 
 
-def look_of(hologram: Hologram, analysis: FrameAnalysis) -> Look:
+def look_of(hologram: Hologram, analysis: FrameAnalysis) -> FrameLook:
     """Pictures and words of one frame."""
     height, width = hologram.intensity.shape
     scale = min(_SIDE_PX / max(height, width), 1.0)
@@ -155,7 +155,7 @@ def look_of(hologram: Hologram, analysis: FrameAnalysis) -> Look:
     seen = sorted(
         zip(analysis.particles, analysis.classifications, analysis.consistencies, strict=True), key=lambda one: -one[0].esd_um
     )
-    return Look(
+    return FrameLook(
         id=random_ulid(), taken_at=iso_time(hologram.captured_at), frame=hologram.index, width_px=width, height_px=height, scale=scale,
         hologram_jpeg=_jpeg(np.sqrt(np.maximum(_scaled(hologram.intensity, scale), 0.0))),
         focus_jpeg=None if result is None else _jpeg(_scaled(np.abs(result.field), scale)),

@@ -17,9 +17,9 @@ from device.frames import LampState, RawFrame
 from device.messaging.payloads import Health, Info, Stats
 from device.records import Interval, Stamp, iso_time
 
-__all__ = ["Doing", "LampAcknowledged", "LastFrame", "Mailbox", "PumpAcknowledged", "State", "StateBoard"]
+__all__ = ["Activity", "LampAcknowledged", "LastFrame", "Mailbox", "PumpAcknowledged", "State", "StateBoard"]
 
-Doing = Literal["starting", "sampling", "analysing", "waiting", "paused", "stopping", "failed"]
+Activity = Literal["starting", "sampling", "analysing", "waiting", "paused", "stopping", "failed"]
 
 
 class LampAcknowledged(Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ class State(Struct, frozen=True, kw_only=True):
     """Of Holonode."""
     started_at: Stamp
     """When the service started, UTC."""
-    doing: Doing
+    doing: Activity
     """What it is at. waiting: between two samples; paused: until somebody says start; failed: the last sample came to nothing and
     another one is tried."""
     doing_words: str

@@ -23,7 +23,7 @@ from device.service.loop_requests import LoopRequests
 from device.service.output_status import OutputStatus
 from device.service.recorder import Recorder
 from device.service.request_dispatcher import RequestDispatcher
-from device.service.state import Doing, LampAcknowledged, LastFrame, PumpAcknowledged, State, StateBoard
+from device.service.state import Activity, LampAcknowledged, LastFrame, PumpAcknowledged, State, StateBoard
 from device.storage.outbox import Outbox
 from device.storage.review import ReviewQueue
 
@@ -33,7 +33,7 @@ STATS_EVERY_S = 60.0
 RETRYING = "waiting to try again"
 """The step of a loop whose sample came to nothing."""
 
-_AT: dict[str, tuple[Doing, str]] = {
+_AT: dict[str, tuple[Activity, str]] = {
     "starting": ("starting", "starts"),
     "sampling": ("sampling", "takes a sample"),
     "camera": ("sampling", "takes a frame"),
@@ -101,7 +101,7 @@ class StateMaker:
         if found := _AT.get(last):
             self.at(*found)
 
-    def at(self, doing: Doing, words: str) -> None:
+    def at(self, doing: Activity, words: str) -> None:
         """What the box does; everything that costs nothing to look at is looked at."""
         before = self.board.now()
         now = self._outbox.clock.now()

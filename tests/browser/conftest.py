@@ -7,15 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
-try:
-    from playwright.sync_api import Browser
-
-    from tests.browser.site import Site, Visitor, chromium, missing
-except ImportError:  # what isn't there is said below
-    WHY = "needs playwright: make test-web installs it"
-else:
-    WHY = missing()
+from tests.browser.site import Site, Visitor, chromium, missing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,10 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def there() -> None:
-    if WHY and os.environ.get("CI") == "true":
-        pytest.fail(WHY)
-    if WHY:
-        pytest.skip(WHY)
+    why = missing()
+    if why and os.environ.get("CI") == "true":
+        pytest.fail(why)
+    if why:
+        pytest.skip(why)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +40,7 @@ def site(there: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     try:
         yield made
     finally:
-        made.service.stop()
+        made.end()
 
 
 @pytest.fixture

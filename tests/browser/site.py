@@ -7,19 +7,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from tests.brokers import MOSQUITTO, free_port
 from tests.services import Service
 
 OPERATOR, VIEWER = "correct horse battery", "another horse entirely"
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+DESK, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
 PAGES = ("now", "history", "particles", "health", "instrument", "data", "log", "manual")
 PATIENCE_MS = 200_000
 """For what is waited for on a busy machine."""
@@ -70,7 +71,7 @@ def _axe_file() -> Path | None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium() -> Generator[Browser]:
     assert _CHROMIUM is not None
     # Without a sandbox: it needs rights that a container's root doesn't have. Only our own pages are opened.
     with sync_playwright() as driver:
@@ -100,6 +101,14 @@ class Site:
         self.service.start()
         self.service.until_said(f"dashboard {self.url}")
 
+    def end(self) -> None:
+        """In order, so that its own broker goes, too; whatever happens it is not there afterwards."""
+        try:
+            if self.service.is_running:
+                self.service.finish(signal.SIGINT)
+        finally:
+            self.service.stop()
+
 
 @dataclass
 class Visitor:
@@ -113,7 +122,8 @@ class Visitor:
 
     @classmethod
     def at(cls, site: Site, browser: Browser, **options: Any) -> Visitor:
-        context = browser.new_context(**({"viewport": DESK, "locale": "en-GB", "timezone_id": "Europe/Berlin"} | options))
+        known: dict[str, Any] = {"viewport": DESK, "locale": "en-GB", "timezone_id": "Europe/Berlin"}
+        context = browser.new_context(**(known | options))
         context.set_default_timeout(PATIENCE_MS)
         visitor = cls(site, context, context.new_page())
         visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))

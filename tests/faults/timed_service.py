@@ -25,7 +25,14 @@ def _timed(self: Outbox, *args: Any, **named: Any) -> Any:
     finally:
         with _FILE.open("a") as lines:
             lines.write(f"{began_s:.6f} {time.monotonic() - began_s:.6f}\n")
-        _FILE.with_suffix(".threads").write_text("".join(f"{t.name} {t.native_id}\n" for t in threading.enumerate()))
+        _name_threads()
+
+
+def _name_threads() -> None:
+    named, partial = _FILE.with_suffix(".threads"), _FILE.with_suffix(".partial")
+    if not named.exists() and any(thread.name == "web" for thread in threading.enumerate()):
+        partial.write_text("".join(f"{t.name} {t.native_id}\n" for t in threading.enumerate()))
+        partial.replace(named)
 
 
 if __name__ == "__main__":

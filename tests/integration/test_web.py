@@ -14,6 +14,9 @@ import pytest
 from starlette.routing import Route
 
 from device.config import WebConfig
+from device.storage.history import HistoryReader
+from device.storage.history.tables import database_in
+from device.web.api.history import _lines
 from device.web.api.table import Dashboard
 from device.web.security.own_certificate import fingerprint_of
 from tests.dashboards import OPERATOR, VIEWER, Browser, StandIn, dashboard, state_of
@@ -245,6 +248,27 @@ def test_bad_input_is_one_clear_error(browser: Browser) -> None:
         assert reply.error["message"], (method, path)
         assert len(reply.body) < 8000, "what was wrong doesn't come back whole"
         assert reply.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("content", [None, b"not SQLite" * 1000])
+def test_a_history_that_is_lost_or_damaged_is_told(tmp_path: Path, content: bytes | None) -> None:
+    folder = tmp_path / "store"
+    if content is not None:
+        database_in(folder).parent.mkdir(parents=True)
+        database_in(folder).write_bytes(content)
+    with dashboard(folder, HistoryReader(folder)) as (served, _):
+        browser = Browser(served.server.port)
+        status = browser.ask("GET", "/api/history/status")
+        assert (status.status, status.json["there"]) == (200, False)
+        for path in ("series", "sizes", "gaps", "events", "particles", "download?what=series", "download?what=particles"):
+            reply = browser.ask("GET", f"/api/history/{path}")
+            assert (reply.status, reply.error["message"]) == (503, "the history can't be read"), path
+            assert reply.headers["retry-after"]
+        assert browser.ask("GET", "/api/state").status == 200
+
+
+def test_a_spreadsheet_takes_no_label_for_a_formula() -> None:
+    assert b"".join(_lines(iter([["=cmd|x", "-1", -1, "birch, young"]]))) == b"'=cmd|x,'-1,-1,\"birch, young\"\r\n"
 
 
 def test_names_of_64_kb_are_refused_before_anything_is_done(browser: Browser) -> None:

@@ -12,7 +12,7 @@ import pytest
 from device.analysis.pipeline import FrameAnalysis
 from device.analysis.reconstruct import Reconstruction
 from device.frames import Hologram
-from device.service.look import Look, LookBoard, look_of
+from device.service.look import FrameLook, LookBoard, look_of
 from tests.analyses import analysis, hologram, particle
 
 HEIGHT, WIDTH = 600, 2000
@@ -33,7 +33,7 @@ def grey(jpeg: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def waited(board: LookBoard) -> Look:
+def waited(board: LookBoard) -> FrameLook:
     until_s = time.monotonic() + 100
     while (look := board.newest()) is None:
         assert time.monotonic() < until_s

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from device.errors import InputError
+from device.cli import main
+from device.config import load_config
+from device.errors import InputError, TransientError
 from device.web.security.access_store import FILE, AccessStore
+from device.web.security.own_certificate import fingerprint_of
 from device.web.security.passwords import PasswordKeeper
 from device.web.security.rate_limits import Allowance, RateLimits, network_of
 from device.web.security.requester import HostPolicy
-from device.web.serving.server import Governor
+from device.web.serving.governor import Governor, unhurried
+from device.web.serving.server import listening
 
 
 class Hand:
@@ -54,6 +59,7 @@ def test_a_thread_gets_its_share_of_a_core_and_may_save_for_a_burst() -> None:
         clock.now += seconds
 
     governor = Governor(0.25, 0.5, used_s=used, clock=clock, sleep=sleep)
+    governor._used_at_s = used.now
     used.now += 0.4
     clock.now += 0.4
     governor.check()
@@ -64,6 +70,23 @@ def test_a_thread_gets_its_share_of_a_core_and_may_save_for_a_burst() -> None:
         clock.now += 0.05
         governor.check()
     assert (used.now - start_used_s) / (clock.now - start_s) == pytest.approx(0.25, rel=0.05)
+    before = len(slept)
+    governor.charge(1.0)
+    governor.check()
+    assert slept[before:] == [pytest.approx(1.0, abs=0.2)], "what others spent for it counts"
+
+
+def test_a_long_download_is_unhurried() -> None:
+    slept = list[float]()
+
+    def busy() -> Iterator[int]:
+        for k in range(3):
+            sum(range(300_000))
+            yield k
+
+    assert list(unhurried(busy(), slept.append)) == [0, 1, 2]
+    assert len(slept) == 3
+    assert min(slept) > 0
 
 
 def test_a_session_ends_when_nobody_uses_it_and_at_last_at_all(tmp_path: Path) -> None:
@@ -164,3 +187,42 @@ def test_forwarded_headers_count_from_named_proxies_alone(
 def test_a_proxy_that_is_no_address_is_refused() -> None:
     with pytest.raises(InputError, match="trusted_proxies"):
         HostPolicy([], ["everybody"])
+
+
+def test_the_next_free_port_is_taken_and_an_address_of_another_machine_is_told() -> None:
+    with listening("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with listening("127.0.0.1", port) as second:
+            assert port < second.getsockname()[1] < port + 20
+    with pytest.raises(TransientError, match=r"web\.address"):
+        listening("192.0.2.1", 8080)
+
+
+def test_the_command_prints_the_fingerprint_of_the_certificate_that_it_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "box.toml"
+    config.write_text('[storage]\nfolder = "store"\n[web]\naddress = "0.0.0.0"\n')
+    assert main(["web", "fingerprint", "--config", str(config)]) == 2, "no store yet"
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv("PATH", "")
+    assert main(["web", "fingerprint", "--config", str(config)]) == 2
+    assert "apt-get install openssl" in capsys.readouterr().err
+    monkeypatch.undo()
+    for _ in range(2):
+        assert main(["web", "fingerprint", "--config", str(config)]) == 0
+    first, second = capsys.readouterr().out.split()
+    assert first == second == fingerprint_of(tmp_path / "store" / "web" / "certificate.pem")
+    assert len(first.split(":")) == 32
+    config.write_text('[storage]\nfolder = "store"\n')
+    assert main(["web", "fingerprint", "--config", str(config)]) == 2
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    config = tmp_path / "box.toml"
+    config.write_text('[web]\ncert_file = "a.pem"\n')
+    with pytest.raises(InputError, match="both or neither"):
+        load_config(config)
+    config.write_text('[web]\naddress = "everywhere"\n')
+    with pytest.raises(InputError, match=r"web\.address"):
+        load_config(config)

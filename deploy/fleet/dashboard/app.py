@@ -19,6 +19,7 @@ from device.web.security.own_certificate import own_certificate, server_context
 from device.web.security.requester import HostPolicy, is_loopback
 from device.web.serving.access_control import AccessControl, application
 from device.web.serving.assets import PAGES, StaticPages
+from device.web.serving.governor import Governor
 from device.web.serving.routes import Endpoint
 from device.web.serving.server import WebServer, listening
 
@@ -75,8 +76,9 @@ class FleetDashboard:
             pool = Pool(database)
             parts = (pages, sessions, FleetEndpoints(pool), MeaningEndpoints())
             endpoints = [one for part in parts for one in part.endpoints()]
-            app = application(endpoints, control)
-            server = WebServer(app, listener, None if files is None else server_context(*files))
+            governor = Governor(share=0.9)  # no sampler beside it
+            app = application(endpoints, control, governor.charge)
+            server = WebServer(app, listener, governor, None if files is None else server_context(*files))
         except BaseException:
             listener.close()
             raise

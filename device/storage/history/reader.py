@@ -38,11 +38,11 @@ from device.storage.history.tables import (
 )
 from device.storage.history.values import (
     HistoryGap,
+    HistorySeries,
     HistoryStatus,
     LoggedEvent,
     LoggedInterval,
     ParticlePage,
-    Series,
     SeriesPoint,
     SizeDistribution,
     Sort,
@@ -139,7 +139,7 @@ class HistoryReader:
 
     def series(
         self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: VolumeUnit | None = None
-    ) -> Series:
+    ) -> HistorySeries:
         """Counts and concentrations from `since` up to `until`, in at most `points` points (1 to 2000).
 
         Of these `labels` (None: all; one that was never seen is left out), with volumes in `unit` (None: that of the newest
@@ -335,7 +335,7 @@ class _SeriesQuestion:
         row = self._database.execute(query, (self._until,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def answer(self, points: int) -> Series:
+    def answer(self, points: int) -> HistorySeries:
         """All of it."""
         found = _span(self._database)
         if found is None:
@@ -358,10 +358,10 @@ class _SeriesQuestion:
         query = "SELECT count(*) FROM (SELECT 1 FROM intervals WHERE start_us >= ? AND start_us < ? LIMIT ?)"
         return self._database.execute(query, (self._since, self._until, points + 1)).fetchone()[0] <= points
 
-    def _series(self, step_s: float, points: Sequence[SeriesPoint]) -> Series:
+    def _series(self, step_s: float, points: Sequence[SeriesPoint]) -> HistorySeries:
         seen = dict.fromkeys(label for point in points for label in point.counts)
         others = tuple(UNITS[k] for k in sorted(self._units - {self._unit, 0}))
-        return Series(
+        return HistorySeries(
             since="", until="", step_s=step_s, unit=UNITS[self._unit], other_units=others,  # type: ignore[arg-type]
             labels=tuple(sorted(seen, key=lambda label: (label != "total", label))), points=tuple(points),
         )  # fmt: skip

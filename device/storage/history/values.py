@@ -10,12 +10,12 @@ from device.records import Concentration, Qartod, Stamp
 
 __all__ = [
     "HistoryGap",
+    "HistorySeries",
     "HistoryStatus",
     "LoggedEvent",
     "LoggedInterval",
     "LoggedParticle",
     "ParticlePage",
-    "Series",
     "SeriesPoint",
     "SizeDistribution",
     "Sort",
@@ -57,7 +57,7 @@ class SeriesPoint(Struct, frozen=True, kw_only=True):
     """By label, with its 95 % interval, of the sums; left out where no volume is known."""
 
 
-class Series(Struct, frozen=True, kw_only=True):
+class HistorySeries(Struct, frozen=True, kw_only=True):
     """How counts and concentrations went over a span of time."""
 
     since: Stamp

@@ -20,13 +20,13 @@ from device.storage.rows import Record
 
 __all__ = ["HistoryWriter", "Mark"]
 
-_KEEP_INTERVALS = 500_000
-"""One by one: some 130 MB with nine classes; two years of one in two minutes."""
+_KEEP_INTERVALS = 300_000
+"""One by one: some 160 MB with nine classes; more than a year of one in two minutes. Their sums stay."""
 _KEEP_TEN_MINUTES = 160_000
 """Three years of them, without a pause."""
 _KEEP_EVENTS = 20_000
 _PARTICLE_BYTES = 36
-"""Of the file for each, as measured: `python -m tests.benchmarks.web_history`."""
+"""Of the file for each, at most: 28 to 34 as measured."""
 _LONGEST_MESSAGE = 2000
 
 Mark = tuple[int, str, int]

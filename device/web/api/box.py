@@ -18,11 +18,11 @@ from device.records import Event
 from device.storage.audit import AuditLog
 from device.storage.history.values import (
     HistoryGap,
+    HistorySeries,
     HistoryStatus,
     LoggedEvent,
     LoggedInterval,
     ParticlePage,
-    Series,
     SizeDistribution,
     Sort,
     VolumeUnit,
@@ -60,7 +60,7 @@ class Histories(Protocol):
 
     def series(
         self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: VolumeUnit | None = None
-    ) -> Series:
+    ) -> HistorySeries:
         """At most so many points."""
         ...
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from device.records import iso_time
 from device.storage.history.values import LoggedInterval, LoggedParticle, SeriesPoint, Sort, VolumeUnit
 from device.web.api.box import Histories
 from device.web.serving.answers import RefusedError
+from device.web.serving.governor import unhurried
 from device.web.serving.routes import Endpoint, HttpRequest
 
 __all__ = ["HistoryEndpoints"]
@@ -126,7 +128,10 @@ class HistoryEndpoints:
         }
         name = f"{self._device_id}-{asked.what}-{since[:10]}-{until[:10]}.csv"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(_lines(rows[asked.what]()), media_type="text/csv; charset=utf-8", headers=headers)
+        lines = unhurried(_lines(rows[asked.what]()))
+        # What can't be read is told before a word goes out; later, the download breaks off and is no whole file.
+        first = next(lines)
+        return StreamingResponse(chain((first,), lines), media_type="text/csv; charset=utf-8", headers=headers)
 
     def _series_rows(self, since: str, until: str, asked: _DownloadAsked) -> Iterator[Sequence[Any]]:
         series = self._history.series(since, until, asked.points, _labels(asked.labels), asked.unit)

@@ -25,6 +25,7 @@ from device.web.security.own_certificate import own_certificate, server_context
 from device.web.security.requester import HostPolicy, is_loopback
 from device.web.serving.access_control import AccessControl, application
 from device.web.serving.assets import PAGES, StaticPages
+from device.web.serving.governor import Governor
 from device.web.serving.routes import Endpoint
 from device.web.serving.server import WebServer, listening
 
@@ -56,8 +57,9 @@ class Dashboard:
                 InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states),
             )  # fmt: skip
             endpoints = [way for part in parts for way in part.endpoints()]
-            app = application(endpoints, access_control)
-            server = WebServer(app, listener, context)
+            governor = Governor()
+            app = application(endpoints, access_control, governor.charge)
+            server = WebServer(app, listener, governor, context)
         except BaseException:
             listener.close()
             raise

@@ -55,11 +55,14 @@ function noteClock(answer) {
   if (before === null || Math.abs(ahead - before) > 1500) clockAhead.set(Math.abs(ahead) < 1500 ? 0 : ahead);
 }
 
-let asking = null;
-/** Who we are to the box. */
-export function refreshSession() {
-  asking ??= ask("/api/session").then((found) => session.set(found)).finally(() => { asking = null; });
-  return asking.catch(() => {});
+let asked = 0;
+/** Who we are to the box; of several answers the one to the last question counts. */
+export async function refreshSession() {
+  const mine = (asked += 1);
+  try {
+    const found = await ask("/api/session");
+    if (mine === asked) session.set(found);
+  } catch { /* the link says so itself */ }
 }
 
 /** With parameters; what is undefined, null or empty is left out. */

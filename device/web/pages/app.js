@@ -87,6 +87,7 @@ function Foot() {
 
 function Page({ page }) {
   const pages = useStore(loaded);
+  const { link } = useStore(live);
   const [error, reset] = useErrorBoundary();
   const [failed, setFailed] = useState(null);
   const load = () => {
@@ -94,6 +95,7 @@ function Page({ page }) {
     LATER[page]().then((found) => loaded.merge({ [page]: found }), (problem) => setFailed({ message: t("error.page"), kind: "lost", problem }));
   };
   useEffect(() => { if (!pages[page] && LATER[page]) load(); }, [page]);
+  useEffect(() => { if (failed && link === "heard") load(); }, [link]);
   if (error) {
     console.error(error);
     return html`<${Failed} error=${{ message: t("error.drawing", { error: String(error.message ?? error) }), kind: "odd" }} again=${reset} />`;

@@ -134,7 +134,7 @@ export const Share = ({ of }) => html`<svg class="share" viewBox="0 0 100 1" pre
 
 export const Uncertain = ({ value, uncertainty, unit }) => html`<span class="nowrap">${number(value)}${typeof uncertainty === "number" && ` ± ${number(uncertainty, 2)}`}${unit && `\u202f${unitText(unit)}`}</span>`;
 
-export const Card = ({ title, aside, children, id, kind = "" }) => html`<section class=${`card ${kind}`} aria-labelledby=${id && `${id}-title`}>
+export const Card = ({ title, aside, children, id, kind = "" }) => html`<section id=${id} class=${`card ${kind}`} aria-labelledby=${id && `${id}-title`}>
   ${title && html`<header><h2 id=${id && `${id}-title`}>${title}</h2>${aside}</header>`}${children}</section>`;
 
 /** A choice of one out of few, as a row of buttons that radio keys move through. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,8 +39,8 @@ MOST_BYTES = 64 * 1024
 _MOST_WAITING = 32
 """Requests for a worker thread: more is a flood."""
 
-_EACH = Allowance(at_once=200, per_s=50)
-_EVERYBODY = Allowance(at_once=400, per_s=150)
+_EACH = Allowance(at_once=400, per_s=60)
+_EVERYBODY = Allowance(at_once=800, per_s=200)
 """A page with all its files is some thirty requests."""
 
 _HEADERS = {
@@ -157,17 +158,24 @@ class _SecurityMiddleware:
 class _Workers:
     """Handlers that may wait for a disk, a few at a time in threads."""
 
-    def __init__(self) -> None:
-        self._waiting = 0
+    def __init__(self, charge: Callable[[float], None]) -> None:
+        self._waiting, self._charge = 0, charge
 
     async def run(self, handler: Callable[[HttpRequest], Any], asked: HttpRequest) -> Response:
         if self._waiting >= _MOST_WAITING:
             raise RefusedError(503, "the server is busy", remedy="Ask again in a while.", retry_s=2.0)
         self._waiting += 1
         try:
-            return await anyio.to_thread.run_sync(lambda: response_of(handler(asked), packed=asked.takes_gzip))
+            return await anyio.to_thread.run_sync(self._done, handler, asked)
         finally:
             self._waiting -= 1
+
+    def _done(self, handler: Callable[[HttpRequest], Any], asked: HttpRequest) -> Response:
+        began_s = time.thread_time()
+        try:
+            return response_of(handler(asked), packed=asked.takes_gzip)
+        finally:
+            self._charge(time.thread_time() - began_s)
 
 
 def _endpoint(way: Endpoint, access_control: AccessControl, workers: _Workers) -> Callable[[Request], Awaitable[Response]]:
@@ -220,9 +228,9 @@ def _not_served(_request: Request, error: Exception) -> Response:
     return error_response(RefusedError(status, what.get(status, "this can't be served")))
 
 
-def application(endpoints: list[Endpoint], access_control: AccessControl) -> Starlette:
-    """Everything that is served."""
-    workers = _Workers()
+def application(endpoints: list[Endpoint], access_control: AccessControl, charge: Callable[[float], None]) -> Starlette:
+    """Everything that is served; `charge` hears of the processor time that worker threads spent."""
+    workers = _Workers(charge)
     routes = [Route(way.path, _endpoint(way, access_control, workers), methods=[way.method]) for way in endpoints]
     entrance = Middleware(_SecurityMiddleware, access_control=access_control)
     return Starlette(routes=routes, middleware=[entrance], exception_handlers={HTTPException: _not_served})

@@ -19,8 +19,9 @@ from starlette.types import ASGIApp
 
 from device.errors import TransientError
 from device.web.serving.connection import BoundedConnection, ConnectionAcceptor
+from device.web.serving.governor import Governor
 
-__all__ = ["Governor", "WebServer", "listening"]
+__all__ = ["WebServer", "listening"]
 
 log = logging.getLogger("holonode")
 
@@ -33,41 +34,6 @@ _KEEP_ALIVE_S = 15
 _HEAD_BYTES = 16 * 1024
 """Of a request's head."""
 _LAST_ANSWERS_S = 1.0
-
-
-class Governor:
-    """Keeps a thread to its share of a core by having it sleep: the rest, and the interpreter, belong to the sampler.
-
-    What was saved may be spent in a burst, so that a page comes at once.
-    """
-
-    def __init__(
-        self,
-        share: float = 0.25,
-        burst_s: float = 0.5,
-        *,
-        used_s: Callable[[], float] = time.thread_time,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._share, self._burst_s = share, burst_s
-        self._used_s, self._clock, self._sleep = used_s, clock, sleep
-        self._left_s, self._used_at_s, self._at_s = burst_s, used_s(), clock()
-
-    def check(self) -> None:
-        """Sleep where the thread has had more than its share."""
-        used_s, now_s = self._used_s(), self._clock()
-        self._left_s += self._share * (now_s - self._at_s) - (used_s - self._used_at_s)
-        self._left_s = min(self._left_s, self._burst_s)
-        self._used_at_s, self._at_s = used_s, now_s
-        if self._left_s < 0:
-            self._sleep(min(-self._left_s / self._share, 1.0))
-
-    async def keep(self, every_s: float = 0.1) -> None:
-        """Until cancelled. In a flood the loop comes here once a turn."""
-        while True:
-            self.check()
-            await asyncio.sleep(every_s)
 
 
 def listening(address: str, port: int) -> socket.socket:
@@ -95,7 +61,9 @@ def listening(address: str, port: int) -> socket.socket:
 class WebServer:
     """Serves an application until it is stopped."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, governor: Governor, context: ssl.SSLContext | None = None
+    ) -> None:
         """`context`: TLS; None: plain text, for loopback."""
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what a client gets wrong is no news of ours
         config = uvicorn.Config(
@@ -104,6 +72,7 @@ class WebServer:
         )  # fmt: skip
         config.load()
         self._acceptor, self._listener = ConnectionAcceptor(config, context), listener
+        self._governor = governor
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -152,7 +121,8 @@ class WebServer:
     async def _until_ended(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _WORKERS
         tasks = [
-            self._loop.create_task(task) for task in (self._acceptor.accept(self._listener), Governor().keep(), self._dated())
+            self._loop.create_task(task)
+            for task in (self._acceptor.accept(self._listener), self._governor.keep(), self._dated())
         ]
         try:
             await self._end.wait()
