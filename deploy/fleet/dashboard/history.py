@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,12 +17,12 @@ from device.records import Concentration, iso_time
 from device.storage.history.estimates import concentrations
 from device.storage.history.values import (
     HistoryGap,
+    HistorySeries,
     HistoryStatus,
     LoggedEvent,
     LoggedInterval,
     LoggedParticle,
     ParticlePage,
-    Series,
     SeriesPoint,
     SizeDistribution,
     Sort,
@@ -31,7 +31,6 @@ from device.storage.history.values import (
 
 __all__ = ["BoxHistory"]
 
-Answer = TypeVar("Answer")
 
 _HOUR_S = 3600
 _STEPS_H = (1, 3, 6, 12, 24, 48, 168, 336, 672, 2184, 8736)
@@ -100,7 +99,7 @@ class BoxHistory:
 
     def series(
         self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: VolumeUnit | None = None
-    ) -> Series:
+    ) -> HistorySeries:
         """At most so many points: intervals where they are few enough, else sums of hours."""
         points = min(points, _MOST_POINTS)
         wanted = None if labels is None else list(labels)
@@ -108,7 +107,7 @@ class BoxHistory:
         few = self._rows(_FEW, (self._device, since, until, points + 1))[0][0]
         first, last = self._rows(_SPAN, (self._device,))[0]
         if first is None:
-            return Series(since=since, until=until, step_s=0.0, unit=chosen)
+            return HistorySeries(since=since, until=until, step_s=0.0, unit=chosen)
         covered = few and few <= points and self._whole(since, until, few)
         if covered:
             found = [
@@ -118,7 +117,7 @@ class BoxHistory:
             return _series(since, until, 0.0, chosen, found)
         since_at, until_at = max(_time(since), first), min(_time(until), last + timedelta(hours=1))
         if since_at >= until_at:
-            return Series(since=since, until=until, step_s=0.0, unit=chosen)
+            return HistorySeries(since=since, until=until, step_s=0.0, unit=chosen)
         step_s = _step_s(since_at, until_at, points)
         return _series(since, until, float(step_s), chosen, self._summed(since_at, until_at, step_s, chosen, wanted))
 
@@ -254,10 +253,10 @@ def _interval_point(record: dict[str, Any], unit: VolumeUnit | None, labels: lis
     )  # fmt: skip
 
 
-def _series(since: str, until: str, step_s: float, unit: VolumeUnit | None, points: list[SeriesPoint]) -> Series:
+def _series(since: str, until: str, step_s: float, unit: VolumeUnit | None, points: list[SeriesPoint]) -> HistorySeries:
     seen = dict.fromkeys(label for point in points for label in point.counts)
     labels = tuple(sorted(seen, key=lambda label: (label != "total", label)))
-    return Series(since=since, until=until, step_s=step_s, unit=unit, labels=labels, points=tuple(points))
+    return HistorySeries(since=since, until=until, step_s=step_s, unit=unit, labels=labels, points=tuple(points))
 
 
 def _step_s(since: datetime, until: datetime, points: int) -> int:
