@@ -190,14 +190,14 @@ def _watch(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from deploy.fleet.alarms.settings import WatchSettings, checked
-    from deploy.fleet.alarms.watcher import Broker, Watcher
+    from deploy.fleet.alarms.watcher import Broker, AlarmWatcher
     from device.tomlfile import load_toml
 
     if not args.mqtt:
         raise InputError("no broker named", where="--mqtt", expected="mqtt://host:port or mqtts://host:port")
     settings = checked(load_toml(Path(args.config), WatchSettings) if args.config else WatchSettings())
     broker = Broker(url=args.mqtt, username=args.username, password_file=args.password_file, ca_file=args.ca_file)
-    watcher = Watcher(settings, broker, args.database, report=lambda text: print(text, file=sys.stderr, flush=True))
+    watcher = AlarmWatcher(settings, broker, args.database, report=lambda text: print(text, file=sys.stderr, flush=True))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: watcher.stop())
     watcher.run()

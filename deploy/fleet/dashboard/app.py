@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from deploy.fleet.dashboard.endpoints import FleetEndpoints
-from deploy.fleet.dashboard.pool import Pool
+from deploy.fleet.dashboard.pool import ConnectionPool
 from device.errors import InputError
 from device.storage.audit import AuditLog
 from device.web.api.meanings import MeaningEndpoints
@@ -52,7 +52,7 @@ class FleetDashboard:
     app: Starlette
     endpoints: list[Endpoint]
     access: AccessStore
-    pool: Pool
+    pool: ConnectionPool
 
     @classmethod
     def of(cls, database: str, served: Served) -> FleetDashboard:
@@ -73,7 +73,7 @@ class FleetDashboard:
                 control, "fleet", AuditLog(served.folder), place="fleet", code_command="holonode-fleet dashboard --code"
             )
             pages = StaticPages(PAGES, also=("/boxes/{device}", "/boxes/{device}/"))
-            pool = Pool(database)
+            pool = ConnectionPool(database)
             parts = (pages, sessions, FleetEndpoints(pool), MeaningEndpoints())
             endpoints = [one for part in parts for one in part.endpoints()]
             governor = Governor(share=0.9)  # no sampler beside it

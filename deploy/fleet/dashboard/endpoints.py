@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from deploy.fleet.alarms.book import acknowledge, alarms, silence
 from deploy.fleet.dashboard.boxes import boxes, state_of
 from deploy.fleet.dashboard.history import BoxHistory
-from deploy.fleet.dashboard.pool import Pool
+from deploy.fleet.dashboard.pool import ConnectionPool
 from device.web.api.history import HistoryEndpoints
 from device.web.serving.answers import RefusedError
 from device.web.serving.routes import Endpoint, HttpRequest
@@ -38,7 +38,7 @@ class _SilenceTold(Struct, frozen=True, forbid_unknown_fields=True):
 class FleetEndpoints:
     """The routes."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
 
     def endpoints(self) -> list[Endpoint]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from deploy.fleet.dashboard.pool import Pool
+from deploy.fleet.dashboard.pool import ConnectionPool
 from deploy.fleet.database import Connection
 from device.errors import InputError
 from device.records import Concentration, iso_time
@@ -85,7 +85,7 @@ _ORDERS: dict[Sort, str] = {
 class BoxHistory:
     """As `storage.history.HistoryReader` answers; TransientError where the database can't be read at the moment."""
 
-    def __init__(self, pool: Pool, device_id: str) -> None:
+    def __init__(self, pool: ConnectionPool, device_id: str) -> None:
         self._pool, self._device = pool, device_id
 
     def status(self) -> HistoryStatus:

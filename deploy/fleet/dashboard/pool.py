@@ -13,12 +13,12 @@ from deploy.fleet.database import Connection, connect
 from deploy.fleet.schema import check
 from device.errors import TransientError
 
-__all__ = ["Pool"]
+__all__ = ["ConnectionPool"]
 
 Answer = TypeVar("Answer")
 
 
-class Pool:
+class ConnectionPool:
     """Of one database; safe to share between threads."""
 
     def __init__(self, database: str) -> None:
