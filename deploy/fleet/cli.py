@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "status": "devices, their last records, what is missing",
         "watch": "tell by e-mail, webhook or MQTT what is wrong with a box, and when it is over",
         "alarms": "list what is wrong, take charge of it, tell nobody for a while",
+        "dashboard": "the boxes' pages from far away: all of them, alarms, the history of each",
         "prune": "delete records that are older than they are kept, as the owner of the database; hours stay",
     }.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -82,6 +83,25 @@ def _add_alarms(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--by", default=getpass.getuser(), metavar="NAME", help="who (default: your login)")
 
 
+def _add_dashboard(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--folder", default="~/.local/state/holonode-fleet", metavar="DIR", help="of passwords, sessions, certificate"
+    )
+    sub.add_argument(
+        "--address", default="127.0.0.1", metavar="ADDRESS", help="default 127.0.0.1; another one: TLS and a password"
+    )
+    sub.add_argument("--port", type=int, default=8090, metavar="N", help="the next free one where it is taken (default 8090)")
+    sub.add_argument(
+        "--host", action="append", default=[], metavar="NAME", help="further name that it is asked by; may be repeated"
+    )
+    sub.add_argument(
+        "--trusted-proxy", action="append", default=[], metavar="ADDRESS", help="whose forwarded headers count; may be repeated"
+    )
+    sub.add_argument("--cert-file", default="", metavar="FILE", help="certificate; left out beyond loopback: one of its own")
+    sub.add_argument("--key-file", default="", metavar="FILE", help="its private key")
+    sub.add_argument("--code", action="store_true", help="print a code that sets the passwords once, and end")
+
+
 def _add_prune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--kind", choices=("detections", "intervals", "events"), default="detections", help="default: detections")
     sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="since a collector wrote them")
@@ -102,14 +122,20 @@ def _add_collect(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, default=500, metavar="N", help="most messages in one commit (default 500)")
 
 
-_OPTIONS = {"collect": _add_collect, "watch": _add_watch, "alarms": _add_alarms, "prune": _add_prune}
+_OPTIONS = {
+    "collect": _add_collect,
+    "watch": _add_watch,
+    "alarms": _add_alarms,
+    "dashboard": _add_dashboard,
+    "prune": _add_prune,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 2 bad input, 4 a failed check."""
     args = parsed(_parser(), arguments)
     commands = {
-        "collect": _collect, "migrate": _migrate, "status": _status, "watch": _watch, "alarms": _alarms, "prune": _prune,
+        "collect": _collect, "migrate": _migrate, "status": _status, "watch": _watch, "alarms": _alarms, "dashboard": _dashboard, "prune": _prune,
     }  # fmt: skip
 
     def run() -> int:
@@ -164,14 +190,14 @@ def _watch(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from deploy.fleet.alarms.settings import WatchSettings, checked
-    from deploy.fleet.alarms.watcher import Broker, Watcher
+    from deploy.fleet.alarms.watcher import Broker, AlarmWatcher
     from device.tomlfile import load_toml
 
     if not args.mqtt:
         raise InputError("no broker named", where="--mqtt", expected="mqtt://host:port or mqtts://host:port")
     settings = checked(load_toml(Path(args.config), WatchSettings) if args.config else WatchSettings())
     broker = Broker(url=args.mqtt, username=args.username, password_file=args.password_file, ca_file=args.ca_file)
-    watcher = Watcher(settings, broker, args.database, report=lambda text: print(text, file=sys.stderr, flush=True))
+    watcher = AlarmWatcher(settings, broker, args.database, report=lambda text: print(text, file=sys.stderr, flush=True))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: watcher.stop())
     watcher.run()
@@ -206,6 +232,40 @@ def _alarms(args: argparse.Namespace) -> int:
         say(f"{one.id}  {one.severity}  {one.device_id}  since {one.begun_at:%Y-%m-%d %H:%M}Z  {one.message}{taken}{over}")
     if not found:
         say("No alarm stands.")
+    return 0
+
+
+def _dashboard(args: argparse.Namespace) -> int:
+    import threading
+    from pathlib import Path
+
+    from deploy.fleet.dashboard.app import FleetDashboard, Served
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import check
+    from device.web.security.access_store import AccessStore
+
+    folder = Path(args.folder).expanduser()
+    if args.code:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        access = AccessStore(folder)
+        print(access.new_code())
+        access.close()
+        return 0
+    with connect(args.database) as connection:
+        check(connection)
+    served = Served(
+        folder=folder, address=args.address, port=args.port, hosts=tuple(args.host), trusted_proxies=tuple(args.trusted_proxy),
+        cert_file=args.cert_file, key_file=args.key_file,
+    )  # fmt: skip
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: ended.set())
+    dashboard = FleetDashboard.of(args.database, served)
+    dashboard.start()
+    first = "" if dashboard.access.is_set_up else " (no password yet: the first visit on this machine sets it)"
+    print(f"dashboard {dashboard.server.url}{first}", file=sys.stderr, flush=True)
+    ended.wait()
+    dashboard.stop()
     return 0
 
 

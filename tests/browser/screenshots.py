@@ -13,7 +13,7 @@ from playwright.sync_api import ViewportSize
 from tests.browser.site import CONFIG, DESK, PHONE, Site, Visitor, chromium
 from tests.services import ROOT
 
-INTERVALS = 12
+INTERVALS = 8
 """That the box has counted before its pictures are taken."""
 _LEVELS = 24
 """Of each colour that are kept: a picture of pages needs no more, and takes a third of the bytes."""

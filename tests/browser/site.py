@@ -22,7 +22,7 @@ from tests.services import Service
 OPERATOR, VIEWER = "correct horse battery", "another horse entirely"
 DESK, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
 PAGES = ("now", "history", "particles", "health", "instrument", "data", "log", "manual")
-PATIENCE_MS = 45_000
+PATIENCE_MS = 200_000
 """For what is waited for on a busy machine."""
 
 CONFIG = """

@@ -111,9 +111,9 @@ def counted(connection: Connection, n: int, volume_m3: float) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     connection.execute("DELETE FROM hours")
     connection.execute("DELETE FROM hour_counts")
-    zeros = ", ".join(["0"] * 9)
+    zeros = ", ".join(["0"] * 10)
     connection.execute(f"INSERT INTO hours VALUES ('box', %s, 1, 1, 0, %s, {zeros})".encode(), (hour, volume_m3))
-    connection.execute("INSERT INTO hour_counts VALUES ('box', %s, 'alternaria', %s, %s)", (hour, n, n))
+    connection.execute("INSERT INTO hour_counts VALUES ('box', %s, 'alternaria', %s, %s, 0, 0)", (hour, n, n))
 
 
 def test_a_class_over_its_level_needs_certainty_to_begin_and_distance_to_end(connection: Connection) -> None:

@@ -180,7 +180,7 @@ def test_a_broker_of_another_authority_gets_no_password(database: str, strict: B
 def test_the_units_are_sound_and_confined(tmp_path: Path) -> None:
     for unit in (FLEET / "systemd").glob("*.service"):
         text = unit.read_text()
-        assert "/opt/holonode-fleet/bin/holonode-fleet collect" in text
+        assert "ExecStart=/opt/holonode-fleet/bin/holonode-fleet " in text
         tried = tmp_path / unit.name
         tried.write_text(text.replace("/opt/holonode-fleet/bin/holonode-fleet", sys.executable))
         for command in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=15"]):

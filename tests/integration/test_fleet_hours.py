@@ -20,13 +20,14 @@ from device.analysis.efficiency import Recovered
 from tests.faults.bends import record
 from tests.postgres import Cluster, rows
 
-_RECOUNT = """SELECT device_id, date_trunc('hour', started_at, 'UTC'), count(*), coalesce(sum(volume_m3), 0), sum(dead_time_s),
+_RECOUNT = """SELECT device_id, date_trunc('hour', started_at, 'UTC'), count(*), coalesce(sum(volume_m3) FILTER (WHERE qc <> 4), 0), sum(dead_time_s),
     count(*) FILTER (WHERE qc = 1), count(*) FILTER (WHERE qc = 3) FROM intervals GROUP BY 1, 2 ORDER BY 1, 2"""
 _HOURS = (
     """SELECT device_id, hour, intervals, volume_m3, dead_time_s, good, suspect FROM hours WHERE intervals > 0 ORDER BY 1, 2"""
 )
-_RECOUNT_LABELS = """SELECT c.device_id, date_trunc('hour', c.started_at, 'UTC'), c.label, sum(c.n)::double precision
-    FROM counts c GROUP BY 1, 2, 3 HAVING sum(c.n) > 0 ORDER BY 1, 2, 3"""
+_RECOUNT_LABELS = """SELECT i.device_id, date_trunc('hour', i.started_at, 'UTC'), c.key, sum((c.value ->> 'n')::double precision) AS n
+    FROM intervals i CROSS JOIN LATERAL jsonb_each(i.record -> 'counts') c WHERE i.qc <> 4 GROUP BY 1, 2, 3
+    HAVING sum((c.value ->> 'n')::double precision) > 0 ORDER BY 1, 2, 3"""
 _HOUR_LABELS = "SELECT device_id, hour, label, n FROM hour_counts WHERE n > 0 ORDER BY 1, 2, 3"
 
 
@@ -69,7 +70,9 @@ def test_intervals_are_added_up_by_the_hour_in_which_they_began(database: str, s
         [
             interval("a", 1, "2026-05-04T10:00:00.000000Z", volume_m3=0.01, **one),
             interval("a", 2, "2026-05-04T10:59:59.000000Z", volume_m3=0.02, **two),
-            interval("a", 3, "2026-05-04T11:00:00.000000Z", volume_m3=None, counts={}, concentration={}, qc=4),
+            interval(
+                "a", 3, "2026-05-04T11:00:00.000000Z", volume_m3=0.5, qc=4, frames={"captured": 1, "analysed": 0, "dropped": 1}
+            ),
         ]
     )
     shown = "SELECT to_char(hour, 'HH24'), intervals, looked, volume_m3, good, suspect, failed FROM hours ORDER BY hour"

@@ -30,7 +30,7 @@ from device.errors import TransientError
 from device.messaging.guarded import GuardedClient, topic_of
 from device.messaging.topics import ROOT
 
-__all__ = ["Broker", "Watcher"]
+__all__ = ["Broker", "AlarmWatcher"]
 
 _TOPIC = re.compile(rf"^{ROOT}/(?P<device>[a-z0-9-]{{1,64}})/(?P<kind>status|info|health|stats)$")
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
@@ -55,7 +55,7 @@ class Broker:
     ca_file: str = ""
 
 
-class Watcher:
+class AlarmWatcher:
     """Runs until `stop`."""
 
     def __init__(self, settings: WatchSettings, broker: Broker, database: str, report: Callable[[str], None]) -> None:

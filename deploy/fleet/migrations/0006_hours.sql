@@ -1,5 +1,6 @@
 -- Hours: what was looked at and what was counted, added up as records come, so that a season is a few thousand rows. Kept by
 -- the statement that writes the record, in its transaction, whichever collector runs it; what retention deletes stays counted.
+-- What an interval that failed quality control (qc 4) counted, and the volume of it, is in no sum.
 CREATE TABLE hours (
     device_id text NOT NULL,
     hour timestamptz NOT NULL,
@@ -8,6 +9,7 @@ CREATE TABLE hours (
     volume_ml double precision NOT NULL,
     volume_m3 double precision NOT NULL,
     volume_uncertainty double precision NOT NULL,
+    covered_s double precision NOT NULL,
     dead_time_s double precision NOT NULL,
     frames_captured double precision NOT NULL,
     frames_analysed double precision NOT NULL,
@@ -29,6 +31,9 @@ CREATE TABLE hour_counts (
     PRIMARY KEY (device_id, hour, label)
 );
 
+-- Whether what an interval counted may be added up.
+CREATE FUNCTION is_fit(record jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN flag_of(record -> 'qc') IS DISTINCT FROM 4;
 -- The volume in the unit of the record: of a box, one of the two.
 CREATE FUNCTION volume_of(record jsonb) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN greatest(coalesce(number_of(record -> 'volume_ml'), number_of(record -> 'volume_m3'), 0), 0);
@@ -37,17 +42,20 @@ RETURN greatest(coalesce(number_of(record -> 'volume_ml'), number_of(record -> '
 -- -ln 0.05 = 2.9957 at 95 % (mid-P).
 CREATE FUNCTION weight_of(record jsonb, label text) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(CASE WHEN coalesce(whole_of(record #> ARRAY['counts', label, 'n']), 0) > 0
-    THEN number_of(record #> ARRAY['concentration', label, 'value']) * volume_of(record) / whole_of(record #> ARRAY['counts', label, 'n'])
-    ELSE number_of(record #> ARRAY['concentration', label, 'high']) * volume_of(record) / 2.9957 END, 0);
+    THEN number_of(record #> ARRAY['concentration', label, 'value']) / whole_of(record #> ARRAY['counts', label, 'n'])
+    ELSE number_of(record #> ARRAY['concentration', label, 'high']) / 2.9957 END
+    * volume_of(record) * CASE WHEN record #>> ARRAY['concentration', label, 'unit'] = 'L^-1' THEN 1000 ELSE 1 END, 0);
 
 -- In the order of the keys, so that two collectors never wait for each other in a circle.
 CREATE FUNCTION roll_up(sign integer, written records[]) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO hours AS h (device_id, hour, intervals, looked, volume_ml, volume_m3, volume_uncertainty, dead_time_s,
-        frames_captured, frames_analysed, frames_dropped, good, not_evaluated, suspect, failed)
-    SELECT device_id, date_trunc('hour', at, 'UTC'), sign * count(*), sign * count(*) FILTER (WHERE volume_of(record) > 0),
-        sign * sum(greatest(coalesce(number_of(record -> 'volume_ml'), 0), 0)),
-        sign * sum(greatest(coalesce(number_of(record -> 'volume_m3'), 0), 0)),
-        sign * sum(greatest(coalesce(number_of(record -> 'volume_uncertainty'), 0), 0)),
+    INSERT INTO hours AS h (device_id, hour, intervals, looked, volume_ml, volume_m3, volume_uncertainty, covered_s,
+        dead_time_s, frames_captured, frames_analysed, frames_dropped, good, not_evaluated, suspect, failed)
+    SELECT device_id, date_trunc('hour', at, 'UTC'), sign * count(*),
+        sign * count(*) FILTER (WHERE whole_of(record #> '{frames,analysed}') > 0),
+        sign * coalesce(sum(greatest(coalesce(number_of(record -> 'volume_ml'), 0), 0)) FILTER (WHERE is_fit(record)), 0),
+        sign * coalesce(sum(greatest(coalesce(number_of(record -> 'volume_m3'), 0), 0)) FILTER (WHERE is_fit(record)), 0),
+        sign * coalesce(sum(greatest(coalesce(number_of(record -> 'volume_uncertainty'), 0), 0)) FILTER (WHERE is_fit(record)), 0),
+        sign * sum(least(greatest(extract(epoch FROM coalesce(time_of(record -> 'ended_at'), at) - at), 0), 1e9)::double precision),
         sign * sum(greatest(coalesce(number_of(record -> 'dead_time_s'), 0), 0)),
         sign * sum(greatest(coalesce(whole_of(record #> '{frames,captured}'), 0), 0)::double precision),
         sign * sum(greatest(coalesce(whole_of(record #> '{frames,analysed}'), 0), 0)::double precision),
@@ -60,7 +68,8 @@ CREATE FUNCTION roll_up(sign integer, written records[]) RETURNS void LANGUAGE s
     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (device_id, hour) DO UPDATE SET intervals = h.intervals + EXCLUDED.intervals, looked = h.looked + EXCLUDED.looked,
         volume_ml = h.volume_ml + EXCLUDED.volume_ml, volume_m3 = h.volume_m3 + EXCLUDED.volume_m3,
-        volume_uncertainty = h.volume_uncertainty + EXCLUDED.volume_uncertainty, dead_time_s = h.dead_time_s + EXCLUDED.dead_time_s,
+        volume_uncertainty = h.volume_uncertainty + EXCLUDED.volume_uncertainty, covered_s = h.covered_s + EXCLUDED.covered_s,
+        dead_time_s = h.dead_time_s + EXCLUDED.dead_time_s,
         frames_captured = h.frames_captured + EXCLUDED.frames_captured,
         frames_analysed = h.frames_analysed + EXCLUDED.frames_analysed,
         frames_dropped = h.frames_dropped + EXCLUDED.frames_dropped, good = h.good + EXCLUDED.good,
@@ -76,6 +85,7 @@ CREATE FUNCTION roll_up(sign integer, written records[]) RETURNS void LANGUAGE s
             least(greatest(weight_of(r.record, c.key), 0), 1e30) AS weight
         FROM unnest(written) r CROSS JOIN LATERAL jsonb_each(object_of(r.record -> 'counts')) AS c
         WHERE r.kind = 'intervals' AND is_known(r.unknown_schema) AND r.at >= '1900-01-01Z' AND r.at < '2262-01-01Z'
+            AND is_fit(r.record)
     ) c
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     ON CONFLICT (device_id, hour, label) DO UPDATE SET n = h.n + EXCLUDED.n, stands_for = h.stands_for + EXCLUDED.stands_for,

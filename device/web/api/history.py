@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from device.records import iso_time
 from device.storage.history.values import LoggedInterval, LoggedParticle, SeriesPoint, Sort, VolumeUnit
-from device.web.api.box import DashboardContext
+from device.web.api.box import Histories
 from device.web.serving.answers import RefusedError
 from device.web.serving.governor import unhurried
 from device.web.serving.routes import Endpoint, HttpRequest
@@ -78,8 +78,8 @@ class _DownloadAsked(_AskedPeriod, frozen=True, forbid_unknown_fields=True, kw_o
 class HistoryEndpoints:
     """The routes."""
 
-    def __init__(self, box: DashboardContext) -> None:
-        self._box, self._history = box, box.history
+    def __init__(self, history: Histories, device_id: str) -> None:
+        self._history, self._device_id = history, device_id
 
     def endpoints(self) -> list[Endpoint]:
         """Of the history."""
@@ -126,7 +126,7 @@ class HistoryEndpoints:
             "intervals": lambda: self._interval_rows(since, until),
             "particles": lambda: self._particle_rows(since, until, asked.label),
         }
-        name = f"{self._box.device_id}-{asked.what}-{since[:10]}-{until[:10]}.csv"
+        name = f"{self._device_id}-{asked.what}-{since[:10]}-{until[:10]}.csv"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         lines = unhurried(_lines(rows[asked.what]()))
         # What can't be read is told before a word goes out; later, the download breaks off and is no whole file.

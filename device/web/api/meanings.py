@@ -13,7 +13,7 @@ from device.messaging.payloads import Check, Health, Info, Stats
 from device.records import Consistency, Detection, Event, Interval
 from device.schemas import catalogue
 from device.storage.history.values import HistoryStatus, SeriesPoint
-from device.web.api.box import DashboardContext
+from device.web.api.box import States
 from device.web.serving.routes import Endpoint, HttpRequest
 
 __all__ = ["MeaningEndpoints"]
@@ -27,17 +27,18 @@ _KINDS: dict[str, type[Struct]] = {
 class MeaningEndpoints:
     """The route."""
 
-    def __init__(self, box: DashboardContext) -> None:
-        self._box = box
+    def __init__(self, states: States | None = None) -> None:
+        """`states`: of a box; None: of none."""
+        self._states = states
 
     def endpoints(self) -> list[Endpoint]:
         """Of meanings."""
         return [Endpoint("GET", "/api/meanings", "viewer", self._all)]
 
     def _all(self, _request: HttpRequest) -> dict[str, Any]:
-        state = type(self._box.states.now())
+        state = {} if self._states is None else _fields_of("state", type(self._states.now()))
         events = {code: event.published() for code, event in catalogue().items()}
-        return {"fields": _fields_of("state", state) | _known(), "events": events}
+        return {"fields": state | _known(), "events": events}
 
 
 @cache

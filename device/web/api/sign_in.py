@@ -42,8 +42,18 @@ class _FirstPasswords(Struct, frozen=True, forbid_unknown_fields=True):
 class SessionEndpoints:
     """The routes."""
 
-    def __init__(self, access_control: AccessControl, device_id: str, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        access_control: AccessControl,
+        device_id: str,
+        audit: AuditLog,
+        *,
+        place: Literal["box", "fleet"] = "box",
+        code_command: str = "holonode web code",
+    ) -> None:
+        """`code_command`: what prints a one-time code."""
         self._access_control, self._device_id, self._audit = access_control, device_id, audit
+        self._place, self._code_command = place, code_command
         self._attempts = RateLimits(_EACH, _EVERYBODY)
 
     def endpoints(self) -> list[Endpoint]:
@@ -64,8 +74,9 @@ class SessionEndpoints:
             "set_up": access.is_set_up,
             "user": user,
             "csrf": csrf_token(request.token) if request.token else None,
-            "place": "box",
+            "place": self._place,
             "device_id": self._device_id,
+            "code_command": self._code_command,
             "may_set_up": self._access_control.reads_freely(request.requester),
             "may_read": user is not None or self._access_control.reads_freely(request.requester),
             "viewer_password": access.has_password("viewer"),
@@ -79,7 +90,7 @@ class SessionEndpoints:
                 401,
                 "the password is not right",
                 where="password",
-                remedy="A forgotten one is set anew with `holonode web code`.",
+                remedy=f"A forgotten one is set anew with `{self._code_command}`.",
             )
         return self._began(told.role, request)
 
@@ -105,7 +116,7 @@ class SessionEndpoints:
         if not first and told.code is None:
             raise RefusedError(
                 409 if access.is_set_up else 403, "passwords are set with a code from the box", where="code",
-                remedy="`holonode web code`, run on the box, prints one.",
+                remedy=f"`{self._code_command}`, run on this machine, prints one.",
             )  # fmt: skip
         passwords: dict[Role, str] = {"operator": told.operator_password}
         if told.viewer_password:
@@ -113,7 +124,7 @@ class SessionEndpoints:
         kept = access.hashed(passwords)
         if not first and not access.use_code(told.code or ""):
             raise RefusedError(
-                403, "the code is not right, or too old", where="code", remedy="`holonode web code` prints another."
+                403, "the code is not right, or too old", where="code", remedy=f"`{self._code_command}` prints another."
             )
         access.keep_passwords(kept)
         self._note("set_up", request, {"roles": list(passwords), "code": not first})

@@ -24,14 +24,12 @@ from device.web.security.access_store import AccessStore
 from device.web.security.own_certificate import own_certificate, server_context
 from device.web.security.requester import HostPolicy, is_loopback
 from device.web.serving.access_control import AccessControl, application
-from device.web.serving.assets import StaticPages
+from device.web.serving.assets import PAGES, StaticPages
 from device.web.serving.governor import Governor
 from device.web.serving.routes import Endpoint
 from device.web.serving.server import WebServer, listening
 
 __all__ = ["Dashboard", "certificate_of"]
-
-PAGES = Path(__file__).resolve().parents[1] / "pages"
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,8 @@ class Dashboard:
             access_control = AccessControl(place, access, cookie=f"holonode-{box.device_id}")
             now, exports = NowEndpoints(box, access_control), ExportEndpoints(box)
             parts = (
-                StaticPages(PAGES), SessionEndpoints(access_control, box.device_id, box.audit), now, HistoryEndpoints(box), ReviewEndpoints(box), CommandEndpoints(box),
-                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box),
+                StaticPages(PAGES), SessionEndpoints(access_control, box.device_id, box.audit), now, HistoryEndpoints(box.history, box.device_id), ReviewEndpoints(box), CommandEndpoints(box),
+                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states),
             )  # fmt: skip
             endpoints = [way for part in parts for way in part.endpoints()]
             governor = Governor()

@@ -3,6 +3,11 @@ import { store, useEffect, useRef, useState } from "./dom.js";
 import { clockAhead } from "./format.js";
 import { t } from "./i18n.js";
 
+/** Of a fleet's dashboard, whose page of one box this is: what its addresses begin with; else nothing. */
+export const BOX = location.pathname.match(/^\/boxes\/[a-z0-9-]{1,64}/)?.[0] ?? "";
+/** Where a path is asked: passwords and sessions are the place's, everything else the box's. */
+export const at = (path) => (BOX && path.startsWith("/api/") && !/^\/api\/(session|setup|meanings)/.test(path) ? BOX + path : path);
+
 /** {set_up, user, csrf, place, device_id, may_set_up}; null: not asked yet. */
 export const session = store(null);
 
@@ -24,7 +29,7 @@ export async function ask(path, { method = "GET", body, signal, timeoutS = 20 } 
   const late = AbortSignal.timeout(timeoutS * 1000);
   let answer;
   try {
-    answer = await fetch(path, {
+    answer = await fetch(at(path), {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin", cache: "no-store",
       signal: signal ? AbortSignal.any([signal, late]) : late,
     });
@@ -63,7 +68,7 @@ export async function refreshSession() {
 /** With parameters; what is undefined, null or empty is left out. */
 export function query(path, values) {
   const kept = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return kept.length ? `${path}?${new URLSearchParams(kept)}` : path;
+  return at(kept.length ? `${path}?${new URLSearchParams(kept)}` : path);
 }
 
 /** A bare list or one within an object. */
@@ -72,6 +77,9 @@ export function listOf(answer, name) {
   const found = answer?.[name] ?? Object.values(answer ?? {}).find(Array.isArray);
   return Array.isArray(found) ? found : [];
 }
+
+/** Whether this is a fleet's dashboard, far from the box. */
+export const isFar = () => session.get()?.place === "fleet";
 
 export const mayOperate = () => session.get()?.user?.role === "operator";
 

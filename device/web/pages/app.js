@@ -1,6 +1,6 @@
 // The frame around every page: where you are, who you are, whether the box is heard.
 import { html, kept, render, route, store, useEffect, useErrorBoundary, useLayoutEffect, useRef, useState, useStore } from "./dom.js";
-import { refreshSession, session } from "./api.js";
+import { BOX, isFar, refreshSession, session } from "./api.js";
 import { clockAhead, span, zone } from "./format.js";
 import { LANGUAGES, language, speak, t } from "./i18n.js";
 import { connect, disconnect, live } from "./live.js";
@@ -16,9 +16,14 @@ const LATER = {
   data: () => import("./data.js").then((m) => m.Data),
   log: () => import("./log.js").then((m) => m.Log),
   manual: () => import("./manual.js").then((m) => m.Manual),
+  boxes: () => import("./fleet.js").then((m) => m.Boxes),
+  alarms: () => import("./fleet.js").then((m) => m.Alarms),
 };
-const PAGES = ["now", "history", "particles", "health", "instrument", "data", "log", "manual"];
-const FIRST = ["now", "history", "particles", "health"];
+const ON_A_BOX = ["now", "history", "particles", "health", "instrument", "data", "log", "manual"];
+/** On a box; of one box from far away; of all. */
+const pagesHere = () => (!isFar() ? ON_A_BOX : BOX ? ["now", "history", "health", "log", "manual"] : ["boxes", "alarms", "log", "manual"]);
+const FIRST = ["now", "history", "particles", "health", "boxes", "alarms"];
+const nameHere = () => (BOX ? BOX.split("/")[2] : isFar() ? t("fleet.name") : session.get()?.device_id);
 const loaded = store({ now: Now, setup: SetUp, login: LogIn });
 
 // -- theme -----------------------------------------------------------------------------------------------------------------
@@ -44,7 +49,7 @@ function Nav({ page }) {
   const link = (name) => html`<li key=${name} class=${FIRST.includes(name) ? "" : "later"}><a href=${`#/${name}`} aria-current=${name === page ? "page" : undefined}>
     <${Icon} name=${name} /><span>${t(`page.${name}`)}</span>
     ${name === "health" && bad > 0 && html`<span class=${`count ${state.health.status}`}><span aria-hidden="true">${bad}</span><span class="sr">${t("nav.bad", { n: bad })}</span></span>`}</a></li>`;
-  return html`<nav class=${more ? "pages open" : "pages"} aria-label=${t("nav.pages")}><ul>${PAGES.map(link)}
+  return html`<nav class=${more ? "pages open" : "pages"} aria-label=${t("nav.pages")}><ul>${BOX && html`<li><a href="/"><${Icon} name="boxes" /><span>${t("page.boxes")}</span></a></li>`}${pagesHere().map(link)}
     <li class="more"><button type="button" class="plain" aria-expanded=${more} onClick=${() => setMore(!more)}><${Icon} name="more" /><span>${t("page.more")}</span></button></li></ul></nav>`;
 }
 
@@ -104,20 +109,20 @@ function App() {
   const { page: asked } = useStore(route);
   useStore(language);
   const who = useStore(session);
-  const known = PAGES.includes(asked) || asked === "setup" || asked === "login";
+  const known = pagesHere().includes(asked) || asked === "setup" || asked === "login";
   // Who may not read has one door.
-  const page = who && !who.may_read && asked !== "setup" ? "login" : known ? asked : "now";
+  const page = who && !who.may_read && asked !== "setup" ? "login" : known ? asked : pagesHere()[0];
   const main = useRef();
   const first = useRef(true);
   useLayoutEffect(() => {
-    const device = who?.device_id;
+    const device = nameHere();
     document.title = [t(`page.${page}`), device, "Holonode"].filter(Boolean).join(" · ");
     if (first.current) { first.current = false; return; }
     scrollTo(0, 0);
     main.current?.focus({ preventScroll: true });
   }, [page, who?.device_id, language.get()]);
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>${t("nav.skip")}</a>
-    <header class="top"><a class="home" href="#/now"><img src=${new URL("./icon.svg", import.meta.url).pathname} alt="" width="28" height="28" /><span>${who?.device_id ?? "Holonode"}</span></a><${Link} /><${Who} /></header>
+    <header class="top"><a class="home" href=${`#/${pagesHere()[0]}`}><img src=${new URL("./icon.svg", import.meta.url).pathname} alt="" width="28" height="28" /><span>${nameHere() ?? "Holonode"}</span></a>${(!isFar() || BOX) && html`<${Link} />`}<${Who} /></header>
     <${Nav} page=${page} />
     <main id="main" tabindex="-1" ref=${main} data-page=${page}><${Doubts} />${page !== "now" && page !== "setup" && page !== "login" && html`<${Notes} slim />`}
       <h1 class=${page === "now" ? "sr" : ""}>${t(`page.${page}`)}</h1>
@@ -141,6 +146,7 @@ async function begin() {
 /** As whoever we are now; who may not read isn't told anything. */
 function listen() {
   const who = session.get();
+  if (isFar() && !BOX) return;
   if (!who || who.may_read) connect();
   else disconnect();
 }

@@ -80,6 +80,36 @@ function zeros(rows) {
   };
 }
 
+/** What stands alone between gaps has neither line nor band: a dot, and its interval as a stroke. */
+function lone(rows) {
+  return (u) => {
+    const { ctx } = u;
+    ctx.save();
+    rows.forEach(({ value: values, low, high }, k) => {
+      const known = (i) => values[i] !== null && values[i] !== undefined;
+      ctx.strokeStyle = ctx.fillStyle = seriesColour(k);
+      values.forEach((value, i) => {
+        if (!known(i) || known(i - 1) || known(i + 1)) return;
+        const x = u.valToPos(u.data[0][i], "x", true);
+        if (low?.[i] !== null && low?.[i] !== undefined && high[i] !== null) {
+          ctx.globalAlpha = 0.45;
+          ctx.lineWidth = 2 * devicePixelRatio;
+          ctx.beginPath();
+          ctx.moveTo(x, u.valToPos(low[i], "y", true));
+          ctx.lineTo(x, u.valToPos(high[i], "y", true));
+          ctx.stroke();
+          ctx.globalAlpha = 1;
+        }
+        if (value === 0) return;
+        ctx.beginPath();
+        ctx.arc(x, u.valToPos(value, "y", true), 2.5 * devicePixelRatio, 0, 7);
+        ctx.fill();
+      });
+    });
+    ctx.restore();
+  };
+}
+
 /** Events: marks along the upper edge, lines through the alarms. */
 function marks(events) {
   return (u) => {
@@ -138,7 +168,7 @@ export function Chart({ x, range, rows, gaps = [], events = [], unit, height, ba
         scales: { x: { time: true, range: () => range }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), most ?? (high > 0 ? high * 1.06 : 1)] } },
         cursor: { drag: { x: true, y: false, setScale: false }, sync: sync ? { key: sync } : undefined, points: { size: 8 }, y: false, focus: { prox: -1 } },
         hooks: {
-          drawClear: [hatch(gaps)], draw: [...(showZeros && !bars ? [zeros(rows.map((row) => row.value))] : []), ...(events.length ? [marks(events)] : [])],
+          drawClear: [hatch(gaps)], draw: [...(bars ? [] : [lone(rows)]), ...(showZeros && !bars ? [zeros(rows.map((row) => row.value))] : []), ...(events.length ? [marks(events)] : [])],
           setCursor: [(u) => calls.current.onIndex?.(u.cursor.idx ?? null)],
           setSelect: [(u) => {
             if (u.select.width > 8) calls.current.onRange?.(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));

@@ -1,6 +1,6 @@
 // Set-up and login, and what is said of either on every page.
 import { html, useState, useStore } from "./dom.js";
-import { ask, refreshSession, session } from "./api.js";
+import { ask, isFar, refreshSession, session } from "./api.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
 import { Card, Failed, say } from "./parts.js";
@@ -13,7 +13,7 @@ export function Notes({ slim = false }) {
   const { state } = useStore(live);
   const simulated = state?.simulated ?? [];
   const kind = slim ? "slim" : "";
-  return html`${who && !who.set_up && html`<aside class=${`banner warning ${kind}`} data-banner="no-password"><p><strong>${t("banner.no-password")}</strong> ${!slim && html`${t(who.may_set_up ? "banner.no-password-here" : "banner.no-password-far")} <a href="#/manual">${t("banner.what-is-this")}</a>`}</p>
+  return html`${who && !who.set_up && html`<aside class=${`banner warning ${kind}`} data-banner="no-password"><p><strong>${t(isFar() ? "banner.no-password-fleet" : "banner.no-password")}</strong> ${!slim && html`${t(who.may_set_up ? "banner.no-password-here" : "banner.no-password-far")} <a href="#/manual">${t("banner.what-is-this")}</a>`}</p>
       <a role="button" class="small" href="#/setup">${t("action.set-password")}</a></aside>`}
     ${simulated.length > 0 && html`<aside class=${`banner info ${kind}`} data-banner="simulated"><p><strong>${t("banner.simulated")}</strong> ${!slim && t("banner.simulated-parts", { parts: simulated.map((part) => t(`part.${part}`).replace(/^part\./, "")).join(", ") })}</p></aside>`}`;
 }
@@ -53,7 +53,7 @@ export function SetUp() {
     ${error && html`<${Failed} error=${error} title=${t("door.refused")} />`}
     <form onSubmit=${send}>
       ${needsCode && html`<label for="code">${t("door.code")}</label><input id="code" value=${code} required autocomplete="one-time-code" spellcheck="false" aria-describedby="code-hint" onInput=${(event) => setCode(event.target.value)} />
-        <small id="code-hint">${t("door.code-hint")} <code>holonode web code</code></small>`}
+        <small id="code-hint">${t("door.code-hint")} <code>${who?.code_command ?? "holonode web code"}</code></small>`}
       <${Password} id="operator_password" label=${t("door.operator-password")} value=${operator} onInput=${setOperator} autocomplete="new-password" hint=${t("door.least", { n: LEAST })} least=${LEAST} />
       <${Password} id="viewer_password" label=${t("door.viewer-password")} value=${viewer} onInput=${setViewer} autocomplete="new-password" hint=${t("door.viewer-hint")} least=${0} />
       <button type="submit" disabled=${busy} aria-busy=${busy}>${t("action.set-password")}</button>

@@ -4,7 +4,7 @@ import { language, t } from "./i18n.js";
 
 const UNITS = {
   um: "µm", "um^2": "µm²", "um^3": "µm³", "um^-1": "µm⁻¹", "um/s": "µm/s", "m^-3": "m⁻³", m3: "m³", "m^3": "m³", "L^-1": "L⁻¹", "mL^-1": "mL⁻¹", "uL^-1": "µL⁻¹",
-  uL: "µL", us: "µs", degC: "°C", degrees: "°", "s^-1": "s⁻¹", "px^-1": "px⁻¹", d: "d", share: "", "1": "",
+  uL: "µL", us: "µs", degC: "°C", "degrees C": "°C", degrees: "°", "s^-1": "s⁻¹", "px^-1": "px⁻¹", d: "d", share: "", "1": "",
 };
 
 /** A unit as it is printed. */

@@ -11,7 +11,7 @@ const nameOf = (name) => (has(`check.${name}`) ? t(`check.${name}`) : name.repla
 function CheckRow({ check }) {
   const bad = check.status === "failed" || check.status === "warning";
   return html`<li class=${`check-row ${check.status.replace(" ", "-")}`} data-check=${check.name}><${Badge} status=${check.status} />
-    <div><p class="check-head"><strong><${Explained} what=${`check-${check.name}`} field=${`check.${check.name}`}>${nameOf(check.name)}</${Explained}></strong>
+    <div><p class="check-head"><strong><${Explained} what="check" field="check.status">${nameOf(check.name)}</${Explained}></strong>
       ${check.value !== null && check.value !== undefined && html`<span class="value">${typeof check.value === "number" ? number(check.value) : check.value}${check.unit && `\u202f${unitText(check.unit)}`}</span>`}</p>
       ${check.message && html`<p lang="en">${check.message}</p>`}
       ${bad && html`<p class="remedy"><${Icon} name="manual" /><span><strong>${t("health.remedy")}</strong> ${check.remedy ? html`<span lang="en">${check.remedy}</span>` : t("health.no-remedy")}</span></p>`}</div></li>`;

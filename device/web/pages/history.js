@@ -28,29 +28,34 @@ function address(asked, changes) {
 }
 const go = (asked, changes) => { location.hash = address(asked, changes); };
 
+/** From one beginning to the next, as a rule, ms: what is much longer is a gap, what is shorter the rhythm of the schedule. */
+function rhythm(starts) {
+  const steps = starts.slice(1).map((start, k) => start - starts[k]).sort((a, b) => a - b);
+  return steps.length ? steps[Math.floor(steps.length / 2)] : Infinity;
+}
+
 /** An answer of series as columns: x in s, and per label value, low, high; shifted by so many ms. */
 function columns(answer, labels, shiftMs = 0) {
-  const buckets = listOf(answer, "points");
-  const start = (b) => Date.parse(b.start) + shiftMs, end = (b) => Date.parse(b.end) + shiftMs;
+  const points = listOf(answer, "points");
+  const starts = points.map((point) => Date.parse(point.start) + shiftMs), ends = points.map((point) => Date.parse(point.end) + shiftMs);
+  const longest = 1.9 * rhythm(starts);
   const kept = [], x = [], gaps = [];
-  let last = null;
-  for (const bucket of buckets) {
-    if (last !== null && start(bucket) - last > 1500 && kept.length) {
+  points.forEach((point, k) => {
+    if (k > 0 && starts[k] - starts[k - 1] > longest && starts[k] - ends[k - 1] > 1500) {
       // Nothing between the two: the line ends, the gap is hatched.
       kept.push(null);
-      x.push((last + start(bucket)) / 2000);
-      gaps.push([last / 1000, start(bucket) / 1000]);
+      x.push((ends[k - 1] + starts[k]) / 2000);
+      gaps.push([ends[k - 1] / 1000, starts[k] / 1000]);
     }
-    kept.push(bucket);
-    x.push((start(bucket) + end(bucket)) / 2000);
-    if (bucket.looked === 0) gaps.push([start(bucket) / 1000, end(bucket) / 1000]);
-    last = Math.max(last ?? 0, end(bucket));
-  }
+    kept.push(point);
+    x.push((starts[k] + ends[k]) / 2000);
+    if (point.looked === 0) gaps.push([starts[k] / 1000, ends[k] / 1000]);
+  });
   const of = (bucket, label) => (bucket === null || bucket.looked === 0 ? null : bucket.concentration?.[label] ?? null);
   const rows = labels.map((label) => ({
     label, value: kept.map((b) => of(b, label)?.value ?? null), low: kept.map((b) => of(b, label)?.low ?? null), high: kept.map((b) => of(b, label)?.high ?? null),
   }));
-  return { x, kept, rows, gaps, first: buckets.length ? start(buckets[0]) : null, last };
+  return { x, kept, rows, gaps, first: starts[0] ?? null, last: ends.length ? Math.max(...ends) : null, step: ends.length ? ends[0] - starts[0] : 0 };
 }
 
 /** The edges of a period that hold nothing are gaps, too. */
@@ -99,11 +104,11 @@ function OwnPeriod({ asked, since, until }) {
 }
 
 /** What was found at one place of the curve, in words. */
-function Readout({ bucket, labels, index, unit }) {
+function Readout({ bucket, labels, index, unit, seconds }) {
   if (bucket === null) return html`<p class="readout" data-index=${index}>${t("history.nobody-looked")}</p>`;
   if (!bucket) return html`<p class="readout muted">${t("history.point")}</p>`;
   const looked = bucket.looked !== 0;
-  return html`<p class="readout" data-index=${index}><strong><${Time} at=${bucket.start} date="always" /> – <${Time} at=${bucket.end} /></strong>
+  return html`<p class="readout" data-index=${index}><strong><${Time} at=${bucket.start} seconds=${seconds} date="always" /> – <${Time} at=${bucket.end} seconds=${seconds} /></strong>
     ${!looked && html`<span>${t("history.nobody-looked")}</span>`}
     ${looked && labels.map((label) => {
       const c = bucket.concentration?.[label], n = bucket.counts?.[label];
@@ -129,7 +134,11 @@ function Plots({ answer, other, period, shiftMs, labels, events, asked }) {
   }, [found, beside]);
   const gaps = useMemo(() => withEdges(found, since, until), [found, since, until]);
   const range = [since / 1000, until / 1000];
-  const volumes = useMemo(() => [{ label: "volume", value: found.kept.map((b) => b?.volume ?? null) }], [found]);
+  const volumes = useMemo(() => {
+    const all = found.kept.map((b) => b?.volume ?? null);
+    const small = answer.unit === "m^3" && Math.max(...all) < 0.1;
+    return { unit: small ? "L" : answer.unit ?? "", rows: [{ label: "volume", value: small ? all.map((v) => v && v * 1000) : all }] };
+  }, [found]);
   const dead = useMemo(() => [{ label: "dead", value: found.kept.map((b) => (b && b.covered_s > 0 ? (100 * (b.dead_time_s ?? 0)) / b.covered_s : null)) }], [found]);
   const some = found.kept.find((b) => b && Object.keys(b.concentration ?? {}).length);
   const unit = some ? Object.values(some.concentration)[0].unit ?? some.concentration_unit : "";
@@ -148,12 +157,12 @@ function Plots({ answer, other, period, shiftMs, labels, events, asked }) {
   return html`<div class="plots" tabindex="0" role="region" aria-label=${t("history.keys")} onKeyDown=${move}>
     <p class="axis-title"><${Explained} what="concentration">${t("figure.concentration")}</${Explained}> ${unit && `(${unitText(unit)})`}</p>
     <${Chart} label=${t("history.curve-alt", { n: looked.length, labels: labels.join(", ") })} x=${drawn.x} range=${range} rows=${drawn.rows} gaps=${gaps} events=${events} height=${260} sync="history" onIndex=${heard} onRange=${zoom} />
-    <p class="axis-title"><${Explained} what="volume">${t("figure.volume")}</${Explained}> ${volumeUnit && `(${unitText(volumeUnit)})`}</p>
-    <${Chart} label=${t("history.volume-alt")} x=${found.x} range=${range} rows=${volumes} gaps=${gaps} height=${84} bars bottom=${false} sync="history" onIndex=${beside ? undefined : heard} onRange=${zoom} />
+    <p class="axis-title"><${Explained} what="volume">${t("figure.volume")}</${Explained}> ${volumes.unit && `(${unitText(volumes.unit)})`}</p>
+    <${Chart} label=${t("history.volume-alt")} x=${found.x} range=${range} rows=${volumes.rows} gaps=${gaps} height=${84} bars bottom=${false} sync="history" onIndex=${beside ? undefined : heard} onRange=${zoom} />
     <p class="axis-title"><${Explained} what="dead-time">${t("figure.dead-time")}</${Explained}> (%)</p>
     <${Chart} label=${t("history.dead-alt")} x=${found.x} range=${range} rows=${dead} gaps=${gaps} height=${110} bars most=${100} sync="history" onIndex=${beside ? undefined : heard} onRange=${zoom} /></div>
     <ul class="legend"><li><span class="ring" aria-hidden="true"></span>${t("legend.zero")}</li><li><span class="hatched" aria-hidden="true"></span>${t("legend.gap")}</li><li><span class="band" aria-hidden="true"></span>${t("legend.band")}</li><li><span class="mark" aria-hidden="true"></span>${t("legend.event")}</li>${beside && html`<li>${t("legend.against")}</li>`}</ul>
-    <div aria-live="polite"><${Readout} bucket=${bucket} labels=${labels} index=${at} unit=${volumeUnit} /></div>
+    <div aria-live="polite"><${Readout} bucket=${bucket} labels=${labels} index=${at} unit=${volumeUnit} seconds=${found.step < 120_000} /></div>
     <details class="as-table"><summary>${t("history.table")}</summary><${Table} kept=${found.kept} labels=${labels} unit=${volumeUnit} /></details>`;
 }
 

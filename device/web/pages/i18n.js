@@ -1,4 +1,4 @@
-// One catalogue a language, in texts/; what a language lacks is said in English.
+// One catalogue a language, in texts/; a test holds them to the same names.
 import { kept, store } from "./dom.js";
 
 export const LANGUAGES = { en: "English", de: "Deutsch" };
@@ -16,11 +16,10 @@ export const language = store("en");
 
 /** Load a language and use it. */
 export async function speak(tag = preferred()) {
-  for (const one of new Set(["en", tag])) {
-    if (catalogues[one]) continue;
-    const answer = await fetch(new URL(`./texts/${one}.json`, import.meta.url));
-    if (!answer.ok) throw new Error(`texts/${one}.json: ${answer.status}`);
-    catalogues[one] = await answer.json();
+  if (!catalogues[tag]) {
+    const answer = await fetch(new URL(`./texts/${tag}.json`, import.meta.url));
+    if (!answer.ok) throw new Error(`texts/${tag}.json: ${answer.status}`);
+    catalogues[tag] = await answer.json();
   }
   plural = new Intl.PluralRules(tag);
   document.documentElement.lang = tag;
@@ -28,12 +27,11 @@ export async function speak(tag = preferred()) {
 }
 
 /** Whether there is a text of that name. */
-export const has = (key) => key in (catalogues[language.get()] ?? {}) || key in (catalogues.en ?? {});
+export const has = (key) => key in (catalogues[language.get()] ?? {});
 
 /** The text of a name, {values} put in; with `n`, its singular or plural. A name without a text is shown as it is. */
 export function t(key, values = {}) {
   const own = catalogues[language.get()] ?? {};
-  const find = (name) => own[name] ?? catalogues.en?.[name];
-  const text = (values.n !== undefined && find(`${key}.${plural.select(Math.abs(values.n))}`)) || find(key) || find(`${key}.other`) || key;
+  const text = (Number.isFinite(values.n) && own[`${key}.${plural.select(Math.abs(values.n))}`]) || own[key] || own[`${key}.other`] || key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }

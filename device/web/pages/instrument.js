@@ -77,11 +77,14 @@ function Models() {
   const answer = useAnswer("/api/models");
   const [card, show] = useState(null), [sure, ask_] = useState(null);
   useStore(session);
+  const { state } = useStore(live);
+  const used = new Set(Object.values(state?.info?.models ?? {}).map((model) => model.sha256));
+  const inUse = (model) => used.has(model.sha256);
   const change = async (command, body) => { if (await request(command, body)) answer.again(); };
   return html`<${Card} id="models" title=${t("instrument.models")} aside=${html`<${Explained} what="model">${t("models.what")}</${Explained}>`}>
     <${Sight} of=${answer} empty=${(value) => (listOf(value, "models").length ? null : html`<${Empty} title=${t("models.none")}><p>${t("models.none-why")}</p></${Empty}>`)}>${(value) => html`<ul class="records">${listOf(value, "models").map((model) => html`<li key=${`${model.name}-${model.version}`} data-model=${`${model.name} ${model.version}`}>
-      <div class="record-head"><h3>${model.name} <span class="nowrap">${model.version}</span></h3>${model.active && html`<${Badge} status="ok">${t("models.active")}</${Badge}>`}${model.previous && html`<${Badge} status="unknown">${t("models.previous")}</${Badge}>`}
-        ${model.task && html`<span class="muted">${model.task}</span>`}${coverageOf(model)}</div>
+      <div class="record-head"><h3>${model.name} <span class="nowrap">${model.version}</span></h3>${inUse(model) ? html`<${Badge} status="ok">${t("models.in-use")}</${Badge}>` : model.active && html`<${Badge} status="unknown">${t("models.active")}</${Badge}>`}${model.previous && html`<${Badge} status="unknown">${t("models.previous")}</${Badge}>`}
+        ${model.task && html`<span class="muted">${model.task}</span>`}${coverageOf(model, inUse(model))}</div>
       <p class="muted small-text">${t("models.digest")} <code class="digest">${model.sha256 ?? "–"}</code></p>
       ${model.problem && html`<p class="warn" lang="en">${model.problem}</p>`}
       <p class="controls"><button type="button" class="secondary outline small" onClick=${() => show(model)}>${t("models.read")}</button>
@@ -90,9 +93,9 @@ function Models() {
     <${OperatorsOnly} />${card && html`<${CardText} key=${`${card.name}${card.version}`} model=${card} onClose=${() => show(null)} />`}${sure && html`<${Sure} ...${sure} onClose=${() => ask_(null)} />`}</${Card}>`;
 }
 
-function coverageOf(model) {
+function coverageOf(model, used) {
   if (typeof model.covers !== "boolean") return null;
-  return html`<${Badge} status=${model.covers ? "ok" : "failed"}>${t(model.covers ? "models.covers" : "models.covers-not")}</${Badge}>${model.coverage && html`<span class="muted small-text" lang="en">${model.coverage}</span>`}`;
+  return html`<${Badge} status=${model.covers ? "ok" : used ? "failed" : "unknown"}>${t(model.covers ? "models.covers" : "models.covers-not")}</${Badge}>${model.coverage && html`<span class="muted small-text" lang="en">${model.coverage}</span>`}`;
 }
 
 // -- settings --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // What the box says by itself: its state, that there is another picture, its events; and whether it is still heard.
 import { store } from "./dom.js";
-import { ask, refreshSession, session } from "./api.js";
+import { ask, isFar, refreshSession, session } from "./api.js";
 
 const SILENT_S = 40;
 const LONGEST_WAIT_S = 15;
@@ -35,10 +35,33 @@ function parsed(message) {
   try { return JSON.parse(message.data); } catch { return null; }
 }
 
+const FAR_EVERY_S = 5;
+
+/** From far away there is no stream: a box says how it is every minute. */
+async function askOften() {
+  try {
+    const state = await ask("/api/state", { timeoutS: 8 });
+    if (source !== far) return;
+    heard({ state });
+  } catch (error) {
+    if (source !== far) return;
+    lost();
+    return;
+  }
+  clearTimeout(retry);
+  retry = setTimeout(() => { if (source === far) askOften(); }, FAR_EVERY_S * 1000);
+}
+const far = { close() {} };
+
 /** Listen; heard of by `live`. */
 export function connect() {
   clearTimeout(retry);
   source?.close();
+  if (isFar()) {
+    source = far;
+    askOften();
+    return;
+  }
   const mine = new EventSource("/api/stream");
   source = mine;
   mine.addEventListener("open", () => { if (session.get() === null) refreshSession(); });

@@ -1,6 +1,6 @@
 // What happened and who did what.
 import { html, useState, useStore } from "./dom.js";
-import { listOf, mayOperate, query, session, useAnswer, ask } from "./api.js";
+import { BOX, isFar, listOf, mayOperate, query, session, useAnswer, ask } from "./api.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
 import { Ago, Card, Choice, Empty, Explained, OperatorsOnly, Severity, Sight, Time, loadMeanings, say, useMeanings, words } from "./parts.js";
@@ -44,5 +44,5 @@ function Sessions() {
 }
 
 export function Log() {
-  return html`<div class="log"><${Events} /><${Audit} /><${Sessions} /><${Lines} /></div>`;
+  return html`<div class="log">${(!isFar() || BOX) && html`<${Events} />`}${!isFar() && html`<${Audit} />`}<${Sessions} />${!isFar() && html`<${Lines} />`}</div>`;
 }

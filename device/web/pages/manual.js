@@ -1,10 +1,11 @@
 // What this is, and what every word and figure means.
 import { html, useEffect, useState, useStore } from "./dom.js";
+import { BOX, isFar } from "./api.js";
 import { unitText } from "./format.js";
 import { has, language, t } from "./i18n.js";
 import { Card, Empty, Explained, Loading, Severity, loadMeanings, useMeanings } from "./parts.js";
 
-const PAGES = ["now", "history", "particles", "health", "instrument", "data", "log"];
+const pages = () => (!isFar() ? ["now", "history", "particles", "health", "instrument", "data", "log"] : BOX ? ["now", "history", "health", "log"] : ["boxes", "alarms", "log"]);
 const WORDS = ["concentration", "interval", "count", "volume", "dead-time", "gap", "esd", "depth", "score", "class", "physics", "qc", "hologram", "focus", "uncertainty", "trend", "calibration", "model", "outbox"];
 const LICENCES = [["Preact", "MIT"], ["htm", "Apache-2.0"], ["uPlot", "MIT"], ["Pico CSS", "MIT"]];
 
@@ -30,7 +31,7 @@ function EventCodes() {
 export function Manual() {
   useStore(language);
   return html`<div class="manual"><${Card} id="what" title=${t("manual.what")}><p>${t("manual.what-1")}</p><p>${t("manual.what-2")}</p><p>${t("manual.what-3")}</p></${Card}>
-    <${Card} id="pages" title=${t("manual.pages")}><dl class="meanings">${PAGES.map((page) => html`<div key=${page}><dt><a href=${`#/${page}`}>${t(`page.${page}`)}</a></dt><dd>${t(`manual.page-${page}`)}</dd></div>`)}</dl></${Card}>
+    <${Card} id="pages" title=${t("manual.pages")}><dl class="meanings">${pages().map((page) => html`<div key=${page}><dt><a href=${`#/${page}`}>${t(`page.${page}`)}</a></dt><dd>${t(`manual.page-${page}`)}</dd></div>`)}</dl></${Card}>
     <${Card} id="words" title=${t("manual.words")}><dl class="meanings">${WORDS.filter((word) => has(`explain.${word}`)).map((word) => html`<div key=${word}><dt>${t(`word.${word}`)}</dt><dd>${t(`explain.${word}`)}</dd></div>`)}</dl></${Card}>
     <${Card} id="sights" title=${t("manual.sights")}><dl class="meanings">${["loading", "empty", "failed", "old"].map((one) => html`<div key=${one}><dt>${t(`manual.sight-${one}`)}</dt><dd>${t(`manual.sight-${one}-is`)}</dd></div>`)}</dl></${Card}>
     <${Card} id="keys" title=${t("manual.keyboard")}><p>${t("manual.keyboard-is")}</p></${Card}>

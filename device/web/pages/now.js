@@ -1,6 +1,6 @@
 // What the box does and sees at this moment.
 import { html, useEffect, useRef, useState, useStore } from "./dom.js";
-import { ask, session } from "./api.js";
+import { ask, isFar, session } from "./api.js";
 import { clock, number, quantity, span, volume } from "./format.js";
 import { has, t } from "./i18n.js";
 import { live } from "./live.js";
@@ -189,7 +189,7 @@ export function Now() {
   const { state, look, link } = useStore(live);
   useStore(session);
   if (!state) return link === "lost" ? html`<${Empty} title=${t("now.nothing-known")} />` : html`<${Loading} what=${t("now.connecting")} />`;
-  return html`<div class="now"><div class="head"><${FirstLine} state=${state} /><${Notes} /></div><${Look} id=${look?.id} link=${link} doing=${state.doing} />
+  return html`<div class="now"><div class="head"><${FirstLine} state=${state} /><${Notes} /></div>${isFar() ? html`<p class="muted">${t("now.far")}</p>` : html`<${Look} id=${look?.id} link=${link} doing=${state.doing} />`}
     <div class="side"><${Counted} interval=${state.last_interval} /><${Parts} state=${state} /></div></div>`;
 }
 

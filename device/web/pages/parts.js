@@ -13,6 +13,8 @@ const PATHS = {
   data: "M12 3v11M7 10l5 5 5-5M4 20h16",
   log: "M5 4h14M5 9h14M5 14h9M5 19h11",
   manual: "M4 4h6a2 2 0 0 1 2 2v14a2 2 0 0 0-2-2H4zM20 4h-6a2 2 0 0 0-2 2v14a2 2 0 0 1 2-2h6z",
+  boxes: "M3 7l9-4 9 4v10l-9 4-9-4zM3 7l9 4 9-4M12 11v10",
+  alarms: "M6 17V11a6 6 0 0 1 12 0v6l2 2H4zM10 21h4",
   more: "M5 12h.01M12 12h.01M19 12h.01",
   ok: "M4 12.5l5 5L20 6.5", warning: "M12 3L22 20H2zM12 9.5v5M12 17.3v.2", failed: "M6 6l12 12M18 6L6 18", unknown: "M5 12h14",
   empty: "M4 7l8-4 8 4v10l-8 4-8-4zM4 7l8 4 8-4M12 11v10", old: "M12 2a10 10 0 1 0 0 20a10 10 0 0 0 0-20M12 7v5.5l3.5 2",

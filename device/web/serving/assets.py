@@ -16,7 +16,10 @@ from starlette.responses import Response
 from device.web.serving.answers import RefusedError
 from device.web.serving.routes import Endpoint, HttpRequest
 
-__all__ = ["StaticPages"]
+__all__ = ["PAGES", "StaticPages"]
+
+PAGES = Path(__file__).resolve().parents[1] / "pages"
+"""The dashboard's."""
 
 _FOR_GOOD = "public, max-age=31536000, immutable"
 _TYPES = {
@@ -38,8 +41,9 @@ class _Asset:
 class StaticPages:
     """Looks at the folder again where a file of it changed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, also: tuple[str, ...] = ()) -> None:
+        """`also`: further addresses of the page."""
+        self._folder, self._also = folder, also
         self._seen: list[tuple[str, int, int]] = []
         self._assets: dict[str, _Asset] = {}
         self._version = ""
@@ -47,7 +51,7 @@ class StaticPages:
     def endpoints(self) -> list[Endpoint]:
         """Their routes."""
         return [
-            Endpoint("GET", "/", "anybody", self._index),
+            *(Endpoint("GET", path, "anybody", self._index) for path in ("/", *self._also)),
             Endpoint("GET", "/favicon.ico", "anybody", self._icon),
             Endpoint("GET", "/assets/{path:path}", "anybody", self._asset),
         ]
