@@ -306,9 +306,19 @@ def _gaps_by_sums(database: sqlite3.Connection, since: int, until: int, longer_u
     found: list[tuple[int, int]] = []
     starts = np.array(spans, dtype=np.int64)
     for k in np.flatnonzero(np.diff(starts) > 1):
-        edges = (int(starts[k]) * level.length_us, (int(starts[k + 1]) + 1) * level.length_us - 1)
-        found += [pair for pair in _gaps_one_by_one(database, *edges, longer_us) if pair[1] > since and pair[0] < until]
-    return list(dict.fromkeys(found))
+        begin, end = _edges(database, int(starts[k]), int(starts[k + 1]), level.length_us)
+        if end - begin > longer_us and end > since and begin < until:
+            found.append((begin, end))
+    return found
+
+
+def _edges(database: sqlite3.Connection, before: int, after: int, length_us: int) -> tuple[int, int]:
+    """End of the last interval of one span, begin of the first of another; of those no longer held one by one, the spans' own."""
+    last = "SELECT max(end_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
+    first = "SELECT min(start_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
+    end = database.execute(last, (before * length_us, (before + 1) * length_us)).fetchone()[0]
+    begin = database.execute(first, (after * length_us, (after + 1) * length_us)).fetchone()[0]
+    return ((before + 1) * length_us if end is None else end), (after * length_us if begin is None else begin)
 
 
 def _rolled(database: sqlite3.Connection, level: Level) -> int:
