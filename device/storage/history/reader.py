@@ -408,7 +408,8 @@ class _SeriesQuestion:
             start_us, end_us, (SELECT name FROM spools WHERE spools.number = spool), seq FROM intervals WHERE {where}"""  # noqa: S608  no input
         rows = self._database.execute(query, asked).fetchall()
         labels = ",".join(map(str, self._labels))
-        query = f"""SELECT interval, label, n, volume, n * weight, n * weight * weight, volume * weight, volume * uncertainty / 1e4
+        query = f"""SELECT interval, label, n, ifnull(volume, 0), n * weight, n * weight * weight, ifnull(volume * weight, 0),
+                ifnull(volume * uncertainty / 1e4, 0)
             FROM (SELECT number, volume, unit FROM intervals WHERE qc <> 4 AND number IN (SELECT number FROM intervals WHERE {where}))
             CROSS JOIN counts ON interval = number WHERE label IN ({labels}) AND unit IN (0, :unit)"""  # noqa: S608  numbers alone
         found = self._database.execute(query, {**asked, "unit": self._unit}).fetchall()
@@ -426,7 +427,7 @@ class _SeriesQuestion:
         told: dict[int, dict[str, Concentration]] = {}
         if not rows:
             return counts, told
-        sums = np.array([[value or 0.0 for value in row[3:]] for row in rows], dtype=np.float64)
+        sums = np.array([row[3:] for row in rows], dtype=np.float64)
         estimates = np.array(concentrations(*sums.T)).T.tolist()
         per = _PER[self._unit]
         for (span, label, n, volume, *_), (value, low, high) in zip(rows, estimates, strict=True):
