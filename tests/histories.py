@@ -25,7 +25,9 @@ class EmptyHistory:
             set_aside=(),
         )
 
-    def series(self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: Any = None) -> HistorySeries:
+    def series(
+        self, since: str, until: str, points: int, labels: Sequence[str] | None = None, unit: Any = None
+    ) -> HistorySeries:
         return HistorySeries(since=since, until=until, step_s=0.0, unit=None)
 
     def sizes(self, since: str, until: str, label: str | None = None) -> SizeDistribution:

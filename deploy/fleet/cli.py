@@ -190,7 +190,7 @@ def _watch(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from deploy.fleet.alarms.settings import WatchSettings, checked
-    from deploy.fleet.alarms.watcher import Broker, AlarmWatcher
+    from deploy.fleet.alarms.watcher import AlarmWatcher, Broker
     from device.tomlfile import load_toml
 
     if not args.mqtt:

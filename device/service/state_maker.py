@@ -96,9 +96,11 @@ class StateMaker:
     def at_step(self, steps: Sequence[str]) -> None:
         """The loop is at these steps, the innermost last."""
         last = steps[-1]
-        if last == "waiting" and "sampling" in steps:
+        if "starting" in steps:
+            last = "starting"
+        elif last == "waiting" and "sampling" in steps:
             last = "sampling"
-        if found := _AT.get(last):
+        if (found := _AT.get(last)) and self.board.now().doing != "stopping":
             self.at(*found)
 
     def at(self, doing: Activity, words: str) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import ViewportSize
 from tests.browser.site import CONFIG, DESK, PHONE, Site, Visitor, chromium
 from tests.services import ROOT
 
-INTERVALS = 8
+INTERVALS = 24
 """That the box has counted before its pictures are taken."""
 _LEVELS = 24
 """Of each colour that are kept: a picture of pages needs no more, and takes a third of the bytes."""
@@ -42,13 +42,14 @@ def main() -> int:
             operator = Visitor.at(site, browser)
             operator.set_up()
             operator.open("now")
-            operator.page.wait_for_function(
-                "most => fetch('/api/state').then((answer) => answer.json()).then((state) => (state.stats?.intervals ?? 0) >= most)",
-                arg=INTERVALS, polling=2000, timeout=600_000,
-            )  # fmt: skip
+            counted = "async () => (await (await fetch('/api/history/status')).json()).intervals"
+            while operator.page.evaluate(counted) < INTERVALS:
+                operator.page.wait_for_timeout(1000)
+            held = operator.page.evaluate("async () => (await (await fetch('/api/history/status')).json())")
+            period = f"since={held['first']}&until={held['last']}"
             signed_in = operator.context.storage_state()
             for name, route, size, theme in (
-                ("dashboard", "now", ViewportSize(width=1280, height=1000), "light"), ("dashboard-history", "history?range=15min&labels=total,birch", ViewportSize(width=1280, height=960), "dark"),
+                ("dashboard", "now", ViewportSize(width=1280, height=1000), "light"), ("dashboard-history", f"history?{period}&labels=total,birch", ViewportSize(width=1280, height=960), "dark"),
                 ("dashboard-particles", "particles", DESK, "light"), ("dashboard-phone", "now", PHONE, "dark"),
             ):  # fmt: skip
                 visitor = Visitor.at(site, browser, storage_state=signed_in, viewport=size, color_scheme=theme)

@@ -16,12 +16,15 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
+from device.rig.models import ARTEFACTS
 from tests.brokers import MOSQUITTO, free_port
 from tests.services import Service
 
 OPERATOR, VIEWER = "correct horse battery", "another horse entirely"
 DESK, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
 PAGES = ("now", "history", "particles", "health", "instrument", "data", "log", "manual")
+MODEL, OLDER = "hidef-small", "1.0.9"
+"""A shipped model, and a version of it that is installed, too."""
 PATIENCE_MS = 200_000
 """For what is waited for on a busy machine."""
 
@@ -82,6 +85,15 @@ def chromium() -> Generator[Browser]:
             browser.close()
 
 
+def _older_model(folder: Path) -> None:
+    """Installed beside the shipped ones, so that there is something to go back to."""
+    folder.mkdir(parents=True)
+    for file in ARTEFACTS.glob(f"{MODEL}-*.*"):
+        version = file.stem.removeprefix(f"{MODEL}-")
+        target = folder / f"{MODEL}-{OLDER}{file.suffix}"
+        target.write_bytes(file.read_bytes().replace(f'version = "{version}"'.encode(), f'version = "{OLDER}"'.encode()))
+
+
 @dataclass
 class Site:
     """A box and where its pages are."""
@@ -95,6 +107,7 @@ class Site:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "box.toml"
         config.write_text(CONFIG.format(store=folder / "store", port=port))
+        _older_model(folder / "store" / "models")
         return cls(Service(config), f"http://127.0.0.1:{port}")
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.site import DESK, OPERATOR, PAGES, PHONE, Site, Visitor
+from tests.browser.site import DESK, MODEL, OLDER, OPERATOR, PAGES, PHONE, Site, Visitor
 
 HOSTILE = "<img src=x onerror='window.hurt=1'><script>window.hurt=1</script>"
 
@@ -95,6 +95,20 @@ def test_a_setting_is_changed_within_its_bounds_and_says_by_whom(visit: Callable
     page.click(f"{row} button[type=submit]")
     page.wait_for_function("row => document.querySelector(row).textContent.includes('operator')", arg=row)
     assert "0.5" in page.inner_text(row)
+
+
+def test_a_model_is_activated_and_rolled_back_and_its_card_read(visit: Callable[..., Visitor], operator_state: Any) -> None:
+    page = visit(storage_state=operator_state).open("instrument")
+    row = f"[data-model='{MODEL} {OLDER}']"
+    page.click(f"{row} button.secondary:not(.outline)")
+    page.click("dialog footer button:not(.outline)")
+    page.wait_for_selector(f"{row} .badge:has-text('active version')")
+    page.click(f"{row} .controls button:nth-child(2)")
+    page.click("dialog footer button:not(.outline)")
+    page.wait_for_selector(f"{row} .badge:has-text('active version')", state="detached")
+    page.click("[data-model^='bioaerosol'] .controls button")
+    page.wait_for_selector("dialog .card-text")
+    assert "bioaerosol" in page.inner_text("dialog .card-text")
 
 
 def test_every_figure_explains_itself(visit: Callable[..., Visitor], operator_state: Any) -> None:

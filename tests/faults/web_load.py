@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
 import os
 import re
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,7 +22,6 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import calibration
 from tests.brokers import broker
@@ -35,8 +34,6 @@ MOST_GROWTH_MB = 40.0
 """Of the process, in a flood: buffers of 256 connections at most."""
 
 _INSTRUMENT = Path(calibration.__file__).parent / "instruments" / "bioaerosol-imx219-850nm.toml"
-_ELSEWHERE = 19
-"""Niceness of clients: real ones don't use the box's cores."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -57,8 +54,9 @@ class Span:
     def intervals_per_s(self) -> float:
         return self.intervals / self.seconds
 
-    def p99_ms(self) -> float:
-        return 1e3 * statistics.quantiles(self.commits_s, n=100)[98] if len(self.commits_s) > 1 else float("nan")
+    def p_ms(self, percent: int) -> float:
+        """A percentile of how long commits took."""
+        return 1e3 * statistics.quantiles(self.commits_s, n=100)[percent - 1] if len(self.commits_s) > 1 else float("nan")
 
     def __add__(self, other: Span) -> Span:
         return Span(
@@ -112,31 +110,17 @@ class Watched:
 
 
 @contextmanager
-def watchers(port: int, count: int, cookie: str) -> Generator[None]:
-    """So many event streams, read to the last byte in a process of their own."""
-    process = multiprocessing.get_context("spawn").Process(target=_watch, args=(port, count, cookie), daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-def _watch(port: int, count: int, cookie: str) -> None:
-    os.nice(_ELSEWHERE)
-
-    def one() -> None:
-        with socket.create_connection(("127.0.0.1", port)) as line:
-            line.sendall(f"GET /api/stream HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncookie: {cookie}\r\n\r\n".encode())
-            while line.recv(65_536):
-                pass
-
-    threads = [threading.Thread(target=one, daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def clients(kind: str, port: int, count: int, cookie: str, totals: list[int]) -> Generator[None]:
+    """So many of `tests.faults.web_clients`; sent, answered, refused and events are added to `totals`."""
+    command = [sys.executable, "-m", "tests.faults.web_clients", kind, str(port), str(count), cookie]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield
+        finally:
+            process.terminate()
+            totals[:] = [a + int(b) for a, b in zip(totals, process.stdout.readline().split(), strict=True)]
 
 
 @contextmanager
@@ -197,41 +181,6 @@ def half_open(port: int) -> Generator[None]:
             line.close()
 
 
-@contextmanager
-def flood(port: int, counts: Any) -> Generator[None]:
-    """Requests without a pause, from a process of its own."""
-    process = multiprocessing.get_context("spawn").Process(target=_flood, args=(port, counts), daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-def _flood(port: int, counts: Any) -> None:
-    os.nice(_ELSEWHERE)
-    batch = f"GET /api/state HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode() * 16
-
-    def one() -> None:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as line:
-                while True:
-                    line.sendall(batch)
-                    counts[0] += 16
-                    data = line.recv(262_144)
-                    counts[1] += data.count(b"HTTP/1.1 ")
-                    counts[2] += data.count(b"HTTP/1.1 429")
-                    if not data:
-                        break
-
-    threads = [threading.Thread(target=one, daemon=True) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 # -- the campaign ----------------------------------------------------------------------------------------------------------
 
 
@@ -249,13 +198,14 @@ class Load:
 
     @property
     def commits_ratio(self) -> float:
-        return self.under.p99_ms() / self.none.p99_ms()
+        return self.under.p_ms(99) / self.none.p_ms(99)
 
     def __str__(self) -> str:
         none, under = self.none, self.under
         return (
             f"{self.name:34} intervals {under.intervals_per_s:.3f}/s, {self.frames_ratio:.3f} of none (n {under.intervals}/{none.intervals}); "
-            f"commit p99 {under.p99_ms():.1f} ms, {self.commits_ratio:.2f} times none (n {len(under.commits_s)}/{len(none.commits_s)}); "
+            f"commits p50 {under.p_ms(50):.1f} ms of {none.p_ms(50):.1f}, p99 {under.p_ms(99):.1f} ms, {self.commits_ratio:.2f} times none "
+            f"(n {len(under.commits_s)}/{len(none.commits_s)}); "
             f"server {100 * under.web_s / under.seconds:.1f} % of a core ({100 * none.web_s / none.seconds:.1f} % without); "
             f"whole process {100 * under.process_s / under.seconds:.0f} % ({100 * none.process_s / none.seconds:.0f} %); "
             f"{under.most_mb:.0f} MB at most ({none.most_mb:.0f} MB without)"
@@ -289,7 +239,7 @@ def memory_mb(folder: Path, url: str, intervals: int) -> dict[str, float]:
     for name, web in (("without", "enabled = false"), ("with", "port = 0"), ("watched", "port = 0")):
         with _running(folder / f"box-{name}", url, web) as (service, watched), ExitStack() as stack:
             if name == "watched":
-                stack.enter_context(watchers(_port(service), 1, ""))
+                stack.enter_context(clients("watch", _port(service), 1, "", [0] * 4))
             while service.said.count(" L of air") < intervals:
                 time.sleep(0.2)
             found[name] = watched.resident_mb()
@@ -314,20 +264,23 @@ def campaign(folder: Path, seconds: float, rounds: int) -> tuple[list[Load], lis
             browser = Browser(_port(service)).set_up()
             cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
             watched.span(10.0)
-            made, counts = list[str](), multiprocessing.get_context("spawn").Array("q", 3)
+            made, watched_by, flooded = list[str](), [0] * 4, [0] * 4
             loads: dict[str, Callable[[ExitStack], object]] = {
-                "one watcher": lambda stack: stack.enter_context(watchers(browser.port, 1, cookie)),
+                "one watcher": lambda stack: stack.enter_context(clients("watch", browser.port, 1, cookie, watched_by)),
                 f"{WATCHERS} watchers and an export": lambda stack: [
-                    stack.enter_context(one) for one in (watchers(browser.port, WATCHERS, cookie), exporting(browser, made))
+                    stack.enter_context(one)
+                    for one in (clients("watch", browser.port, WATCHERS, cookie, watched_by), exporting(browser, made))
                 ],
                 f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(half_open(browser.port)),
-                "as many requests as it takes": lambda stack: stack.enter_context(flood(browser.port, counts)),
+                "as many requests as it takes": lambda stack: stack.enter_context(
+                    clients("flood", browser.port, 32, cookie, flooded)
+                ),
             }
             outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items()]
             faults = [] if browser.ask("GET", "/api/session").status in (200, 429) else ["no answer after the loads"]
     print(
-        f"exports made: {len(made)} {sorted(set(made))}; flood: {counts[0]} requests sent, {counts[1]} answered, {counts[2]} of them 429, "
-        f"in {rounds * (seconds + 2):g} s"
+        f"exports made: {len(made)} {sorted(set(made))}; watchers heard {watched_by[3]} events; flood: {flooded[0]} requests sent, "
+        f"{flooded[1]} answered, {flooded[2]} of them 429, in {rounds * seconds:g} s"
     )
     return outcome, faults + _broken(outcome, made)
 
@@ -338,7 +291,7 @@ def _measured(name: str, begin: Callable[[ExitStack], object], watched: Watched,
         load.none += watched.span(seconds)
         with ExitStack() as stack:
             begin(stack)
-            time.sleep(2.0)
+            time.sleep(1.0)
             load.under += watched.span(seconds)
     print(load, flush=True)
     return load

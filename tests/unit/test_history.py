@@ -342,3 +342,18 @@ def test_what_makes_no_sense_is_refused_and_what_was_never_seen_is_empty(outbox:
                   lambda: reader.particles(None, *ALL, after="x"), lambda: reader.gaps(*ALL, 0)):  # fmt: skip
         with pytest.raises(InputError):
             asked()
+
+
+def test_intervals_that_are_too_many_go_and_their_sums_stay(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("device.storage.history.writer._KEEP_INTERVALS", 10)
+    for k in range(60):
+        add_interval(outbox, at(7200 * k), ["birch"])
+    reader = kept_up(outbox)
+    assert reader.status().intervals < 30
+    assert reader.span() == (f"{iso_time(START)[:11]}00:00:00.000000Z", iso_time(at(7200 * 59)))
+    for points in (2000, 30, 3):
+        series = reader.series(*ALL, points, ["birch"])
+        assert sum(point.counts["birch"] for point in series.points) == 60
+        assert series.step_s > 0
+    assert reader.series(iso_time(at(7200 * 55)), ALL[1], 30).step_s == 0
+    assert len(reader.gaps(*ALL, 3600)) == 59

@@ -30,7 +30,7 @@ from device.errors import TransientError
 from device.messaging.guarded import GuardedClient, topic_of
 from device.messaging.topics import ROOT
 
-__all__ = ["Broker", "AlarmWatcher"]
+__all__ = ["AlarmWatcher", "Broker"]
 
 _TOPIC = re.compile(rf"^{ROOT}/(?P<device>[a-z0-9-]{{1,64}})/(?P<kind>status|info|health|stats)$")
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

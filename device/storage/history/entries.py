@@ -9,11 +9,12 @@ from functools import lru_cache
 from statistics import NormalDist
 
 from device.errors import InputError
-from device.records import Detection, Interval, iso_time
+from device.records import Detection, Interval
 
 __all__ = ["CountEntry", "IntervalEntry", "bin_of", "edge_um", "from_us", "particle_row", "to_us"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_US = 253_370_764_800_000_000
 """The year 9999."""
@@ -37,7 +38,8 @@ def to_us(stamp: str) -> int:
 
 def from_us(microseconds: int) -> str:
     """RFC 3339 in UTC."""
-    return iso_time(_EPOCH + timedelta(microseconds=min(max(microseconds, 0), _MOST_US)))
+    # As `records.iso_time`, five times as fast: a page asks for thousands.
+    return (_NAIVE_EPOCH + timedelta(microseconds=min(max(microseconds, 0), _MOST_US))).isoformat(timespec="microseconds") + "Z"
 
 
 def bin_of(esd_um: float) -> int:

@@ -229,7 +229,7 @@ class HistoryKeeper:
     def _failed(self, why: str) -> None:
         before, self._trouble = self._trouble, why
         self._close()
-        if not before:
+        if not before and not self._stopping.is_set():
             message = f"The history can't be written ({why}). Records are kept; it catches up from them."
             self._report("history_behind", "warning", message)
 

@@ -306,9 +306,19 @@ def _gaps_by_sums(database: sqlite3.Connection, since: int, until: int, longer_u
     found: list[tuple[int, int]] = []
     starts = np.array(spans, dtype=np.int64)
     for k in np.flatnonzero(np.diff(starts) > 1):
-        edges = (int(starts[k]) * level.length_us, (int(starts[k + 1]) + 1) * level.length_us - 1)
-        found += [pair for pair in _gaps_one_by_one(database, *edges, longer_us) if pair[1] > since and pair[0] < until]
-    return list(dict.fromkeys(found))
+        begin, end = _edges(database, int(starts[k]), int(starts[k + 1]), level.length_us)
+        if end - begin > longer_us and end > since and begin < until:
+            found.append((begin, end))
+    return found
+
+
+def _edges(database: sqlite3.Connection, before: int, after: int, length_us: int) -> tuple[int, int]:
+    """End of the last interval of one span, begin of the first of another; of those no longer held one by one, the spans' own."""
+    last = "SELECT max(end_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
+    first = "SELECT min(start_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
+    end = database.execute(last, (before * length_us, (before + 1) * length_us)).fetchone()[0]
+    begin = database.execute(first, (after * length_us, (after + 1) * length_us)).fetchone()[0]
+    return ((before + 1) * length_us if end is None else end), (after * length_us if begin is None else begin)
 
 
 def _rolled(database: sqlite3.Connection, level: Level) -> int:
@@ -398,7 +408,8 @@ class _SeriesQuestion:
             start_us, end_us, (SELECT name FROM spools WHERE spools.number = spool), seq FROM intervals WHERE {where}"""  # noqa: S608  no input
         rows = self._database.execute(query, asked).fetchall()
         labels = ",".join(map(str, self._labels))
-        query = f"""SELECT interval, label, n, volume, n * weight, n * weight * weight, volume * weight, volume * uncertainty / 1e4
+        query = f"""SELECT interval, label, n, ifnull(volume, 0), n * weight, n * weight * weight, ifnull(volume * weight, 0),
+                ifnull(volume * uncertainty / 1e4, 0)
             FROM (SELECT number, volume, unit FROM intervals WHERE qc <> 4 AND number IN (SELECT number FROM intervals WHERE {where}))
             CROSS JOIN counts ON interval = number WHERE label IN ({labels}) AND unit IN (0, :unit)"""  # noqa: S608  numbers alone
         found = self._database.execute(query, {**asked, "unit": self._unit}).fetchall()
@@ -416,7 +427,7 @@ class _SeriesQuestion:
         told: dict[int, dict[str, Concentration]] = {}
         if not rows:
             return counts, told
-        sums = np.array([[value or 0.0 for value in row[3:]] for row in rows], dtype=np.float64)
+        sums = np.array([row[3:] for row in rows], dtype=np.float64)
         estimates = np.array(concentrations(*sums.T)).T.tolist()
         per = _PER[self._unit]
         for (span, label, n, volume, *_), (value, low, high) in zip(rows, estimates, strict=True):

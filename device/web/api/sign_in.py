@@ -54,7 +54,8 @@ class SessionEndpoints:
         """`code_command`: what prints a one-time code."""
         self._access_control, self._device_id, self._audit = access_control, device_id, audit
         self._place, self._code_command = place, code_command
-        self._attempts = RateLimits(_EACH, _EVERYBODY)
+        # Whoever guesses from elsewhere doesn't lock out who stands before the box.
+        self._attempts = {is_local: RateLimits(_EACH, _EVERYBODY) for is_local in (True, False)}
 
     def endpoints(self) -> list[Endpoint]:
         """Of signing in."""
@@ -144,7 +145,7 @@ class SessionEndpoints:
         return {"ended": session_id}
 
     def _attempt(self, request: HttpRequest) -> None:
-        wait_s = self._attempts.refused_s(request.requester.address)
+        wait_s = self._attempts[request.requester.is_local].refused_s(request.requester.address)
         if wait_s > 0:
             raise RefusedError(429, "too many attempts", remedy=f"Try again in {round(wait_s) + 1} s.", retry_s=wait_s)
 

@@ -85,10 +85,11 @@ export const mayOperate = () => session.get()?.user?.role === "operator";
 
 /**
  * What a path answers, asked again every `everyS`: {sight, value, error, at, again}.
- * sight: loading, ready, failed, or old (there is a value, and asking again failed). Another path forgets the value at once.
+ * sight: loading, ready, failed, or old (there is a value, and asking again failed). What answers another question is forgotten at
+ * once; the question is the path, or `question` where a path only moves on with the time.
  */
-export function useAnswer(path, { everyS = 0 } = {}) {
-  const [held, set] = useState({ path: null });
+export function useAnswer(path, { everyS = 0, question = path } = {}) {
+  const [held, set] = useState({ question: null });
   const [turn, again] = useState(0);
   const last = useRef(held);
   last.current = held;
@@ -96,11 +97,11 @@ export function useAnswer(path, { everyS = 0 } = {}) {
     if (!path) return undefined;
     const stop = new AbortController();
     ask(path, { signal: stop.signal }).then(
-      (value) => set({ path, sight: "ready", value, at: Date.now() }),
+      (value) => set({ question, sight: "ready", value, at: Date.now() }),
       (error) => {
         if (stop.signal.aborted) return;
         const before = last.current;
-        set(before.path === path && "value" in before ? { ...before, sight: "old", error } : { path, sight: "failed", error });
+        set(before.question === question && "value" in before ? { ...before, sight: "old", error } : { question, sight: "failed", error });
       },
     );
     return () => stop.abort();
@@ -109,11 +110,7 @@ export function useAnswer(path, { everyS = 0 } = {}) {
     if (!everyS) return undefined;
     const timer = setInterval(() => { if (!document.hidden) again((n) => n + 1); }, everyS * 1000);
     return () => clearInterval(timer);
-  }, [everyS, path]);
-  const shown = held.path === path ? held : { sight: "loading" };
-  return {
-    ...shown,
-    again: () => { if (shown.sight === "failed") set({ path: null }); again((n) => n + 1); },
-    put: (value) => set({ path, sight: "ready", value, at: Date.now() }),
-  };
+  }, [everyS, question]);
+  const shown = path && held.question === question ? held : { sight: "loading" };
+  return { ...shown, again: () => { if (shown.sight === "failed") set({ question: null }); again((n) => n + 1); } };
 }

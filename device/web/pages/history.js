@@ -190,9 +190,9 @@ function Sum({ title, of, labels }) {
   }}</${Sight}></div>`;
 }
 
-function Sizes({ since, until, labels }) {
+function Sizes({ since, until, labels, asking }) {
   const one = labels.length === 1 && labels[0] !== TOTAL ? labels[0] : undefined;
-  const answer = useAnswer(query("/api/history/sizes", { since, until, label: one }));
+  const answer = useAnswer(query("/api/history/sizes", { since, until, label: one }), asking("sizes"));
   return html`<${Card} id="sizes" title=${t("history.sizes")} aside=${html`<${Explained} what="esd">${t("history.what-size")}</${Explained}>`}><${Sight} of=${answer} empty=${(value) => (binsOf(value).some((bin) => bin.n > 0) ? null : html`<${Empty} title=${t("history.no-sizes")} />`)}>${(value) => {
     const bins = binsOf(value), most = Math.max(...bins.map((bin) => bin.n));
     return html`<ul class="bins" aria-label=${t("history.sizes")}>${bins.map((bin) => html`<li key=${bin.low}><span class="from">${number(bin.low)}–${number(bin.high)}\u202fµm</span><${Share} of=${bin.n / most} /><span class="n">${number(bin.n)}</span></li>`)}</ul>`;
@@ -206,8 +206,8 @@ function binsOf(answer) {
   return some.length ? all.slice(some[0], some[some.length - 1] + 1) : [];
 }
 
-function Gaps({ since, until, longerS }) {
-  const answer = useAnswer(query("/api/history/gaps", { since, until, longer_than_s: longerS }));
+function Gaps({ since, until, longerS, asking }) {
+  const answer = useAnswer(query("/api/history/gaps", { since, until, longer_than_s: longerS }), asking("gaps"));
   return html`<${Card} id="gaps" title=${t("history.gaps")} aside=${html`<${Explained} what="gap">${t("history.what-gap")}</${Explained}>`}><${Sight} of=${answer} empty=${(value) => (listOf(value, "gaps").length ? null : html`<p>${t("history.no-gaps", { span: span(longerS) })}</p>`)}>${(value) => html`<ul class="plain-list">
     ${listOf(value, "gaps").slice(0, 30).map((gap) => { const from = gap.start, until_ = gap.end; return html`<li key=${from}><a href=${to("history", { since: utc(Date.parse(from) - 3_600_000), until: utc(Date.parse(until_) + 3_600_000) })}><${Time} at=${from} date="always" /> – <${Time} at=${until_} date="always" /></a> <strong>${span(gap.seconds)}</strong></li>`; })}</ul>`}</${Sight}></${Card}>`;
 }
@@ -239,13 +239,15 @@ export function History() {
   const labels = useMemo(() => (asked.get("labels") ?? TOTAL).split(",").filter(Boolean).slice(0, SERIES_COLOURS), [asked.get("labels")]);
   const points = width ? Math.max(40, Math.round((width - 80) / PIXELS_PER_POINT)) : null;
   const path = (from, to_, n) => query("/api/history/series", { since: utc(from), until: utc(to_), points: n, labels: labels.join(",") });
-  const answer = useAnswer(points && path(period.since, period.until, points));
+  // A period that ends now moves on every minute: what was shown stays until the newer is there.
+  const asking = (what) => (period.range ? { question: `${what} ${period.range} ${labels} ${asked.get("against")} ${points}` } : {});
+  const answer = useAnswer(points && path(period.since, period.until, points), asking("series"));
   const against = asked.get("against");
   const shift = against in COMPARED ? COMPARED[against] ?? length : null;
-  const other = useAnswer(points && shift ? path(period.since - shift, period.until - shift, points) : null);
-  const sum = useAnswer(path(period.since, period.until, 1));
-  const otherSum = useAnswer(shift ? path(period.since - shift, period.until - shift, 1) : null);
-  const events = useAnswer(query("/api/history/events", { since, until, limit: 500 }));
+  const other = useAnswer(points && shift ? path(period.since - shift, period.until - shift, points) : null, asking("other"));
+  const sum = useAnswer(path(period.since, period.until, 1), asking("sum"));
+  const otherSum = useAnswer(shift ? path(period.since - shift, period.until - shift, 1) : null, asking("other sum"));
+  const events = useAnswer(query("/api/history/events", { since, until, limit: 500 }), asking("events"));
   const listed = listOf(events.value, "events");
   const marked = useMemo(() => listed.filter((event) => event.severity !== "info").map((event) => ({ at: Date.parse(event.since) / 1000, severity: event.severity })), [events.value]);
   const known = [...new Set([TOTAL, ...labels, ...Object.keys(state?.last_interval?.counts ?? {}), ...(answer.value?.labels ?? [])])];
@@ -258,7 +260,7 @@ export function History() {
       <${Sum} title=${html`${clock(period.since, { date: "always" })} – ${clock(period.until, { date: "always" })}`} of=${sum} labels=${labels} />
       ${shift && html`<${Sum} title=${html`${clock(period.since - shift, { date: "always" })} – ${clock(period.until - shift, { date: "always" })}`} of=${otherSum} labels=${labels} />`}</${Card}>
       <${Card} id="events" title=${t("history.events")}><${Sight} of=${events} empty=${() => (listed.length ? null : html`<p>${t("history.no-events")}</p>`)}>${() => html`<ul class="event-list">${listed.slice(0, 12).map((event) => html`<li key=${event.id ?? `${event.since}${event.code}`}><${Severity} of=${event.severity} /><div><p><${Time} at=${event.since} /> <span lang="en">${event.message}</span></p></div></li>`)}</ul>${listed.length > 12 && html`<p><a href="#/log">${t("history.more-events", { n: listed.length - 12 })}</a></p>`}`}</${Sight}></${Card}>
-      <${Sizes} since=${since} until=${until} labels=${labels} /><${Gaps} since=${since} until=${until} longerS=${Math.max(60, Math.round(length / 1000 / 200))} /></div>
+      <${Sizes} since=${since} until=${until} labels=${labels} asking=${asking} /><${Gaps} since=${since} until=${until} asking=${asking} longerS=${Math.max(60, Math.round(length / 1000 / 200))} /></div>
     <${Card} id="download" title=${t("history.download")}><p>${t("history.download-why")}</p><p class="controls">${["series", "intervals", "particles"].map((what) => html`<a key=${what} role="button" class="secondary outline small" href=${download(what)} download>${t(`download.${what}`)}</a>`)}</p></${Card}></div>`;
 }
 

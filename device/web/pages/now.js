@@ -47,7 +47,8 @@ function useLook(id, link) {
     let wanted = true;
     (async () => {
       const look = await ask("/api/look");
-      const pictures = ["hologram", "focus"].map((name) => `/api/look/${encodeURIComponent(look.id)}/${name}.jpg`);
+      // Of an empty frame nothing is reconstructed: there is no focused picture then.
+      const pictures = ["hologram", ...(look.focused === false ? [] : ["focus"])].map((name) => `/api/look/${encodeURIComponent(look.id)}/${name}.jpg`);
       await Promise.all(pictures.map((path) => { const one = new Image(); one.src = path; return one.decode(); }));
       if (wanted) show({ sight: "ready", look, pictures });
     })().catch((error) => {
@@ -96,11 +97,11 @@ function Look({ id, link, doing }) {
     ${shown.sight === "failed" && html`<${Failed} error=${shown.error} />`}
     ${shown.sight === "empty" && html`<${Empty} title=${t("now.picture-none")}><p>${t(doing === "paused" ? "now.picture-paused" : "now.picture-waits")}</p></${Empty}>`}
     ${look && html`<div class="pictures"><${Picture} name="hologram" src=${pictures[0]} look=${look} boxes=${boxes} chosen=${chosen} choose=${choose} />
-        <${Picture} name="focus" src=${pictures[1]} look=${look} boxes=${boxes} chosen=${chosen} choose=${choose} /></div>
+        ${pictures[1] ? html`<${Picture} name="focus" src=${pictures[1]} look=${look} boxes=${boxes} chosen=${chosen} choose=${choose} />` : html`<p class="muted">${t("now.no-focus")}</p>`}</div>
       <p class="controls"><label class="check"><input type="checkbox" role="switch" checked=${boxes} onChange=${(event) => setBoxes(event.target.checked)} /> ${t("now.boxes")}</label>
         ${look.scene && html`<span class="muted">${sceneWords(look.scene)}</span>`}</p>
       ${(look.reasons ?? []).length > 0 && html`<ul class="reasons" lang="en">${look.reasons.map((reason) => html`<li key=${reason}>${reason}</li>`)}</ul>`}
-      ${(look.particles ?? []).length === 0 ? html`<p data-zero="looked">${t("now.none-seen")}</p>` : html`<div class="scroll particles-table" tabindex="0" role="region" aria-label=${t("now.particles")}><table>
+      ${(look.particles ?? []).length === 0 ? html`<p data-zero=${look.scene ? "looked" : "unknown"}>${t(look.scene ? "now.none-seen" : "now.not-searched")}</p>` : html`<div class="scroll particles-table" tabindex="0" role="region" aria-label=${t("now.particles")}><table>
         <thead><tr><th scope="col">${t("column.class")}</th><th scope="col"><${Explained} what="esd" field="detection.esd_um">${t("column.size")}</${Explained}></th><th scope="col"><${Explained} what="depth" field="detection.z_um">${t("column.depth")}</${Explained}></th>
           <th scope="col"><${Explained} what="score" field="detection.score">${t("column.score")}</${Explained}></th><th scope="col"><${Explained} what="physics" field="detection.consistency">${t("column.physics")}</${Explained}></th></tr></thead>
         <tbody>${look.particles.map((particle, k) => {
@@ -112,9 +113,9 @@ function Look({ id, link, doing }) {
   </${Card}>`;
 }
 
+/** What most of the field holds. */
 function sceneWords(scene) {
-  if (typeof scene === "string") return has(`scene.${scene}`) ? t(`scene.${scene}`) : scene;
-  const [kind, share] = Object.entries(scene.tiles ?? {}).sort((a, b) => b[1] - a[1])[0] ?? [];
+  const [kind, share] = Object.entries(scene).sort((a, b) => b[1] - a[1])[0] ?? [];
   return kind ? t("now.scene", { kind: has(`scene.${kind}`) ? t(`scene.${kind}`) : kind, share: number(share * 100, 2) }) : "";
 }
 
