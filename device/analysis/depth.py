@@ -73,6 +73,10 @@ class DepthSettings:
     """Depths tried."""
     crop_px: int = 128
     """Side of the crop."""
+    weak_lens: float = _WEAK_LENS
+    """By which particles read short, as a defocus number per pixel of diameter."""
+    weak_lens_deviation: float = 0.0
+    """One standard deviation of it from particle to particle, beyond what their extent says."""
 
 
 def nominal_depth(geometry: Geometry, settings: DepthSettings | None = None) -> Depth:
@@ -155,9 +159,9 @@ def estimate_depth(
     offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / (left - 2 * middle + right))
     deviation_px = _deviation_px(rings, axial, offset_px)
     diameter_px = 2 * math.sqrt(float(part.mask.sum()) / math.pi)
-    offset_px += _WEAK_LENS * diameter_px * unit_px
-    extent_px = _EXTENT_SHARE * diameter_px
-    return _at(geometry, offset_px * pitch_um, min(math.hypot(deviation_px, extent_px, unit_px) * pitch_um, widest_um))
+    offset_px += settings.weak_lens * diameter_px * unit_px
+    spread_px = math.hypot(_EXTENT_SHARE, settings.weak_lens_deviation * unit_px) * diameter_px
+    return _at(geometry, offset_px * pitch_um, min(math.hypot(deviation_px, spread_px, unit_px) * pitch_um, widest_um))
 
 
 def _coherence(own: Complex, seen: Complex, bins: NDArray[np.int64]) -> NDArray[np.complex128]:
