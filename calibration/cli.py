@@ -176,6 +176,10 @@ def _add_target(sub: argparse.ArgumentParser, name: str) -> None:
             "--heights-um", type=_LENGTH_UM, nargs="+", default=[], metavar="Z",
             help="object to sensor of each frame, where all show one object that stands still",
         )  # fmt: skip
+        sub.add_argument(
+            "--distances-um", type=_LENGTH_UM, nargs="+", default=[], metavar="Z",
+            help="object to sensor of each frame, where each shows another (default: all at the instrument's)",
+        )  # fmt: skip
         sub.add_argument("--no-aberrations", action="store_true", help="don't look for aberrations: there is no lens")
         sub.add_argument(
             "--rounds", type=whole(1, 1000), default=6, metavar="N", help="rounds of reconstruction and fit (default 6)"
@@ -292,8 +296,9 @@ def _transfer(args: argparse.Namespace, config: Config, instrument: Instrument, 
     intensities = [normalise(frame, empty, dark_counts=dark).intensity for frame in shots.frames]
     known = known_instrument(args, config, instrument)
     bundle, interpreter = model_store(config).open(config.analysis.reconstruction_model)
+    network = HidefNetwork(interpreter, bundle.manifest)
     measured = measure_transfer(
-        intensities, known, HidefNetwork(interpreter, bundle.manifest), heights_um=args.heights_um,
+        intensities, known, network, heights_um=args.heights_um, distances_um=args.distances_um, gain=network.ring_gain,
         aberrations=not args.no_aberrations, rounds=args.rounds,
     )  # fmt: skip
     record, path = _written(args, config, instrument, shots, measured.outcome)

@@ -2,8 +2,9 @@
 
 A network that was made for another instrument finds the particles well enough to begin with; from there physics decides.
 Rounds of reconstruction and joint fit give the aberrations (calibration.procedures.aberrations), each half of the frames on
-its own, so that their disagreement is the uncertainty. Then every particle is refined against the measured hologram: the field
-that comes out is what the model workshop may believe, and a map says where.
+its own, so that their disagreement is the uncertainty. Then every particle is refined against the measured hologram, from a second
+look and with its depth by fine rings, as on the box: the field and the depth that come out are what the model workshop may
+believe, and a map says where.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from calibration.procedures.outcome import ProcedureOutcome, halves_agree, mean_
 from device.analysis.background import noise_level
 from device.analysis.depth import Depth, estimate_depth
 from device.analysis.reconstruct import FieldNetwork, reconstruct
-from device.analysis.refine import RefineSettings, refine
+from device.analysis.refine import Refined, RefineSettings, refine
+from device.analysis.second_look import RingGain
 from device.analysis.segment import Segment, segment
 from device.calibration import ABERRATION_VALUES, Quantity
 from device.errors import InputError
@@ -62,6 +64,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class _RefinedFrame:
+    """What the network found in one frame, and what physics made of it."""
+
+    found: FoundParticles
+    refined: Refined
+    noise: float
+
+
+@dataclass(frozen=True)
 class _Believed:
     """Pseudo-truth of one frame."""
 
@@ -76,18 +87,19 @@ class _Believed:
 
 def measure_transfer(
     intensities: Sequence[Real], instrument: Instrument, network: FieldNetwork, *, heights_um: Sequence[float] = (),
-    aberrations: bool = True, rounds: int = 6,
+    distances_um: Sequence[float] = (), gain: RingGain | None = None, aberrations: bool = True, rounds: int = 6,
 ) -> Measured:  # fmt: skip
     """Measure an instrument from plain frames.
 
     Parameters: `intensities` float32 [height, width] each, 1 where nothing is, one shape; `instrument` as it is known so
     far; `network` a first guess, made for other optics or not; `heights_um` one distance per frame where all show one object
-    that stands still (none: frames are independent, at the instrument's distance); `aberrations` False leaves them out.
-    InputError where frames are too few, differ in shape, or the heights don't fit them.
+    that stands still, `distances_um` one where each shows another (neither: frames are independent, at the instrument's
+    distance); `gain` of the second look that the network comes with; `aberrations` False leaves them out.
+    InputError where frames are too few, differ in shape, or the heights or distances don't fit them.
     """
-    _check(intensities, heights_um)
+    _check(intensities, heights_um, distances_um)
     nominal = instrument.geometry
-    geometries = [nominal.at(h) for h in heights_um] or [nominal] * len(intensities)
+    geometries = [nominal.at(z) for z in (*heights_um, *distances_um)] or [nominal] * len(intensities)
     radius_per_px, edge = pupil_radius_per_px(intensities)
     radius_per_um = radius_per_px / nominal.object_pitch_um
     halves: list[Pupil] = []
@@ -95,34 +107,38 @@ def measure_transfer(
         halves = [_pupil_of(intensities[k::2], geometries[k::2], network, radius_per_um, rounds) for k in (0, 1)]
     pupil, deviations = _joined(halves, radius_per_um)
     measured = [replace(g, pupil=pupil) for g in geometries]
-    by_frame = [_found(i, g, network).depths for i, g in zip(intensities, measured, strict=True)]
-    depths = [depth for frame in by_frame for depth in frame]
-    doubts = [] if heights_um else _doubts(by_frame, instrument, nominal)
-    distance = _distance(depths, instrument, nominal, heights_um)
+    frames = [] if heights_um else [_refined(i, g, network, gain) for i, g in zip(intensities, measured, strict=True)]
+    by_frame = [_offsets_um(frame.refined.depths, g) for frame, g in zip(frames, measured, strict=False)]
+    offsets_um = np.concatenate([np.zeros(0), *by_frame])
+    distance = _distance(offsets_um, instrument, nominal)
     shift_um = distance.value - nominal.distance_um
-    measured = [g.at(g.distance_um + shift_um) for g in measured]
+    if abs(shift_um) > nominal.object_pitch_um**2 / nominal.wavelength_medium_um:
+        measured = [g.at(g.distance_um + shift_um) for g in measured]
+        frames = [_refined(i, g, network, gain) for i, g in zip(intensities, measured, strict=True)] if frames else []
     if heights_um:
         believed = [_by_heights(intensities, measured)]
         intensities, measured = intensities[:1], measured[:1]
     else:
-        believed = [_by_refinement(i, g, network) for i, g in zip(intensities, measured, strict=True)]
-    spread_um = (
-        float(np.quantile(np.abs([d.z_um - g.propagation_um for g in measured[:1] for d in depths]), 0.9)) if depths else 0.0
-    )
-    depth_um = max(instrument.optics.depth_um, spread_um) if not heights_um else instrument.optics.depth_um
+        believed = [_believed(frame) for frame in frames]
+    doubts = _doubts(by_frame, instrument, nominal)
+    spread_um = float(np.quantile(np.abs(offsets_um - shift_um), 0.9)) if len(offsets_um) else 0.0
+    depth_um = max(instrument.optics.depth_um, spread_um)
     file = _file(intensities, measured, believed, instrument, depth_um, math.sqrt(sum(d * d for d in deviations)))
     return Measured(_outcome(believed, distance, pupil, deviations, doubts, edge=edge), file)
 
 
-def _check(intensities: Sequence[Real], heights_um: Sequence[float]) -> None:
+def _check(intensities: Sequence[Real], heights_um: Sequence[float], distances_um: Sequence[float]) -> None:
     shapes = sorted({i.shape for i in intensities})
     if len(intensities) < 2 or len(shapes) != 1:
         raise InputError("these frames can't be used together", where="transfer", expected="2 or more of one shape (8 are good)",
                          got=f"{len(intensities)} of shapes {shapes}")  # fmt: skip
     if min(shapes[0]) < 128:
         raise InputError("the frames are too small", where="transfer", expected="128 pixels or more a side", got=shapes[0])
-    if heights_um and len(heights_um) != len(intensities):
-        raise InputError("frames and heights don't match", where="--heights-um", expected=f"{len(intensities)} distances", got=len(heights_um))  # fmt: skip
+    if heights_um and distances_um:
+        raise InputError("one object or many?", where="transfer", expected="--heights-um or --distances-um", got="both")
+    for name, given in (("heights", heights_um), ("distances", distances_um)):
+        if given and len(given) != len(intensities):
+            raise InputError(f"frames and {name} don't match", where=f"--{name}-um", expected=f"{len(intensities)} of them", got=len(given))  # fmt: skip
 
 
 def _found(intensity: Real, geometry: Geometry, network: FieldNetwork) -> FoundParticles:
@@ -154,14 +170,18 @@ def _joined(halves: Sequence[Pupil], radius_per_um: float) -> tuple[Pupil | None
     return pupil, np.hypot(apart, common).tolist()
 
 
-def _distance(depths: Sequence[Depth], instrument: Instrument, nominal: Geometry, heights_um: Sequence[float]) -> Quantity:
+def _offsets_um(depths: Sequence[Depth], geometry: Geometry) -> NDArray[np.float64]:
+    """How far behind the stated distance each particle of a frame lies, float64 [particles]."""
+    return np.array([depth.physical(geometry).z_um - geometry.distance_um for depth in depths], np.float64)
+
+
+def _distance(offsets_um: NDArray[np.float64], instrument: Instrument, nominal: Geometry) -> Quantity:
     """Where the particles lie, joined with what is known of the distance."""
     prior_um = instrument.optics.distance_uncertainty_um
-    if heights_um or len(depths) < 3:
+    if len(offsets_um) < 3:
         return Quantity(value=nominal.distance_um, uncertainty=prior_um, unit="um")
-    places = np.array([depth.physical(nominal).z_um for depth in depths])
     unit_um = nominal.object_pitch_um**2 / nominal.wavelength_medium_um
-    mean_um, uncertainty_um, _, _ = mean_with_uncertainty(places, 2 * unit_um)
+    mean_um, uncertainty_um, _, _ = mean_with_uncertainty(nominal.distance_um + offsets_um, 2 * unit_um)
     if prior_um <= 0:
         return Quantity(value=mean_um, uncertainty=uncertainty_um, unit="um")
     weights = np.array([1 / prior_um**2, 1 / uncertainty_um**2])
@@ -169,9 +189,9 @@ def _distance(depths: Sequence[Depth], instrument: Instrument, nominal: Geometry
     return Quantity(value=value, uncertainty=float(1 / np.sqrt(weights.sum())), unit="um")
 
 
-def _doubts(by_frame: Sequence[Sequence[Depth]], instrument: Instrument, nominal: Geometry) -> list[str]:
+def _doubts(by_frame: Sequence[NDArray[np.float64]], instrument: Instrument, nominal: Geometry) -> list[str]:
     """What speaks against the distance that the particles tell by themselves: the instrument file, or half of the frames."""
-    halves = [np.array([d.physical(nominal).z_um for frame in by_frame[k::2] for d in frame]) for k in (0, 1)]
+    halves = [nominal.distance_um + np.concatenate([np.zeros(0), *by_frame[k::2]]) for k in (0, 1)]
     places = np.concatenate(halves)
     if len(places) < 3:
         return []
@@ -185,24 +205,28 @@ def _doubts(by_frame: Sequence[Sequence[Depth]], instrument: Instrument, nominal
     )
 
 
-def _by_refinement(intensity: Real, geometry: Geometry, network: FieldNetwork) -> _Believed:
-    found = _found(intensity, geometry, network)
-    noise = noise_level(intensity)
+def _refined(intensity: Real, geometry: Geometry, network: FieldNetwork, gain: RingGain | None) -> _RefinedFrame:
+    found, noise = _found(intensity, geometry, network), noise_level(intensity)
     settings = RefineSettings(_ITERATIONS)
-    refined = refine(found.amplitude, found.field, found.parts, found.depths, geometry, settings, noise=noise)
+    refined = refine(found.amplitude, found.field, found.parts, found.depths, geometry, settings, noise=noise, gain=gain)
+    return _RefinedFrame(found, refined, noise)
+
+
+def _believed(frame: _RefinedFrame) -> _Believed:
+    found, refined, noise = frame.found, frame.refined, frame.noise
     weight = np.where(refined.supports, np.float32(0), np.float32(1))
-    labels = np.zeros(intensity.shape, np.uint16)
+    labels = np.zeros(weight.shape, np.uint16)
     depths_um: list[float] = []
     for part, depth, misfit in zip(found.parts, refined.depths, refined.misfits, strict=True):
         excess = misfit.residual - noise**2 / 4 * misfit.pixels
         good = not part.touches_edge and excess < _BELIEVED_RESIDUAL * misfit.fringes
-        near = _near(part, intensity.shape)
+        near = _near(part, weight.shape)
         if good:
             depths_um.append(depth.z_um)
             labels[near & refined.supports & (labels == 0)] = len(depths_um)
         weight[near] = _NEAR_WEIGHT if good else 0.0
     fringes = float(((found.amplitude - 1) ** 2).sum())
-    left_over = max(float((refined.residual**2).sum()) - noise**2 / 4 * intensity.size, 0.0) / max(fringes, 1e-9)
+    left_over = max(float((refined.residual**2).sum()) - noise**2 / 4 * weight.size, 0.0) / max(fringes, 1e-9)
     return _Believed(refined.field, weight, labels, depths_um, len(depths_um), left_over)
 
 

@@ -37,6 +37,11 @@ _POPULATION = 6
 _EXTENT_SHARE = 0.13
 """A particle's depth is blurred by this share of its diameter: it is no thin sheet. From 500 simulated particles."""
 
+_COMPARABLE = 0.6
+"""Of the best depth's height: another maximum as high may be the right one. Of 90 simulated particles 5 have one, four of which lie
+17 to 84 um off; nine in ten have none above 0.46. Beads among their like mostly have one, and there first depths are 10 defocus
+numbers off."""
+
 _WEAK_LENS = 0.09
 """By which particles read short, as a defocus number per pixel of diameter. What estimates a field hedges, so that the lens
 which a grain is comes out a few per cent too weak; a lens of half width R and phase p that is too weak by a share e looks like
@@ -73,6 +78,10 @@ class DepthSettings:
     """Depths tried."""
     crop_px: int = 128
     """Side of the crop."""
+    weak_lens: float = _WEAK_LENS
+    """By which particles read short, as a defocus number per pixel of diameter."""
+    weak_lens_deviation: float = 0.0
+    """One standard deviation of it from particle to particle, beyond what their extent says."""
 
 
 def nominal_depth(geometry: Geometry, settings: DepthSettings | None = None) -> Depth:
@@ -132,8 +141,9 @@ def estimate_depth(
     """Distance of one particle.
 
     Parameters: `start` back-propagated field, `field` object field, both complex64 [height, width] at the geometry's
-    distance. What weak lenses read short is added. The uncertainty joins how little the rings agree, what 'the' depth of an
-    extended particle means, and one defocus number, below which two depths look alike.
+    distance. What weak lenses read short is added. The uncertainty joins how little the rings agree, half the way to the farthest
+    other maximum of comparable height, what 'the' depth of an extended particle means, and one defocus number, below which two
+    depths look alike.
     """
     settings = settings or DepthSettings()
     size = settings.crop_px
@@ -153,11 +163,18 @@ def estimate_depth(
         return _at(geometry, float(offsets_px[best]) * pitch_um, widest_um)
     left, middle, right = curve[best - 1 : best + 2]
     offset_px = float(offsets_px[best]) + step_px * 0.5 * float((left - right) / (left - 2 * middle + right))
-    deviation_px = _deviation_px(rings, axial, offset_px)
+    deviation_px = math.hypot(_deviation_px(rings, axial, offset_px), _rival_steps(curve, best) * step_px / 2)
     diameter_px = 2 * math.sqrt(float(part.mask.sum()) / math.pi)
-    offset_px += _WEAK_LENS * diameter_px * unit_px
-    extent_px = _EXTENT_SHARE * diameter_px
-    return _at(geometry, offset_px * pitch_um, min(math.hypot(deviation_px, extent_px, unit_px) * pitch_um, widest_um))
+    offset_px += settings.weak_lens * diameter_px * unit_px
+    spread_px = math.hypot(_EXTENT_SHARE, settings.weak_lens_deviation * unit_px) * diameter_px
+    return _at(geometry, offset_px * pitch_um, min(math.hypot(deviation_px, spread_px, unit_px) * pitch_um, widest_um))
+
+
+def _rival_steps(curve: NDArray[np.float64], best: int) -> int:
+    """How far from the best depth the farthest other maximum lies that is nearly as high, in steps; 0: there is none."""
+    inner = curve[1:-1]
+    maxima = 1 + np.flatnonzero((inner >= curve[:-2]) & (inner >= curve[2:]) & (inner >= _COMPARABLE * curve[best]))
+    return int(np.abs(maxima - best).max(initial=0))
 
 
 def _coherence(own: Complex, seen: Complex, bins: NDArray[np.int64]) -> NDArray[np.complex128]:

@@ -122,9 +122,11 @@ def refine(
     misfits = tuple(_misfit(amplitude, wave, patch, part, geometry) for patch, part in zip(patches, parts, strict=True))
     refined = np.ones(amplitude.shape, np.complex64)
     supports = np.zeros(amplitude.shape, np.bool_)
-    # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better.
-    share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * noise**2 / 4))
-    for patch in patches:
+    # What was measured and what the network knows, each as far as it is sure: in the dark the network knows better, and where
+    # neighbours, glass and dirt leave more than noise.
+    for patch, misfit in zip(patches, misfits, strict=True):
+        variance = max(noise**2 / 4, misfit.residual / max(misfit.pixels, 1))
+        share = np.float32(NETWORK_ERROR**2 / (NETWORK_ERROR**2 + _NOISE_GAIN * variance))
         there, here = box_overlap(amplitude.shape, patch)
         inside = patch.support[here]
         known = field[there][inside]

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from device.optics.geometry import Geometry
 
-__all__ = ["Golden", "Manifest", "OpticsRange", "Provenance", "SecondLook", "Tensor"]
+__all__ = ["Golden", "Manifest", "OpticsRange", "Provenance", "SecondLook", "Tensor", "WeakLens"]
 
 Range = tuple[float, float]
 
@@ -79,6 +79,15 @@ class SecondLook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"second_look.gain must have {len(self.cycles_per_px)} rows of {len(self.visibility)} values")
 
 
+class WeakLens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By what first depths read short with one instrument's own particles (device/analysis/depth.py)."""
+
+    number_per_px: Annotated[float, Meta(ge=-10, le=10)]
+    """Defocus number per pixel of diameter; below 0: they read long."""
+    deviation_per_px: Annotated[float, Meta(ge=0, le=10)]
+    """One standard deviation of it from particle to particle."""
+
+
 class Provenance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the model came from."""
 
@@ -124,6 +133,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A best probability under this is 'unknown'."""
     second_look: SecondLook | None = None
     """Of a reconstruction; None: fields are left as the network gave them until refinement."""
+    weak_lens: WeakLens | None = None
+    """Of a reconstruction that was fitted to an instrument's own frames; None: as for simulated particles."""
     signature: str = ""
     """Reserved for the signature of the bundle."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
+from device.analysis.depth import DepthSettings
 from device.analysis.second_look import RingGain
 from device.errors import InputError
 from device.inference.interpreter import Interpreter
@@ -50,6 +51,14 @@ class HidefNetwork:
         """How a second look weighs what a pass leaves out; None where the bundle has no such table."""
         table = self.manifest.second_look
         return RingGain(table.cycles_per_px, table.visibility, table.gain) if table else None
+
+    @property
+    def depth_settings(self) -> DepthSettings:
+        """How first depths are found with its fields."""
+        lens = self.manifest.weak_lens
+        return (
+            DepthSettings(weak_lens=lens.number_per_px, weak_lens_deviation=lens.deviation_per_px) if lens else DepthSettings()
+        )
 
     def _for(self, shape: tuple[int, int]) -> Interpreter:
         if shape == (self.tile_px, self.tile_px) or not self.multiple_px:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from device.analysis.binning import binning_for, coarser
+from device.analysis.depth import DepthSettings
 from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
@@ -60,6 +61,7 @@ def build_pipeline(
         settings.refine_iterations,
         settings.refine_most_particles,
         depth_half_range_um=_depth_half_range_um(instrument) if instrument else 0.0,
+        depth=network.depth_settings if network else DepthSettings(),
         verification=VerifySettings(distance_uncertainty_um=_depth_uncertainty_um(instrument) if instrument else None),
     )
     labels = classifier.manifest.labels if classifier else ("particle",)

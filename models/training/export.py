@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.inference.bounds import MOST_TOLERANCE
 from device.inference.interpreter import Interpreter
-from device.inference.manifest import SecondLook, Tensor
+from device.inference.manifest import SecondLook, Tensor, WeakLens
 from device.inference.store import golden_array, split_stem
 
 __all__ = ["BundleSpec", "channels_of", "check_free", "second_look_lines", "to_tflite", "trained_weights", "write_bundle"]
@@ -44,6 +45,8 @@ class BundleSpec:
     other_above: float = 1.0
     second_look: SecondLook | None = None
     """Of a reconstruction."""
+    weak_lens: WeakLens | None = None
+    """Of a reconstruction for one instrument."""
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of inputs and outputs by name, where not 1."""
 
@@ -103,7 +106,11 @@ def _table_lines(name: str, entries: dict[str, Any]) -> list[str]:
 
 def second_look_lines(table: SecondLook) -> list[str]:
     """The table as it stands in a manifest."""
-    return _table_lines("second_look", {key: getattr(table, key) for key in table.__struct_fields__})
+    return _struct_lines("second_look", table)
+
+
+def _struct_lines(name: str, table: Struct) -> list[str]:
+    return _table_lines(name, {key: getattr(table, key) for key in table.__struct_fields__})
 
 
 def check_free(folder: Path, name: str, version: str) -> Path:
@@ -162,6 +169,8 @@ def write_bundle(spec: BundleSpec, content: bytes, sample: Mapping[str, NDArray[
     }
     for table, entries in tables.items():
         lines += _table_lines(table, entries)
+    if spec.weak_lens:
+        lines += _struct_lines("weak_lens", spec.weak_lens)
     if spec.second_look:
         lines += second_look_lines(spec.second_look)
     path.with_suffix(".toml").write_text("\n".join(lines) + "\n", encoding="utf-8")

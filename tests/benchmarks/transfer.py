@@ -194,7 +194,9 @@ def calibrate(given: Sequence[Frame], start: ModelBundle, path: Path) -> dict[st
     """Write the transfer file of the given frames; CPU minutes and what was found."""
     began = time.process_time()
     network = HidefNetwork(Interpreter(start.model), start.manifest)
-    measured = measure_transfer([normalise(frame.intensity).intensity for frame in given], instrument(), network)
+    measured = measure_transfer(
+        [normalise(frame.intensity).intensity for frame in given], instrument(), network, gain=network.ring_gain
+    )
     write_transfer(path, measured.file)
     pupil = measured.file.geometry.pupil or TRUE_PUPIL
     apart = np.array(pupil.coefficients_rad) - np.array(TRUE_PUPIL.coefficients_rad)

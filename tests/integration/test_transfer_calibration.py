@@ -96,19 +96,24 @@ def test_one_frame_is_bad_input(tmp_path: Path, config: Path, capsys: pytest.Cap
     assert "2 or more" in capsys.readouterr().err
 
 
-def test_several_heights_of_one_object_give_its_field(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rng = np.random.default_rng(5)
+def write_discs(path: Path, seed: int, distance_um: float, count: int = 25) -> np.ndarray:
+    """A frame of discs that darken and delay; returns their field."""
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX]
     field = np.ones((SIDE_PX, SIDE_PX), np.complex64)
-    for k in range(25):
+    for k in range(count):
         row, column = (36 + 45 * n + rng.uniform(-6, 6) for n in divmod(k, 5))
         field[np.hypot(y - row, x - column) < rng.uniform(4, 8)] = 0.7 * np.exp(0.8j)
+    wave = propagate(field, pitch_um=PITCH_UM, wavelength_um=0.85, distance_um=distance_um)
+    counts = 0.2 * np.random.default_rng(round(distance_um)).poisson(np.abs(wave) ** 2 * 2800) + 64
+    np.save(path, np.round(counts).astype(np.uint16))
+    return field
+
+
+def test_several_heights_of_one_object_give_its_field(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heights_um = [500.0, 580.0, 660.0]
-    for height_um in heights_um:
-        wave = propagate(field, pitch_um=PITCH_UM, wavelength_um=0.85, distance_um=height_um)
-        counts = 0.2 * rng.poisson(np.abs(wave) ** 2 * 2800) + 64
-        np.save(tmp_path / f"frame{height_um:.0f}.npy", np.round(counts).astype(np.uint16))
     frames = [str(tmp_path / f"frame{height_um:.0f}.npy") for height_um in heights_um]
+    field, *_ = (write_discs(Path(path), 5, height_um) for path, height_um in zip(frames, heights_um, strict=True))
     options = ["--config", str(config), "--no-aberrations", "--file", str(tmp_path / "own.npz")]
     assert main(["transfer", *frames, *options, "--heights-um", *map(str, heights_um)]) == 0
     assert "distance_um" in capsys.readouterr().out
@@ -118,3 +123,19 @@ def test_several_heights_of_one_object_give_its_field(tmp_path: Path, config: Pa
     correlation = abs(np.vdot(true, off)) / np.linalg.norm(true) / np.linalg.norm(off)
     assert correlation > 0.9
     assert main(["transfer", *frames, *options, "--heights-um", "500"]) == 2
+
+
+def test_a_distance_for_each_frame_is_kept_and_must_fit(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k, distance_um in enumerate((490.0, 510.0)):
+        write_discs(tmp_path / f"frame{k}.npy", k, distance_um, 15)
+    frames = [str(tmp_path / f"frame{k}.npy") for k in range(2)]
+    options = ["--config", str(config), "--no-aberrations", "--file", str(tmp_path / "own.npz")]
+    assert main(["transfer", *frames, *options, "--distances-um", "490", "510"]) == 0
+    assert np.diff(read_transfer(tmp_path / "own.npz").distances_um) == pytest.approx(20)
+    capsys.readouterr()
+    assert main(["transfer", *frames, *options, "--distances-um", "500"]) == 2
+    assert "--distances-um" in capsys.readouterr().err
+    assert main(["transfer", *frames, *options, "--distances-um", "490", "510", "--heights-um", "490", "510"]) == 2
+    assert "one object or many" in capsys.readouterr().err

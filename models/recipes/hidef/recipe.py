@@ -58,8 +58,9 @@ class FieldSteps:
                 "--frames", type=Path, metavar="FILE", help="an instrument's own, of `holonode-calibrate transfer`"
             )
             parser.add_argument(
-                "--cpu-minutes", type=number(0, 1e6, above=True), default=10.0, metavar="M", help="processor time (default 10)"
-            )
+                "--cpu-minutes", type=number(0, 1e6), default=10.0, metavar="M",
+                help="processor time (default 10); 0: the network stays, what it gets wrong of depth is fitted in seconds",
+            )  # fmt: skip
 
     def simulate(self, args: argparse.Namespace) -> None:
         """Tiles of random scenes, in the pool that training draws from."""

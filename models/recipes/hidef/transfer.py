@@ -3,7 +3,8 @@
 Trains on freshly simulated scenes at the measured optics, on a few of the wide range (so that what was learned there isn't
 lost), and on the instrument's frames themselves with what physics made of them (a transfer file, device/transfer.py). The
 aberrations that were measured are taken off by back-propagation, here as on the box; what is left to learn is what that can't
-mend: the twin image of this distance, this light, this noise.
+mend: the twin image of this distance, this light, this noise. By how much the network's first depths read short with these
+particles, stronger or weaker lenses than simulated ones, is fitted in seconds and needs no training.
 
 A new file is kept only where it is no worse than the old one on frames and scenes that it was not trained on.
 """
@@ -22,9 +23,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from device.analysis.depth import Depth, DepthSettings, estimate_depth
 from device.analysis.reconstruct import tile_starts
+from device.analysis.segment import segment
 from device.errors import CheckError, InputError
 from device.inference.interpreter import Interpreter
+from device.inference.manifest import WeakLens
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelBundle, checked, verify_golden_in_child
 from device.optics import fft
@@ -47,6 +51,7 @@ __all__ = [
     "instrument_scenes",
     "learn",
     "own_tiles",
+    "own_weak_lens",
     "quantised",
 ]
 
@@ -56,6 +61,8 @@ Samples = NDArray[np.float32]
 
 _POOL_CAPACITY = 4096
 _LEAST_STEPS = 10
+_LEAST_LENSES = 8
+"""Particles that it takes to speak of an instrument's lenses."""
 _SAME = 1.01
 """A figure that is worse by no more than this factor is the same."""
 
@@ -65,7 +72,7 @@ class TrainingBudget:
     """How processor time is spent."""
 
     minutes: float = 10.0
-    """CPU time in all, every thread counted."""
+    """CPU time in all, every thread counted; 0: nothing is learned, the network stays as it is."""
     rendering: float = 0.27
     """Share of it for simulated scenes."""
     finishing: float = 0.12
@@ -107,12 +114,13 @@ class FineTunedNetwork:
 
 
 def instrument_scenes(
-    geometry: Geometry, depth_um: float, photons: tuple[float, float], pupil_error_rad: float = 0.1
-) -> SceneRange:
+    geometry: Geometry, depth_um: float, photons: tuple[float, float], pupil_error_rad: float = 0.1,
+    span: tuple[float, float] = (1.0, 1.0),
+) -> SceneRange:  # fmt: skip
     """The scenes of one instrument.
 
     Parameters: `geometry` as measured, `depth_um` half range of depths around its distance, `photons` electrons per pixel,
-    `pupil_error_rad` root mean square of what the measured aberrations are off by.
+    `pupil_error_rad` root mean square of what the measured aberrations are off by, `span` of its distances, relative.
     """
     number, unit_um = geometry.defocus_number, geometry.object_pitch_um**2 / geometry.wavelength_medium_um
     ratio = geometry.wavelength_medium_um / geometry.object_pitch_um
@@ -120,7 +128,7 @@ def instrument_scenes(
     wide = SceneRange()
     scenes = replace(
         wide,
-        defocus_number=(0.97 * number, 1.03 * number),
+        defocus_number=(0.97 * span[0] * number, 1.03 * span[1] * number),
         wavelength_px=(0.98 * ratio, 1.02 * ratio),
         depth_number=min(max(1.2 * depth_um / unit_um, 15.0), wide.depth_number),
         photons=photons,
@@ -154,21 +162,28 @@ def finetune(
     check_free(out, old.manifest.name, version)
     if file.intensities.shape[0] < 1:
         raise InputError("the transfer file holds no frames", where=frames)
-    scenes = instrument_scenes(file.geometry, file.depth_um, _photons(file), max(file.aberration_uncertainty_rad, 0.05))
+    scenes = instrument_scenes(
+        file.geometry, file.depth_um, _photons(file), max(file.aberration_uncertainty_rad, 0.05), _span(file)
+    )
     taught, held = _split(len(file.intensities))
     own = own_tiles(file, taught)
     digest = hashlib.sha256(frames.read_bytes() + old.manifest.sha256.encode()).hexdigest()[:12]
     folder = work / f"finetune-{digest}"
-    pool = learn(folder, start_from, scenes, own, chosen, seed, precision=precision, size=old.manifest.name)
-    content = quantised(folder, pool, own, seed, old.manifest.name)
+    content = start_from.read_bytes()
+    if chosen.minutes > 0:
+        pool = learn(folder, start_from, scenes, own, chosen, seed, precision=precision, size=old.manifest.name)
+        content = quantised(folder, pool, own, seed, old.manifest.name)
+    trial = folder / "trial"
+    shutil.rmtree(trial, ignore_errors=True)
+    trial.mkdir(parents=True)
+    (trial / "network.tflite").write_bytes(content)
+    lens = own_weak_lens(HidefNetwork(Interpreter(trial / "network.tflite"), old.manifest), file, taught)
     spec = BundleSpec(
         old.manifest.name, version, "reconstruction", "hidef.transfer", channels_of(old.manifest.takes),
         channels_of(old.manifest.gives), _narrowed(file), tile_multiple_px=16, second_look=old.manifest.second_look,
+        weak_lens=lens,
     )  # fmt: skip
-    trial = folder / "trial"
-    shutil.rmtree(trial, ignore_errors=True)
-    sample = own[:1, ..., :2] if len(own) else pool.batch(np.random.default_rng(0), 1)[..., :2]
-    path = write_bundle(spec, content, {"input": sample}, trial)
+    path = write_bundle(spec, content, {"input": own[:1, ..., :2]}, trial)
     checks = compare(old, checked(path), file, held, scenes, chosen.checks)
     if not all(check.passed for check in checks):
         raise CheckError(
@@ -197,6 +212,51 @@ def _photons(file: TransferFile) -> tuple[float, float]:
     return float(np.clip(0.6 * electrons, low, high / 2)), float(np.clip(2.5 * electrons, 2 * low, high))
 
 
+def _span(file: TransferFile) -> tuple[float, float]:
+    """Least and largest distance of its frames, relative to its geometry's."""
+    relative = file.distances_um / file.geometry.distance_um
+    return float(relative.min()), float(relative.max())
+
+
+def own_weak_lens(network: HidefNetwork, file: TransferFile, frames: range) -> WeakLens | None:
+    """By how much first depths read short with the particles of these frames; None where fewer than _LEAST_LENSES tell."""
+    found = [
+        (true_um - depth.z_um) / unit_um / diameter_px
+        for depth, true_um, unit_um, diameter_px in _first_depths(network, file, frames, DepthSettings(weak_lens=0.0))
+    ]
+    if len(found) < _LEAST_LENSES:
+        return None
+    middle = float(np.median(found))
+    deviation = 1.4826 * float(np.median(np.abs(np.array(found) - middle)))
+    return WeakLens(number_per_px=round(middle, 4), deviation_per_px=round(deviation, 4))
+
+
+def _first_depths(
+    network: HidefNetwork, file: TransferFile, frames: range, settings: DepthSettings
+) -> Iterator[tuple[Depth, float, float, float]]:
+    """Of every particle that the file knows: its first depth and the one by physics, um; a defocus number, um; its diameter, px."""
+    whole = field_method(network)
+    for k in frames:
+        geometry, labels = file.at(k), file.labels[k]
+        start = backpropagate(file.intensities[k], geometry)
+        field = whole(start)
+        unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
+        for part in segment(field, start=start):
+            height, width = part.mask.shape
+            under = labels[part.y_px : part.y_px + height, part.x_px : part.x_px + width][part.mask]
+            label = int(np.bincount(under).argmax())
+            if label == 0 or part.touches_edge:
+                continue
+            depth = estimate_depth(start, field, part, geometry, settings).equivalent(geometry)
+            yield depth, float(file.depths_um[label - 1]), unit_um, 2 * math.sqrt(float(part.mask.sum()) / math.pi)
+
+
+def _depth_error(network: HidefNetwork, file: TransferFile, frames: range) -> float | None:
+    """Median error of first depths, as a defocus number; None where there are too few."""
+    found = [abs(d.z_um - true) / unit for d, true, unit, _ in _first_depths(network, file, frames, network.depth_settings)]
+    return float(np.median(found)) if len(found) >= _LEAST_LENSES else None
+
+
 def _narrowed(file: TransferFile) -> dict[str, tuple[float, float] | float]:
     """Optics that the new file covers: this instrument's, give or take what its calibration may be off by."""
     geometry = file.geometry
@@ -204,9 +264,12 @@ def _narrowed(file: TransferFile) -> dict[str, tuple[float, float] | float]:
         "wavelength_um": (geometry.wavelength_um, 0.03), "pitch_um": (geometry.object_pitch_um, 0.03),
         "distance_um": (geometry.distance_um, 0.08), "defocus_number": (geometry.defocus_number, 0.12),
     }  # fmt: skip
-    optics: dict[str, tuple[float, float] | float] = {
-        name: (round(value * (1 - share), 5), round(value * (1 + share), 5)) for name, (value, share) in spans.items()
-    }
+    low, high = _span(file)
+    reach = {"distance_um": (low, high), "defocus_number": (low, high)}
+    optics: dict[str, tuple[float, float] | float] = {}
+    for name, (value, share) in spans.items():
+        least, most = reach.get(name, (1.0, 1.0))
+        optics[name] = round(value * least * (1 - share), 5), round(value * most * (1 + share), 5)
     return optics | {"defocus_um": round(file.depth_um, 2)}
 
 
@@ -294,6 +357,11 @@ def compare(
     if len(held):
         shares = [_unexplained(n, file, held) for n in networks]
         found.append(TransferComparison("own frames: share of the fringes unexplained", shares[0], shares[1], True))
+        before, after = (_depth_error(n, file, held) for n in networks)
+        if before is not None and after is not None:
+            found.append(TransferComparison("own frames: first depths, in defocus numbers", before, after, True))
+    if old.manifest.sha256 == new.manifest.sha256:
+        return tuple(found)
     for name, ranges, decides in (
         ("scenes of this instrument: squared error near particles", scenes, True),
         ("scenes of the wide range: squared error near particles", SceneRange(), False),
