@@ -192,7 +192,15 @@ class Pipeline:
     def _found(self, result: Reconstruction, hologram: Hologram) -> _Found:
         """Particles and their depths; refined by physics and checked against the hologram where that is asked for."""
         geometry = hologram.geometry
-        parts = segment(result.field, self.settings.segmentation, start=result.start)
+        parts = segment(
+            result.field,
+            self.settings.segmentation,
+            start=result.start,
+            # Without a network every fringe is a faint particle.
+            noise=hologram.noise if self.network else None,
+            # A particle's finest fringes lie half a defocus number of pixels from it.
+            reach_px=int(geometry.defocus_number / 2),
+        )
         depths = [self._depth(result, part, geometry) for part in parts]
         equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)

@@ -15,15 +15,26 @@ __all__ = ["Segment", "SegmentSettings", "filled", "segment"]
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+_BLOCK_PX = 16
+"""The highest peak in reach is looked up on blocks of this side."""
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
     """Dimensionless: one setting serves every instrument."""
 
     seed_contrast: float = 0.45
-    """Least peak of |field - 1| of a particle, smoothed over a pixel."""
+    """Peak of |field - 1| of a particle, smoothed over a pixel, that is enough in any company."""
+    seed_share: float = 0.3
+    """Enough is also this share of the highest peak in reach: what is false is an image of what is strong."""
+    seed_noise: float = 17.0
+    """But not less than so many times the hologram's noise,"""
+    faintest_contrast: float = 0.1
+    """nor than this: what eight bits and slow light leave;"""
+    seed_agreement: float = 0.25
+    """and what is faint must have this share of its own in the back-propagated field, where a particle in focus has half."""
     edge_contrast: float = 0.3
-    """Least |field - 1| at a particle's outline."""
+    """Least |field - 1| at a particle's outline; less in proportion where less than seed_contrast is enough."""
     edge_share: float = 0.28
     """And at least this share of the particle's own peak, so that blur doesn't join neighbours."""
     noise_factor: float = 6.0
@@ -91,23 +102,38 @@ class Segment:
 
 
 def segment(
-    field: NDArray[np.complex64], settings: SegmentSettings | None = None, *, start: NDArray[np.complex64] | None = None
+    field: NDArray[np.complex64],
+    settings: SegmentSettings | None = None,
+    *,
+    start: NDArray[np.complex64] | None = None,
+    noise: float | None = None,
+    reach_px: int = 0,
 ) -> list[Segment]:
     """Particles of an object field complex64 [height, width] that is near 1 where nothing is.
 
     The object field says where particles are; the back-propagated `start`, of the same shape, helps to part those that
-    touch.
+    touch. `noise` relative standard deviation of the hologram's pixels, `reach_px` of a particle's fringes: what is faint is
+    looked for where the one and what is strong within the other allow it; None: only what is enough in any company.
     """
     settings = settings or SegmentSettings()
     smooth = _contrast(field, settings)
     floor = settings.noise_factor * float(np.median(smooth[::2, ::2]))
-    labels, count = _hysteresis(smooth, max(settings.edge_contrast, 0.6 * floor), max(settings.seed_contrast, floor))
+    seed = settings.seed_contrast if noise is None else _enough(smooth, noise, reach_px, settings)
+    edge = np.maximum(settings.edge_contrast / settings.seed_contrast * seed, 0.6 * floor)
+    labels, count = _hysteresis(smooth, edge, np.maximum(seed, floor))
     found: list[Segment] = []
     for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
         box = (slice(y, y + height), slice(x, x + width))
         region, local = labels[box] == label, smooth[box]
-        body = filled(region & (local > settings.edge_share * float(local[region].max())))
+        peak = float(local[region].max())
+        body = filled(region & (local > settings.edge_share * peak))
         if body.sum() < settings.least_area_px:
+            continue
+        if (
+            peak < settings.seed_contrast
+            and start is not None
+            and _agreement(field[box], start[box], body) < settings.seed_agreement
+        ):
             continue
         if _is_one_thread(filled(region), settings):
             found.append(
@@ -122,6 +148,12 @@ def segment(
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
         found.extend(_cut(part, x, y, field.shape) for part in parts)
     return found
+
+
+def _agreement(field: NDArray[np.complex64], start: NDArray[np.complex64], body: Mask) -> float:
+    """Share of a body's departure from 1 that the back-propagated field has too."""
+    own = field[body] - 1
+    return float(np.vdot(own, start[body] - 1).real / np.vdot(own, own).real)
 
 
 def _contrast(field: NDArray[np.complex64], settings: SegmentSettings) -> Image:
@@ -142,7 +174,20 @@ def _sharpened(known: Image, measured: Image, body: Mask, settings: SegmentSetti
     return (known ** (1 - weight) * measured**weight).astype(np.float32)
 
 
-def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:
+def _enough(smooth: Image, noise: float, reach_px: int, settings: SegmentSettings) -> Image:
+    """Least peak of a particle at every pixel, float32 [height, width]."""
+    height, width = smooth.shape
+    padded = np.zeros((-(-height // _BLOCK_PX) * _BLOCK_PX, -(-width // _BLOCK_PX) * _BLOCK_PX), np.float32)
+    padded[:height, :width] = smooth
+    blocks = padded.reshape(padded.shape[0] // _BLOCK_PX, _BLOCK_PX, -1, _BLOCK_PX).max(axis=(1, 3))
+    size = 2 * -(-reach_px // _BLOCK_PX) + 1
+    highest = cv2.dilate(blocks, np.ones((size, size), np.uint8))
+    least = min(max(settings.seed_noise * noise, settings.faintest_contrast), settings.seed_contrast)
+    enough = np.clip(settings.seed_share * highest, least, settings.seed_contrast)
+    return enough.repeat(_BLOCK_PX, axis=0).repeat(_BLOCK_PX, axis=1)[:height, :width]
+
+
+def _hysteresis(smooth: Image, low: Image | float, high: Image | float) -> tuple[NDArray[np.int32], int]:
     """Connected regions above `low` that reach `high` somewhere, numbered from 1."""
     above = (smooth > low).astype(np.uint8)
     count, found = cv2.connectedComponents(above, connectivity=8)

@@ -48,6 +48,16 @@ def test_noise_holds_no_particle() -> None:
     assert segment((1 + 0.05 * noise).astype(np.complex64)) == []
 
 
+def test_what_is_faint_counts_where_neither_noise_nor_a_strong_neighbour_would_make_it() -> None:
+    faint = _discs([(40, 96)], 12, phase_rad=0.3)
+    assert segment(faint) == []
+    assert len(segment(faint, noise=0.005, reach_px=40)) == 1
+    assert segment(faint, noise=0.02, reach_px=40) == []
+    strong = faint + _discs([(90, 96)], 12, phase_rad=2) - 1
+    assert len(segment(strong, noise=0.005, reach_px=40)) == 1
+    assert len(segment(strong, noise=0.005, reach_px=0)) == 2
+
+
 @pytest.mark.parametrize("place", [(100.0, 60.0), (100.3, 60.7), (40.5, 150.25)])
 def test_x_runs_along_columns_and_y_along_rows_from_the_centre_of_the_first_pixel(place: tuple[float, float]) -> None:
     (particle,) = _measured(_discs([place], 14))
