@@ -60,7 +60,7 @@ def test_what_is_faint_counts_where_neither_noise_nor_a_strong_neighbour_would_m
 
 def test_what_back_propagation_does_not_show_beside_a_strong_body_is_its_ghost() -> None:
     field = _discs([(60, 96)], 20, phase_rad=3) + _discs([(140, 96)], 12, phase_rad=0.8) - 1
-    start = 1 + (_discs([(60, 96)], 20, phase_rad=3) - 1) / 2
+    start = ((1 + _discs([(60, 96)], 20, phase_rad=3)) / 2).astype(np.complex64)
     assert len(segment(field, start=field, noise=0.02, reach_px=100)) == 2
     assert len(segment(field, start=start, noise=0.02, reach_px=100)) == 1
     assert len(segment(field, start=start, noise=0.02, reach_px=30)) == 2
