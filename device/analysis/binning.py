@@ -81,7 +81,8 @@ def unbinned(particle: Particle, geometry: Geometry, binning: float) -> Particle
     # Between the centres of the first pixel of either kind.
     shift_um = (binning - 1) / 2 * geometry.object_pitch_um
     # Interpolated pixels hold no depth that the sensor's don't: half their depth of field, 4 pitch^2 / wavelength.
-    unsure_um = 2 * geometry.object_pitch_um**2 / geometry.wavelength_medium_um if binning < 1 else 0.0
+    deep_um = 2 * geometry.object_pitch_um**2 / geometry.wavelength_medium_um if binning < 1 else 0.0
+    unsure_um = geometry.distance_of(geometry.propagation_um + deep_um) - geometry.distance_um
     bbox, mask, crop = _larger(particle, round(binning)) if binning > 1 else _smaller(particle, round(1 / binning))
     return replace(
         particle,
