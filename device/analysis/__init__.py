@@ -2,7 +2,7 @@
 
 background   raw frame -> Hologram, with or without a background
 median       pixel by pixel, of a few frames
-binning      more finely sampled than the network knows: at coarser pixels, and back
+binning      sampled more finely or coarsely than the network knows: at other pixels, and back
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
 segment      field -> particles' masks and centres; middle_line: of long ones, their length and necks

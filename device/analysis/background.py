@@ -16,6 +16,9 @@ __all__ = ["Normalised", "RunningMedian", "appeared", "median_background", "norm
 
 Image = NDArray[np.float32]
 
+_UNLIT = 0.05
+"""Share of a background's median below which no light came there: a ratio of such pixels is noise, and says nothing."""
+
 
 @dataclass(frozen=True)
 class Normalised:
@@ -45,9 +48,12 @@ def normalise(
         divided /= np.float32(divided.mean())
     else:
         _same_shape(frame, background)
-        below = np.maximum(background.astype(np.float32) - np.float32(dark_counts), np.float32(1e-3 * level))
-        divided = np.divide(frame, below, out=below)
-        divided /= np.float32(np.median(divided[:: max(1, divided.shape[0] // 256)]))
+        below = background.astype(np.float32) - np.float32(dark_counts)
+        step = max(1, frame.shape[0] // 256)
+        unlit = below < np.float32(_UNLIT * float(np.median(below[::step])))
+        divided = np.divide(frame, np.maximum(below, np.float32(1e-3 * level), out=below), out=below)
+        divided /= np.float32(np.median(divided[::step]))
+        divided[unlit] = 1
     np.clip(divided, 0, 50, out=divided)
     return _finished(divided, pixels, white_counts)
 

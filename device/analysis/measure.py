@@ -19,8 +19,10 @@ Mask = NDArray[np.bool_]
 Real = NDArray[np.float32]
 
 _EDGE_SHARE = 0.34
-"""Of the body's contrast, its upper quartile, at the outline. A blurred step has it at half; a sphere, whose path falls to
-nothing at its rim, farther in. Between them both are right to a few per cent: the twin's discs, spheres and grains, and
+"""Of the body's contrast, its upper quartile, at the outline: where its pixels hardly resolve it."""
+_EDGE_SHARES = ((0.62, 0.8, 0.92), (_EDGE_SHARE, 0.23, 0.48))
+"""The same by the body's flatness, the median of its contrast over its 95th percentile. A blurred step has it near the half; a
+sphere, whose path falls to nothing at its rim, much farther down; below, the profile is that of the blur. Simulated discs and spheres,
 recorded beads (decisions/2026-11-27-long-objects-and-diameters.md)."""
 _FINER = 4
 """Parts of a pixel's side that the outline is drawn on."""
@@ -81,8 +83,9 @@ def _area_px(field: Complex, part: Segment) -> float:
     within = _finer(np.asarray(cv2.dilate(mask, reach), np.float32), parts, cv2.INTER_NEAREST) > 0
     body = _finer(mask.astype(np.float32), parts, cv2.INTER_NEAREST) > 0
     # Once for what the mask says the contrast is, once for what the outline does.
-    for _ in range(2):
-        body = filled(((fine > _EDGE_SHARE * np.percentile(fine[body], 75)) & within) | sure)
+    body = filled(((fine > _EDGE_SHARE * np.percentile(fine[body], 75)) & within) | sure)
+    middle, upper, high = np.percentile(fine[body], (50, 75, 95))
+    body = filled(((fine > np.interp(middle / max(high, 1e-6), *_EDGE_SHARES) * upper) & within) | sure)
     return float(body.sum()) / parts**2
 
 

@@ -126,23 +126,26 @@ class Pipeline:
     """Of the second look that refinement starts from; None: it starts from the network's field."""
     networks: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """Of further tasks, by role, for the way of sampling that uses them."""
-    binning: int = 1
-    """Pixels averaged before anything is done: the sensor samples more finely than the models cover."""
+    binning: float = 1
+    """Side of the pixels that are analysed in the sensor's, n or 1 / n: it samples more finely or coarsely than the models cover."""
 
     @property
     def id(self) -> str:
         """Content id of code version, settings and models: the first 16 hex digits of a SHA-256."""
         gain = asdict(self.ring_gain) if self.ring_gain else None
         content: list[object] = [__version__, asdict(self.settings), msgspec.to_builtins(self.models), gain]
-        if self.binning > 1:
+        if self.binning != 1:
             content.append(self.binning)
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     @property
     def binning_note(self) -> str:
-        """What averaged pixels mean, for a person; empty where none are."""
-        n = self.binning
-        return "" if n == 1 else f"pixels are averaged {n} by {n}: as fine as they are, the network doesn't cover them"
+        """What other pixels than the sensor's mean, for a person; empty where they are its own."""
+        if self.binning == 1:
+            return ""
+        n = round(max(self.binning, 1 / self.binning))
+        how, why = ("averaged", "fine") if self.binning > 1 else ("interpolated to", "coarse")
+        return f"pixels are {how} {n} by {n}: as {why} as they are, the network doesn't cover them"
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
         """Locate, reconstruct, segment, refine, verify, measure, classify; places and fields in the hologram's own pixels."""
@@ -184,7 +187,7 @@ class Pipeline:
 
     def whole_field(self, hologram: Hologram) -> NDArray[np.complex64]:
         """The object field of the whole frame, complex64 [height, width], refined where the settings say so."""
-        if self.binning > 1:
+        if self.binning != 1:
             whole = replace(self, binning=1).whole_field(binned(hologram, self.binning))
             return spread(whole, hologram.intensity.shape, self.binning)
         return self._found(reconstruct(hologram, self.network, whole=True), hologram).result.field
@@ -192,7 +195,15 @@ class Pipeline:
     def _found(self, result: Reconstruction, hologram: Hologram) -> _Found:
         """Particles and their depths; refined by physics and checked against the hologram where that is asked for."""
         geometry = hologram.geometry
-        parts = segment(result.field, self.settings.segmentation, start=result.start)
+        parts = segment(
+            result.field,
+            self.settings.segmentation,
+            start=result.start,
+            # Without a network every fringe is a faint particle.
+            noise=hologram.noise if self.network else None,
+            # A particle's finest fringes lie half a defocus number of pixels from it.
+            reach_px=int(geometry.defocus_number / 2),
+        )
         depths = [self._depth(result, part, geometry) for part in parts]
         equivalent = [depth.equivalent(geometry) for depth in depths]
         amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)

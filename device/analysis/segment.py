@@ -15,15 +15,30 @@ __all__ = ["Segment", "SegmentSettings", "filled", "segment"]
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+_BLOCK_PX = 16
+"""The highest peak in reach is looked up on blocks of this side."""
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
     """Dimensionless: one setting serves every instrument."""
 
     seed_contrast: float = 0.45
-    """Least peak of |field - 1| of a particle, smoothed over a pixel."""
+    """Peak of |field - 1| of a particle, smoothed over a pixel, that is enough in any company."""
+    seed_share: float = 0.3
+    """Enough is also this share of the highest peak in reach: what is false is an image of what is strong."""
+    seed_noise: float = 17.0
+    """But not less than so many times the hologram's noise,"""
+    faintest_contrast: float = 0.1
+    """nor than this: what eight bits and slow light leave;"""
+    seed_agreement: float = 0.25
+    """and what is faint must have this share of its own in the back-propagated field, where a particle in focus has half."""
+    ghost_share: float = 0.6
+    """What has less than this share of the highest peak in reach may be where a bent body's twin image comes to a focus:"""
+    ghost_agreement: float = 0.1
+    """the back-propagated field then hasn't this share of it. Of strong bodies it may not have either."""
     edge_contrast: float = 0.3
-    """Least |field - 1| at a particle's outline."""
+    """Least |field - 1| at a particle's outline; less in proportion where less than seed_contrast is enough."""
     edge_share: float = 0.28
     """And at least this share of the particle's own peak, so that blur doesn't join neighbours."""
     noise_factor: float = 6.0
@@ -72,8 +87,10 @@ class SegmentSettings:
     """The outline is at edge_share of the highest contrast so near, as a share of the body's inscribed radius."""
     tip_px: int = 24
     """So far from what is brighter its tips are looked for."""
-    narrow_neck: float = 0.6
-    """Round bodies whose border has less than this share of the lesser one's half width are two, whatever their contrast."""
+    narrow_neck: float = 0.75
+    """Round bodies whose border has less than this share of the lesser one's half width are two, whatever their contrast,"""
+    disc_area: float = 1.3
+    """where neither has more than this multiple of its inscribed circle's area."""
 
 
 @dataclass(frozen=True)
@@ -91,24 +108,38 @@ class Segment:
 
 
 def segment(
-    field: NDArray[np.complex64], settings: SegmentSettings | None = None, *, start: NDArray[np.complex64] | None = None
+    field: NDArray[np.complex64],
+    settings: SegmentSettings | None = None,
+    *,
+    start: NDArray[np.complex64] | None = None,
+    noise: float | None = None,
+    reach_px: int = 0,
 ) -> list[Segment]:
     """Particles of an object field complex64 [height, width] that is near 1 where nothing is.
 
     The object field says where particles are; the back-propagated `start`, of the same shape, helps to part those that
-    touch.
+    touch. `noise` relative standard deviation of the hologram's pixels, `reach_px` of a particle's fringes: what is faint is
+    looked for where the one and what is strong within the other allow it; None: only what is enough in any company.
     """
     settings = settings or SegmentSettings()
     smooth = _contrast(field, settings)
     floor = settings.noise_factor * float(np.median(smooth[::2, ::2]))
-    labels, count = _hysteresis(smooth, max(settings.edge_contrast, 0.6 * floor), max(settings.seed_contrast, floor))
+    highest = None if noise is None else _highest(smooth, reach_px)
+    seed = settings.seed_contrast if highest is None else _enough(highest, noise or 0.0, settings)
+    edge = np.maximum(settings.edge_contrast / settings.seed_contrast * seed, 0.6 * floor)
+    labels, count = _hysteresis(smooth, edge, np.maximum(seed, floor))
     found: list[Segment] = []
     for label, (x, y, width, height) in enumerate(_boxes(labels, count), start=1):
         box = (slice(y, y + height), slice(x, x + width))
         region, local = labels[box] == label, smooth[box]
-        body = filled(region & (local > settings.edge_share * float(local[region].max())))
+        peak = float(local[region].max())
+        body = filled(region & (local > settings.edge_share * peak))
         if body.sum() < settings.least_area_px:
             continue
+        if start is not None and highest is not None:
+            asked = _asked_agreement(peak, float(highest[box][region].max()), settings)
+            if asked and _agreement(field[box], start[box], body) < asked:
+                continue
         if _is_one_thread(filled(region), settings):
             found.append(
                 _thread(smooth, labels, label, (x, y, width, height), max(settings.tip_contrast, 0.6 * floor), settings)
@@ -122,6 +153,19 @@ def segment(
         parts = [part for part in _split(body, parting, settings) if part.sum() >= settings.least_area_px]
         found.extend(_cut(part, x, y, field.shape) for part in parts)
     return found
+
+
+def _asked_agreement(peak: float, highest: float, settings: SegmentSettings) -> float:
+    """What `_agreement` must be of a body; 0: nothing is asked."""
+    if peak < settings.seed_contrast:
+        return settings.seed_agreement
+    return settings.ghost_agreement if peak < settings.ghost_share * highest else 0.0
+
+
+def _agreement(field: NDArray[np.complex64], start: NDArray[np.complex64], body: Mask) -> float:
+    """Share of a body's departure from 1 that the back-propagated field has too."""
+    own = field[body] - 1
+    return float(np.vdot(own, start[body] - 1).real / np.vdot(own, own).real)
 
 
 def _contrast(field: NDArray[np.complex64], settings: SegmentSettings) -> Image:
@@ -142,7 +186,24 @@ def _sharpened(known: Image, measured: Image, body: Mask, settings: SegmentSetti
     return (known ** (1 - weight) * measured**weight).astype(np.float32)
 
 
-def _hysteresis(smooth: Image, low: float, high: float) -> tuple[NDArray[np.int32], int]:
+def _highest(smooth: Image, reach_px: int) -> Image:
+    """The highest contrast in reach of every pixel, float32 [height, width]; to a block more."""
+    height, width = smooth.shape
+    padded = np.zeros((-(-height // _BLOCK_PX) * _BLOCK_PX, -(-width // _BLOCK_PX) * _BLOCK_PX), np.float32)
+    padded[:height, :width] = smooth
+    blocks = padded.reshape(padded.shape[0] // _BLOCK_PX, _BLOCK_PX, -1, _BLOCK_PX).max(axis=(1, 3))
+    size = 2 * -(-reach_px // _BLOCK_PX) + 1
+    highest = cv2.dilate(blocks, np.ones((size, size), np.uint8))
+    return np.asarray(highest.repeat(_BLOCK_PX, axis=0).repeat(_BLOCK_PX, axis=1)[:height, :width], np.float32)
+
+
+def _enough(highest: Image, noise: float, settings: SegmentSettings) -> Image:
+    """Least peak of a particle at every pixel."""
+    least = min(max(settings.seed_noise * noise, settings.faintest_contrast), settings.seed_contrast)
+    return np.asarray(np.clip(settings.seed_share * highest, least, settings.seed_contrast), np.float32)
+
+
+def _hysteresis(smooth: Image, low: Image | float, high: Image | float) -> tuple[NDArray[np.int32], int]:
     """Connected regions above `low` that reach `high` somewhere, numbered from 1."""
     above = (smooth > low).astype(np.uint8)
     count, found = cv2.connectedComponents(above, connectivity=8)
@@ -219,7 +280,7 @@ def _round_parts(mask: Mask, depth: Image, settings: SegmentSettings) -> list[Ma
         return []
     parts = _nearest_discs(mask, [(place, float(depth[place])) for place, _ in peaks])
     is_round = all(
-        part.sum() < settings.round_area * np.pi * float(depth[place]) ** 2
+        part.sum() < settings.disc_area * np.pi * float(depth[place]) ** 2
         for part, (place, _) in zip(parts, peaks, strict=True)
     )
     return parts if is_round else []

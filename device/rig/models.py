@@ -39,7 +39,7 @@ def build_pipeline(
 ) -> tuple[Pipeline, tuple[str, ...]]:
     """The pipeline for a recording geometry, and the classes it can name.
 
-    Where the sensor samples more finely than the reconstruction model covers, pixels are averaged; one that covers the geometry
+    Where the sensor samples more finely or coarsely than the reconstruction model covers, pixels are averaged or interpolated; one that covers the geometry
     in no way is refused. A classifier that doesn't is refused where
     `strict`, else left out: everything is then a 'particle' without a score, and every record says why. The guard tolerates
     what the `instrument`'s calibration may be off by.
@@ -69,8 +69,8 @@ def build_pipeline(
     return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain, networks, binning), labels
 
 
-def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry) -> int:
-    """How many pixels are averaged along a side so that the reconstruction model covers them; 1 where none would do."""
+def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry) -> float:
+    """Side of the pixels that the reconstruction model covers, in the sensor's; 1 where none would do."""
     kind = task_kind("reconstruction")
     name = kind.chosen(settings)
     if not name:

@@ -32,8 +32,8 @@ def _hologram() -> Hologram:
     return Hologram(intensity.astype(np.float32), FINE, 0.02, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-@pytest.mark.parametrize("binning", [1, 2])
-def test_particles_come_back_in_the_sensors_pixels(binning: int) -> None:
+@pytest.mark.parametrize("binning", [1, 2, 1 / 2])
+def test_particles_come_back_in_the_sensors_pixels(binning: float) -> None:
     pipeline = Pipeline(PipelineSettings(min_esd_um=12), None, None, Models(), binning=binning)
     hologram = _hologram()
     analysis = pipeline.analyse(hologram)
@@ -45,8 +45,8 @@ def test_particles_come_back_in_the_sensors_pixels(binning: int) -> None:
         assert particle.esd_um == pytest.approx(18, rel=0.15)
         x, y, width, height = particle.bbox_px
         assert particle.mask.shape == particle.field_crop.shape == (height, width)
-        assert (x + (width - 1) / 2) * FINE.pitch_um == pytest.approx(particle.x_um, abs=1.2 * binning)
-        assert (y + (height - 1) / 2) * FINE.pitch_um == pytest.approx(particle.y_um, abs=1.2 * binning)
+        assert (x + (width - 1) / 2) * FINE.pitch_um == pytest.approx(particle.x_um, abs=1.2 * max(binning, 1))
+        assert (y + (height - 1) / 2) * FINE.pitch_um == pytest.approx(particle.y_um, abs=1.2 * max(binning, 1))
         here = analysis.reconstruction.field[y : y + height, x : x + width]
         assert np.abs(here - particle.field_crop)[particle.mask].mean() < 0.15
     assert (pipeline.id == replace(pipeline, binning=1).id) is (binning == 1)
@@ -64,6 +64,11 @@ def test_averaged_pixels_are_quieter_and_less_defocused() -> None:
 def test_the_least_binning_that_is_covered_is_taken(most: float, binning: int | None) -> None:
     assert FINE.defocus_number == pytest.approx(1355, abs=1)
     assert binning_for(FINE, lambda geometry: geometry.defocus_number <= most) == binning
+
+
+@pytest.mark.parametrize(("least", "binning"), [(1300, 1), (1400, 1 / 2), (5500, 1 / 3), (21_700, None)])
+def test_pixels_too_coarse_are_interpolated(least: float, binning: float | None) -> None:
+    assert binning_for(FINE, lambda geometry: geometry.defocus_number >= least and geometry.pitch_um < 0.6) == binning
 
 
 def test_a_point_source_keeps_its_magnification() -> None:

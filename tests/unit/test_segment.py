@@ -48,6 +48,31 @@ def test_noise_holds_no_particle() -> None:
     assert segment((1 + 0.05 * noise).astype(np.complex64)) == []
 
 
+def test_what_is_faint_counts_where_neither_noise_nor_a_strong_neighbour_would_make_it() -> None:
+    faint = _discs([(40, 96)], 12, phase_rad=0.3)
+    assert segment(faint) == []
+    assert len(segment(faint, noise=0.005, reach_px=40)) == 1
+    assert segment(faint, noise=0.02, reach_px=40) == []
+    strong = faint + _discs([(90, 96)], 12, phase_rad=2) - 1
+    assert len(segment(strong, noise=0.005, reach_px=40)) == 1
+    assert len(segment(strong, noise=0.005, reach_px=0)) == 2
+
+
+def test_what_back_propagation_does_not_show_beside_a_strong_body_is_its_ghost() -> None:
+    field = _discs([(60, 96)], 20, phase_rad=3) + _discs([(140, 96)], 12, phase_rad=0.8) - 1
+    start = ((1 + _discs([(60, 96)], 20, phase_rad=3)) / 2).astype(np.complex64)
+    assert len(segment(field, start=field, noise=0.02, reach_px=100)) == 2
+    assert len(segment(field, start=start, noise=0.02, reach_px=100)) == 1
+    assert len(segment(field, start=start, noise=0.02, reach_px=30)) == 2
+
+
+def test_two_spheres_that_touch_are_two_whatever_their_rings() -> None:
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    phase = sum(5 * np.sqrt(np.maximum(1 - ((x - at) ** 2 + (y - 96) ** 2) / 81, 0)) for at in (110, 126.5))
+    field = np.exp(1j * scipy.ndimage.gaussian_filter(phase, 1)).astype(np.complex64)
+    assert len(segment(field)) == 2
+
+
 @pytest.mark.parametrize("place", [(100.0, 60.0), (100.3, 60.7), (40.5, 150.25)])
 def test_x_runs_along_columns_and_y_along_rows_from_the_centre_of_the_first_pixel(place: tuple[float, float]) -> None:
     (particle,) = _measured(_discs([place], 14))
