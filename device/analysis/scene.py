@@ -39,6 +39,7 @@ __all__ = [
     "in_pieces",
     "off_plane",
     "scene_of",
+    "too_noisy",
 ]
 
 Real = NDArray[np.float32]
@@ -61,6 +62,8 @@ _WELL_EXPLAINED = 0.65
 """Share that a refined reconstruction predicts of such fields: 0.72 and more."""
 
 _MOST_SCATTERED = 0.2
+_MOST_NOISE = 0.2
+"""Relative, of a pixel: 25 electrons. More is speckle as fine as the pixels, which reads like noise, or too dark to see by."""
 _MOST_COVERED, _MUCH_COVERED = 0.35, 0.25
 """Share of the field. A complex field on a support s has 2 s unknowns for every measured pixel: half would explain anything."""
 
@@ -154,10 +157,10 @@ class FieldScene:
         return dict(zip(KINDS, counts.tolist(), strict=True))
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> FieldScene:
-        """Of a frame [height, width] in which nothing stands above the noise."""
-        grid = _grid(shape)
-        return cls(np.zeros(grid, np.uint8), np.full(grid, np.nan, np.float32), None, "nothing to reconstruct", shape)
+    def empty(cls, shape: tuple[int, ...], noise: float = 0.0) -> FieldScene:
+        """Of a frame [height, width] in which nothing stands above the noise (relative, of a pixel)."""
+        grid, verdicts = _grid(shape), tuple(too_noisy(noise))
+        return cls(np.zeros(grid, np.uint8), np.full(grid, np.nan, np.float32), None, "nothing to reconstruct", shape, verdicts)
 
     def at(self, x_px: float, y_px: float) -> float | None:
         """Confidence of the tile that a pixel is in; None where nothing stands out there."""
@@ -227,6 +230,14 @@ def _verdicts(given: Fringes, covered: float, found: int) -> list[Verdict]:
         failed = covered > _MOST_COVERED
         verdicts.append(Verdict("fail", f"not a particle field: {told}") if failed else Verdict("suspect", told))
     return verdicts
+
+
+def too_noisy(noise: float) -> list[Verdict]:
+    """Whether pixels vary by so much (relative) that nothing can be told from it, not even that nothing is there."""
+    if noise <= _MOST_NOISE:
+        return []
+    told = f"pixels vary by {noise:.0%}, at most {_MOST_NOISE:.0%} can be noise: speckle, or too little light to see by"
+    return [Verdict("fail", told)]
 
 
 def in_pieces(parts: Sequence[Segment], covered: NDArray[np.bool_], geometry: Geometry) -> list[Verdict]:

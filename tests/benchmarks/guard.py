@@ -434,7 +434,7 @@ def main() -> int:
     args = parser.parse_args()
     config = load_config(None)
     pipeline, _ = build_pipeline(model_store(config), config.analysis, GEOMETRY)
-    use = pipeline.models.reconstruction
+    use = pipeline.models.get("reconstruction")
     frames: list[Frame] = []
     for scene in scenes(args.frames, args.seed):
         hologram = Hologram(scene.intensity, GEOMETRY, NOISE, datetime.now(UTC))

@@ -440,7 +440,7 @@ def main() -> int:
     if not isinstance(pipeline.network, HidefNetwork):
         print("no reconstruction network is configured", file=sys.stderr)
         return 3
-    uses = pipeline.models.reconstruction
+    uses = pipeline.models.get("reconstruction")
     print(f"simulated; {uses.name if uses else ''} {uses.version if uses else ''}, int8")
     gate(args.rounds)
     transform_floor(args.rounds)

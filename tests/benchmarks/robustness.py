@@ -207,7 +207,7 @@ def main() -> int:
     args = parser.parse_args()
     config = load_config(None)
     pipeline, _ = build_pipeline(model_store(config), config.analysis, GEOMETRY)
-    use = pipeline.models.reconstruction
+    use = pipeline.models.get("reconstruction")
     print(f"simulated; {use.name} {use.version}, int8; bar: loss 0.02 each, 0.05 all at once" if use else "no network")
     scores = {
         condition.name: np.array([row for k in range(args.fields) for row in score(31_000 + k, condition, pipeline, args.keep)])
