@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from device.analysis.depth import Depth
 from device.analysis.segment import Segment
 from device.optics.geometry import Geometry
+from device.records import SCENE_KINDS
 
 __all__ = [
     "KINDS",
@@ -44,7 +45,7 @@ __all__ = [
 
 Real = NDArray[np.float32]
 
-KINDS: Final = ("empty", "sparse", "dense", "extended", "too strong")
+KINDS: Final = SCENE_KINDS
 """Of tiles, in the order of `FieldScene.kinds`."""
 
 TILE_PX: Final = 64

@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
-        help="search range of --distance-um auto (default: from half to twice the instrument's distance)",
+        help="search range of --distance-um auto (default: from half to twice the instrument's distance; "
+        "without an instrument, all that pitch, frame and wavelength can tell)",
     )  # fmt: skip
     parser.add_argument("--png", action="store_true", help="also write amplitude and phase as a picture beside the result")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame")
@@ -243,15 +244,16 @@ def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, fl
 
     if args.distance_um != "auto":
         return geometry_from(args), None
-    from device.optics.autofocus import estimate_distance
+    from device.optics.autofocus import default_range_um, estimate_distance
 
-    if args.range_um is None and not args.instrument:
-        raise InputError(
-            "no range to search the distance in", where="--distance-um auto", expected="--range-um A B, or --instrument FILE",
-            got="neither",
-        )  # fmt: skip
-    nominal = geometry_from(args, distance_um=args.range_um[1] if args.range_um else None)
-    low_um, high_um = args.range_um or (nominal.distance_um / 2, nominal.distance_um * 2)
+    if args.instrument and args.range_um is None:
+        nominal = geometry_from(args, distance_um=None)
+        low_um, high_um = nominal.distance_um / 2, nominal.distance_um * 2
+    else:
+        # Of the geometry's distance nothing is asked; it must only lie before a point source.
+        stand_in_um = args.range_um[1] if args.range_um else min(1.0, (args.source_distance_um or 1.0) / 2)
+        nominal = geometry_from(args, distance_um=stand_in_um)
+        low_um, high_um = args.range_um or default_range_um(nominal, min(frame.intensity.shape))
     estimate = estimate_distance(frame.intensity, nominal, low_um, high_um)
     if not estimate.found:
         raise InputError(

@@ -184,8 +184,8 @@ class Table:
 
 
 def full(judge: Judge, table: Table, fields: int) -> None:
-    for kind, what in FULL_FIELDS.items():
-        for k in range(fields):
+    for k in range(fields):
+        for kind, what in FULL_FIELDS.items():
             table.run(kind, str(k), lambda what=what, k=k: judge.interval(_full_field(what, k)))
 
 
