@@ -31,6 +31,7 @@ from device.records import SCENE_KINDS
 
 __all__ = [
     "KINDS",
+    "LEAST_AMPLITUDE",
     "LEAST_EXPLAINED",
     "TILE_PX",
     "FieldScene",
@@ -75,7 +76,7 @@ _LIT_ALL_OVER = 0.25
 _NOISE_MARGIN = 0.05
 """By which the noise's energy may be off, relative."""
 
-_LEAST_AMPLITUDE = 0.005
+LEAST_AMPLITUDE = 0.005
 """Standard deviation that compression and slow light leave where the sensor's noise is lower."""
 
 _ROWS = 8
@@ -180,7 +181,7 @@ def fringes_of(amplitude: Real, predicted: Real | None, noise: float) -> Fringes
     relative standard deviation of a pixel's intensity.
     """
     # The amplitude of Poisson counts has the same variance everywhere: a quarter of the relative variance at 1.
-    floor = max(noise**2 / 4, _LEAST_AMPLITUDE**2)
+    floor = max(noise**2 / 4, LEAST_AMPLITUDE**2)
     rows = slice(None, None, _ROWS)
     measured = _tile_variances(amplitude[rows] - np.float32(1), amplitude.shape)
     left = measured if predicted is None else _tile_variances(amplitude[rows] - predicted[rows], amplitude.shape)
