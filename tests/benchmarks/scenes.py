@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -183,9 +183,9 @@ class Table:
             print(f"    {times:4d}  {reason}")
 
 
-def full(judge: Judge, table: Table, fields: int) -> None:
+def full(judge: Judge, table: Table, fields: int, kinds: Sequence[str]) -> None:
     for k in range(fields):
-        for kind, what in FULL_FIELDS.items():
+        for kind, what in ((name, FULL_FIELDS[name]) for name in kinds):
             table.run(kind, str(k), lambda what=what, k=k: judge.interval(_full_field(what, k)))
 
 
@@ -292,6 +292,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("full", "threads", "right", "wrong", "twin", "cost"), action="append")
     parser.add_argument("--fields", type=int, default=20, help="simulated, of each kind")
+    parser.add_argument("--kind", choices=tuple(FULL_FIELDS), action="append", help="of full fields (default: all)")
     parser.add_argument("--every", type=int, default=1, help="every so manieth recording")
     parser.add_argument("--each", type=int, default=2, help="wrong distances of a recording, at most eight")
     parser.add_argument("--intervals", type=int, default=8, help="of each simulated box")
@@ -301,7 +302,10 @@ def main() -> int:
     args = parser.parse_args()
     judge = Judge()
     parts: dict[str, tuple[str, Callable[[Table], None]]] = {
-        "full": ("fields without particles, simulated: passed must be 0", lambda t: full(judge, t, args.fields)),
+        "full": (
+            "fields without particles, simulated: passed must be 0",
+            lambda t: full(judge, t, args.fields, args.kind or tuple(FULL_FIELDS)),
+        ),
         "threads": ("lint, simulated", lambda t: lint(judge, t, args.fields)),
         "right": ("at their own distance: passed must be 98 %", lambda t: right(judge, t, args.fields, args.every)),
         "wrong": ("at a wrong distance: passed must be at most 5 %", lambda t: wrong(judge, t, args.every, args.each)),
