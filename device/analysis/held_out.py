@@ -19,13 +19,13 @@ from device.analysis.scene import LEAST_AMPLITUDE, TILE_PX
 from device.frames import Hologram
 from device.optics.consistency import predicted_intensity
 
-__all__ = ["LEAST_PREDICTED", "Prediction", "best", "held_out"]
+__all__ = ["LEAST_GAIN", "Prediction", "best", "held_out"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
 
-LEAST_PREDICTED = 0.05
-"""Share under which a reconstruction knows nothing that plain refocusing doesn't show."""
+LEAST_GAIN = 0.1
+"""Share by which a way must predict more than the plainer ones: about twice the scatter from one choice of squares to the next."""
 
 _HOLE_PX = 6
 """Side of a square: wider than the finest fringes, so that its border doesn't give it away."""
@@ -63,14 +63,13 @@ def held_out(hologram: Hologram, way: Callable[[Hologram], Complex], seed: int =
     return Prediction(min(1 - lost / energy, 1.0) if lit.any() else None, confidence)
 
 
-def best(predictions: Mapping[str, Prediction], plain: str) -> str:
-    """Name of the way that predicts best; `plain` where none predicts anything."""
-    name = max(predictions, key=lambda n: _share(predictions[n]))
-    return name if _share(predictions[name]) >= LEAST_PREDICTED else plain
-
-
-def _share(prediction: Prediction) -> float:
-    return -np.inf if prediction.share is None else prediction.share
+def best(predictions: Mapping[str, Prediction]) -> str:
+    """Name of the way to believe: the first, the plainest, or a later one that predicts more by LEAST_GAIN."""
+    (chosen, least), *others = ((name, p.share or 0.0) for name, p in predictions.items())
+    for name, share in others:
+        if share > least + LEAST_GAIN:
+            chosen, least = name, share
+    return chosen
 
 
 def _holes(shape: tuple[int, ...], seed: int) -> NDArray[np.bool_]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "execute"]
 
-_SINGLE = ("hidef", "iterative", "backpropagate")
-"""What makes a field of one frame; the last stands where none predicts anything."""
+_SINGLE = ("backpropagate", "iterative", "hidef")
+"""What makes a field of one frame, the plainest first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +160,7 @@ def _method(args: argparse.Namespace, hologram: Hologram) -> tuple[str, dict[str
             if args.method != "auto":
                 raise
             print(f"{method} is left out: {error}", file=sys.stderr)
-    return (best(predictions, _SINGLE[-1]) if args.method == "auto" else args.method), predictions
+    return (best(predictions) if args.method == "auto" else args.method), predictions
 
 
 def _hologram(frame: Normalised, geometry: Geometry) -> Hologram:

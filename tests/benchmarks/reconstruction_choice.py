@@ -34,9 +34,9 @@ KINDS = ("section", "tissue", "film", "mat", "grating", "suspension")
 
 def ways(judge: Judge) -> dict[str, Callable[[Hologram], NDArray[np.complex64]]]:
     return {
-        "hidef": lambda h: judge.pipeline(h.geometry).whole_field(h),
-        "iterative": lambda h: retrieve_single_shot(h.intensity, h.geometry),
         "backpropagate": lambda h: backpropagate(h.intensity, h.geometry),
+        "iterative": lambda h: retrieve_single_shot(h.intensity, h.geometry),
+        "hidef": lambda h: judge.pipeline(h.geometry).whole_field(h),
     }
 
 
@@ -76,7 +76,7 @@ def main() -> int:
     for name, hologram, truth in cases(args.fields):
         predictions = {way: held_out(hologram, make) for way, make in ways(judge).items()}
         scores = {way: complex_correlation(make(hologram), truth) for way, make in ways(judge).items()}
-        chosen = best(predictions, "backpropagate")
+        chosen = best(predictions)
         lost.append(max(scores.values()) - scores[chosen])
         lost_by_default.append(max(scores.values()) - scores["hidef"])
         told = "  ".join(f"{way} {predictions[way].share or 0:+.2f} {scores[way]:.2f}" for way in scores)

@@ -49,16 +49,26 @@ def test_a_field_that_reproduces_any_hologram_predicts_nothing(hologram: Hologra
 
 def test_what_knows_that_grains_are_compact_is_chosen(hologram: Hologram) -> None:
     ways = {
-        "sparse": lambda h: retrieve_single_shot(h.intensity, h.geometry, iterations=10),
         "plain": lambda h: backpropagate(h.intensity, h.geometry),
+        "sparse": lambda h: retrieve_single_shot(h.intensity, h.geometry, iterations=10),
     }
-    assert best({name: held_out(hologram, way) for name, way in ways.items()}, "plain") == "sparse"
+    assert best({name: held_out(hologram, way) for name, way in ways.items()}) == "sparse"
 
 
-def test_where_none_predicts_anything_the_plain_one_stands() -> None:
+@pytest.mark.parametrize(
+    ("shares", "believed"),
+    [
+        ((0.0, -0.2, -0.4), "plain"),
+        ((None, None, None), "plain"),
+        ((0.0, 0.3, 0.35), "sparse"),
+        ((0.0, 0.3, 0.6), "network"),
+        ((0.0, 0.05, 0.2), "network"),
+    ],
+)
+def test_a_way_must_surely_beat_the_plainer_ones(shares: tuple[float | None, ...], believed: str) -> None:
     nowhere = np.full((3, 3), np.nan, np.float32)
-    assert best({"network": Prediction(-0.4, nowhere), "plain": Prediction(0.0, nowhere)}, "plain") == "plain"
-    assert best({"network": Prediction(None, nowhere), "plain": Prediction(None, nowhere)}, "plain") == "plain"
+    ways = zip(("plain", "sparse", "network"), shares, strict=True)
+    assert best({name: Prediction(share, nowhere) for name, share in ways}) == believed
 
 
 def test_without_fringes_there_is_nothing_to_predict() -> None:
