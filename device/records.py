@@ -259,6 +259,10 @@ class Detection(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of the fringes' energy around it that the reconstruction predicts; null where nothing stands above the noise."""
 
 
+SCENE_KINDS: Final = ("empty", "sparse", "dense", "extended", "too strong")
+"""Of a frame's tiles (`device.analysis.scene`)."""
+
+
 class SceneRecord(Struct, frozen=True, kw_only=True):
     """What kind of scene the frames of an interval showed."""
 

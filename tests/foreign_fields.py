@@ -1,4 +1,5 @@
-"""Fields that are no particles, recorded by a forward model of their own: sections, mats, films; and particles for comparison.
+"""Fields that are no particles, recorded by a forward model of their own: sections, mats, films, suspensions, gratings, speckle,
+dirt on a window, and what is too bright for the sensor; and particles for comparison.
 
 Drawn with polygons, curves and spectra, carried to the sensor on a grid twice as fine by one transform, summed over the pixels,
 with shot noise and the converter's steps: nothing of it is shared with what the networks learnt from.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import cv2
@@ -19,7 +21,7 @@ from device.analysis.background import normalise
 from device.frames import Hologram
 from device.optics.geometry import Geometry
 
-__all__ = ["FULL_FIELDS", "MARGIN_PX", "OPTICS", "canvas_px", "particle_field", "recorded", "threads"]
+__all__ = ["FULL_FIELDS", "MARGIN_PX", "OPTICS", "FullField", "canvas_px", "particle_field", "recorded", "threads"]
 
 Real = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -94,6 +96,60 @@ def film(rng: np.random.Generator, side: int) -> Complex:
     return _through(phase, np.zeros_like(phase), 0.8)
 
 
+def suspension(rng: np.random.Generator, side: int) -> Complex:
+    """So many grains that they lie on one another: a third of the field and more."""
+    phase, density = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
+    radius_px = float(rng.uniform(4, 14))
+    count = int(rng.uniform(0.4, 1.5) * side**2 / (np.pi * radius_px**2))
+    strength, dark = float(rng.uniform(0.5, 2.5)), float(rng.uniform(0, 0.5))
+    for x, y in rng.uniform(0, side, (count, 2)):
+        one = np.zeros((64, 64), np.float32)
+        cv2.circle(one, (32, 32), round(radius_px * float(rng.uniform(0.6, 1.5))), 1.0, -1, cv2.LINE_AA)
+        top, left = int(y) - 32, int(x) - 32
+        there = slice(max(top, 0), max(top, 0) + 64), slice(max(left, 0), max(left, 0) + 64)
+        part = one[: phase[there].shape[0], : phase[there].shape[1]]
+        phase[there] += strength * part
+        density[there] += dark * part
+    return _through(phase, density, 1.0)
+
+
+def grating(rng: np.random.Generator, side: int) -> Complex:
+    """Ruled lines, straight or bent, crossed or not: a filter, a woven cloth, a structured chip."""
+    down, across = np.mgrid[:side, :side].astype(np.float32)
+    lines = np.zeros((side, side), np.float32)
+    for _ in range(int(rng.integers(1, 3))):
+        turn, period_px = float(rng.uniform(0, np.pi)), float(rng.uniform(10, 80))
+        along = across * np.cos(turn) + down * np.sin(turn) + 20 * float(rng.uniform(0, 1)) * np.sin(2 * np.pi * down / side)
+        lines += ((along / period_px) % 1 < float(rng.uniform(0.2, 0.8))).astype(np.float32)
+    return _through(float(rng.uniform(0.3, 2.5)) * lines, float(rng.uniform(0, 0.8)) * lines, 1.0)
+
+
+def speckle(rng: np.random.Generator, side: int) -> Complex:
+    """Ground glass in the beam: a rough phase of several waves."""
+    phase = float(rng.uniform(4.0, 12.0)) * _rough(rng, side, float(rng.uniform(0.5, 1.5)))
+    return _through(phase, np.zeros_like(phase), 0.6)
+
+
+def thick(rng: np.random.Generator, side: int) -> Complex:
+    """Large strong lenses side by side: foam, drops, fat."""
+    down, across = np.mgrid[:side, :side].astype(np.float32)
+    phase = np.zeros((side, side), np.float32)
+    radius_px = float(rng.uniform(20, 60))
+    for y, x in rng.uniform(0, side, (int(rng.uniform(0.4, 1.2) * side**2 / (np.pi * radius_px**2)), 2)):
+        squared = ((down - y) ** 2 + (across - x) ** 2) / (radius_px * float(rng.uniform(0.7, 1.3))) ** 2
+        phase += float(rng.uniform(4, 15)) * np.sqrt(np.clip(1 - squared, 0, None))
+    return _through(phase, np.zeros_like(phase), 0.6)
+
+
+def dirt(rng: np.random.Generator, side: int) -> Complex:
+    """Opaque flakes, many; meant for a window near the sensor."""
+    density = np.zeros((side, side), np.float32)
+    for x, y in rng.uniform(0, side, (int(rng.integers(25, 120)), 2)):
+        corners = np.array([x, y]) + rng.normal(0, float(rng.uniform(4, 16)), (int(rng.integers(3, 8)), 2))
+        cv2.fillPoly(density, [cv2.convexHull(np.round(corners * 16).astype(np.int32))], 3.0, cv2.LINE_AA, 4)
+    return _through(np.zeros_like(density), density, 0.8)
+
+
 def threads(rng: np.random.Generator, side: int) -> Complex:
     """One to three lint fibres in an else clean field, with crossings and kinks."""
     phase, density = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
@@ -113,11 +169,32 @@ def canvas_px(side_px: int) -> int:
     return _FINE * (side_px + 2 * MARGIN_PX)
 
 
-FULL_FIELDS: dict[str, Callable[[np.random.Generator, int], Complex]] = {
-    "section": section,
-    "tissue": tissue,
-    "mat": mat,
-    "film": film,
+@dataclass(frozen=True)
+class FullField:
+    """How a kind of full field is drawn and recorded."""
+
+    draw: Callable[[np.random.Generator, int], Complex]
+    """The object, on a square grid."""
+    off_dof: tuple[float, float] = (0.0, 0.0)
+    """Range by which the true distance is farther than the believed one, in depths of field, on either side of it."""
+    nearer: tuple[float, float] = (0.0, 0.0)
+    """Range by which it is nearer, as a share of the distance: on a window."""
+    brightness: tuple[float, float] = (0.4, 0.4)
+    """Range of the mean light, as a share of the sensor's white."""
+
+
+FULL_FIELDS: dict[str, FullField] = {
+    "section": FullField(section, off_dof=(0, 5)),
+    "tissue": FullField(tissue, off_dof=(0, 5)),
+    "mat": FullField(mat, off_dof=(0, 5)),
+    "film": FullField(film, off_dof=(0, 5)),
+    "suspension": FullField(suspension),
+    "grating": FullField(grating, off_dof=(0, 5)),
+    "speckle": FullField(speckle),
+    "defocused": FullField(tissue, off_dof=(15, 60)),
+    "thick": FullField(thick, off_dof=(0, 5)),
+    "dirt": FullField(dirt, nearer=(0.4, 0.85)),
+    "saturated": FullField(tissue, brightness=(0.8, 1.4)),
 }
 
 
@@ -140,10 +217,10 @@ def particle_field(rng: np.random.Generator, side: int, count: int, radius_px: t
 
 def recorded(
     field: Complex, geometry: Geometry, rng: np.random.Generator, *, electrons: float = 3000.0, bits: int = 8,
-    offset_um: float = 0.0,
+    offset_um: float = 0.0, brightness: float = 0.4,
 ) -> Hologram:  # fmt: skip
     """What the sensor makes of an object field on the fine grid, less MARGIN_PX on every side, with the geometry that is believed:
-    the true distance is farther by `offset_um`."""
+    the true distance is farther by `offset_um`. `brightness` is the mean light as a share of the sensor's white."""
     pitch_um, distance_um = geometry.pitch_um / _FINE, geometry.distance_um + offset_um
     frequency = np.fft.fftfreq(field.shape[0], pitch_um)
     squared = np.maximum(1 / geometry.wavelength_um**2 - frequency[:, None] ** 2 - frequency[None, :] ** 2, 0)
@@ -152,7 +229,7 @@ def recorded(
     light = whole[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
     counts = rng.poisson(np.maximum(light / light.mean(), 0) * electrons) / electrons
     top = 2**bits - 1
-    pixels = np.clip(np.round(counts * 0.4 * top), 0, top).astype(np.float32)
+    pixels = np.clip(np.round(counts * brightness * top), 0, top).astype(np.float32)
     ready = normalise(pixels, None, white_counts=float(top))
     return Hologram(ready.intensity, geometry, ready.noise, datetime(2026, 11, 27, tzinfo=UTC))
 

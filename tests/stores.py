@@ -9,6 +9,7 @@ import numpy as np
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX, ParticleCrop
 from device.analysis.report import RecordProvenance, SampledVolume, interval_record
+from device.analysis.scene import FieldScene
 from device.frames import Clock
 from device.identifiers import record_ulid
 from device.records import ClockRecord, Consistency, Detection, Event, FrameCounts, Interval, ModelUse, iso_time
@@ -50,6 +51,7 @@ def detection(outbox: Outbox, seq: int, at: datetime, interval_id: str, label: s
         features={"area_um2": 330.0 + seq, "circularity": 0.9}, label=label, score=0.8,
         probabilities={"birch": 0.8, "dust": 0.15, "pennate-diatom": 0.05}, prediction_set=(label,),
         consistency=Consistency(chi2=1.1, p=0.4, flag=1), models=MODELS, calibration_id="cal", config_hash="conf", pipeline_id="pipe", qc=1,
+        confidence=0.9,
     )  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def interval(
         origin, seq=seq, interval_id=interval_id, span=(at, at + timedelta(seconds=20)), clock=Clock(),
         frames=FrameCounts(captured=1, analysed=int(looked), dropped=int(not looked)), labels=labels,
         volume=SampledVolume(0.013 if unit == "m^-3" else 0.4, 0.05, unit),  # type: ignore[arg-type]
-        dead_time_s=0.25,
+        dead_time_s=0.25, scenes=[FieldScene.empty((512, 512))] if looked else [],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ second_look  what one pass smoothed away, put back from the hologram at the dept
 refine       a few iterations of physics on what the network found; particles as patches, depth_search
 verify       does the reconstruction explain the hologram, particle by particle
 scene        what the field holds, and whether the hologram bears counts of it
+held_out     which reconstruction to believe: whichever predicts what it was not shown
 measure      masks -> Particle: place, size, shape, skeleton, phase
 fragments    pieces of one particle put together
 bubbles      told from particles, in water
@@ -26,5 +27,5 @@ optical_health  how the optics are, from frames that are there anyway; baseline:
 report       analyses to records
 panels       a picture of a frame, with close-ups from gallery
 drawing      what the pictures share
-field_picture  amplitude and phase of one reconstruction
+field_picture  amplitude, phase and confidence of one reconstruction
 """

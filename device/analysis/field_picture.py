@@ -1,4 +1,4 @@
-"""Amplitude and phase of a field as one picture, with scale bar and colour bars."""
+"""Amplitude, phase and confidence of a field as one picture, with scale bar and colour bars."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ _BAR_PX = 16
 _LABELS_PX = 64
 
 
-def field_picture(field: NDArray[np.complexfloating], pitch_um: float, title: str) -> Picture:
-    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase."""
+def field_picture(
+    field: NDArray[np.complexfloating], pitch_um: float, title: str, confidence: NDArray[np.floating] | None = None
+) -> Picture:
+    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase | confidence.
+
+    `confidence` [rows, columns] of tiles, 0 to 1; NaN, shown as paper, where nothing stands out.
+    """
     scale = PANE_PX / max(field.shape)
     amplitude, phase = np.abs(field), np.angle(field)
     low, high = 0.0, max(float(np.quantile(amplitude, 0.999)), 1e-6)
     bright = _pane(_grey(amplitude, low, high), scale, pitch_um)
     delayed = _pane(phase_colours(phase), scale, pitch_um)
-    row = np.hstack(
-        [
-            _titled(bright, _grey(_ramp(low, high), low, high), (low, high), "amplitude"),
-            _titled(delayed, phase_colours(_ramp(-np.pi, np.pi)), (-np.pi, np.pi), "phase (rad)"),
-        ]
-    )
+    panes = [
+        _titled(bright, _grey(_ramp(low, high), low, high), (low, high), "amplitude"),
+        _titled(delayed, phase_colours(_ramp(-np.pi, np.pi)), (-np.pi, np.pi), "phase (rad)"),
+    ]
+    if confidence is not None:
+        sure = _grey(np.nan_to_num(confidence), 0, 1)
+        sure[np.isnan(confidence)] = PAPER
+        size = (bright.shape[1], bright.shape[0])
+        tiles = np.asarray(cv2.resize(sure, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        panes.append(_titled(tiles, _grey(_ramp(0, 1), 0, 1), (0, 1), "share of unseen fringes predicted"))
+    row = np.hstack(panes)
     head = np.full((36, row.shape[1], 3), PAPER, np.uint8)
     cv2.putText(head, title, (GAP_PX, 25), FONT, 0.6, INK, 1, cv2.LINE_AA)
     return np.vstack([head, row])

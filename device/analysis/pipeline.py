@@ -21,7 +21,7 @@ from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.refine import RefineSettings, predicted, refine
-from device.analysis.scene import FieldScene, fringes_of, in_pieces, off_plane, scene_of
+from device.analysis.scene import FieldScene, fringes_of, in_pieces, off_plane, scene_of, too_noisy
 from device.analysis.second_look import RingGain
 from device.analysis.segment import Segment, SegmentSettings, segment
 from device.analysis.verify import VerifySettings, unexplained_regions, verify
@@ -163,7 +163,8 @@ class Pipeline:
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
         started = time.monotonic()
         if is_empty(hologram.intensity, hologram.noise):
-            return FrameAnalysis((), (), None, time.monotonic() - started, scene=FieldScene.empty(hologram.intensity.shape))
+            nothing = FieldScene.empty(hologram.intensity.shape, hologram.noise)
+            return FrameAnalysis((), (), None, time.monotonic() - started, scene=nothing)
         obstructed = opaque_share(hologram.intensity, self.settings.max_esd_um / hologram.geometry.object_pitch_um)
         if obstructed > MOST_OBSTRUCTED:
             return FrameAnalysis((), (), None, time.monotonic() - started, obstructed=obstructed)
@@ -210,7 +211,7 @@ class Pipeline:
         ahead = predicted(amplitude.shape, result.field, parts, equivalent, geometry) if parts else None
         given = fringes_of(amplitude, ahead, hologram.noise)
         covered = _covered(parts, amplitude.shape)
-        pieces = in_pieces(parts, covered, geometry)
+        pieces = [*too_noisy(hologram.noise), *in_pieces(parts, covered, geometry)]
         scene = scene_of(given, given, covered, len(parts), self._way, pieces)
         why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts))
         if why_not is not None or not parts:

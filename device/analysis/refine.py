@@ -39,6 +39,10 @@ from device.optics.geometry import Geometry
 NETWORK_ERROR = 0.3
 """Relative error of the network's fields, one standard deviation: the complex error in its model card."""
 
+KNOWN_CYCLES_PER_PX = 0.2
+"""Up to here a field of one pass resembles the truth: its ring correlation falls to one half at 0.22. Beyond, it holds a hundredth
+of the power that refinement puts back, where the instrument resolves that: a missing detail, not a wrong field."""
+
 _NOISE_GAIN = 4.0
 """Variance of a refined field over that of the measured amplitude, after some eight iterations: half of the wave, its phase, was
 not measured. From 24 simulated particles (multi-slice) at 10 to 3,000 photons a pixel."""
@@ -47,7 +51,7 @@ _CORE = 0.8
 """Of a stated deviation, what depths of one plane scatter by. With half of it recorded beads of one slide stay apart by 0.65 depths
 of field at 7 mm; with all of it simulated particles that lie within 5 um, but not in one plane, are drawn together."""
 
-__all__ = ["NETWORK_ERROR", "Misfit", "RefineSettings", "Refined", "predicted", "refine"]
+__all__ = ["KNOWN_CYCLES_PER_PX", "NETWORK_ERROR", "Misfit", "RefineSettings", "Refined", "predicted", "refine"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -69,7 +73,8 @@ class Misfit:
     measured_fringes: float = 0.0
     """The change of amplitude that was measured, its neighbours taken off."""
     moved: float = 0.0
-    """How far refinement moved the field: squared distance over the squares of both, 0 to 2."""
+    """How far refinement moved what one pass knows of the field, below KNOWN_CYCLES_PER_PX: squared distance over the squares of
+    both, 0 to 2."""
     axial_per_um: float = 0.0
     """How fast the given field's fringes change with depth: root mean square phase a micrometre, rad."""
 
@@ -216,7 +221,8 @@ def _misfit(amplitude: Real, wave: Complex, patch: Patch, part: Segment, geometr
     turn = float(np.vdot(power, axial)) / max(float(power.sum()), 1e-30)
     given = fft.ifft2(spectrum * patch.transfer, overwrite_x=True)
     first = np.abs(others + _within(box, given, patch, amplitude.shape)) - alone
-    change = patch.scattered - patch.given
+    known = _known(power.shape[0])
+    given_low, refined_low = spectrum[known], patch.spectrum(patch.scattered)[known]
     return Misfit(
         residual=_energy(residual),
         fringes=_energy(fringes),
@@ -224,7 +230,7 @@ def _misfit(amplitude: Real, wave: Complex, patch: Patch, part: Segment, geometr
         first_residual=_energy(measured - first),
         first_fringes=_energy(first),
         measured_fringes=_energy(measured),
-        moved=_energy(change) / max(_energy(patch.scattered) + _energy(patch.given), 1e-30),
+        moved=_energy(refined_low - given_low) / max(_energy(refined_low) + _energy(given_low), 1e-30),
         axial_per_um=math.sqrt(turn),
     )
 
@@ -244,6 +250,12 @@ def _within(box: tuple[slice, slice], values: Complex, patch: Patch, shape: tupl
     )
     out[at_box] = values[at_patch]
     return out
+
+
+@lru_cache(maxsize=64)
+def _known(side: int) -> NDArray[np.bool_]:
+    """Frequencies of a patch that one pass knows, in FFT order."""
+    return np.hypot(fft.fftfreq(side)[:, None], fft.fftfreq(side)[None, :]) < KNOWN_CYCLES_PER_PX
 
 
 @lru_cache(maxsize=64)

@@ -27,9 +27,11 @@ from numpy.typing import NDArray
 from device.analysis.depth import Depth
 from device.analysis.segment import Segment
 from device.optics.geometry import Geometry
+from device.records import SCENE_KINDS
 
 __all__ = [
     "KINDS",
+    "LEAST_AMPLITUDE",
     "LEAST_EXPLAINED",
     "TILE_PX",
     "FieldScene",
@@ -39,11 +41,12 @@ __all__ = [
     "in_pieces",
     "off_plane",
     "scene_of",
+    "too_noisy",
 ]
 
 Real = NDArray[np.float32]
 
-KINDS: Final = ("empty", "sparse", "dense", "extended", "too strong")
+KINDS: Final = SCENE_KINDS
 """Of tiles, in the order of `FieldScene.kinds`."""
 
 TILE_PX: Final = 64
@@ -61,6 +64,8 @@ _WELL_EXPLAINED = 0.65
 """Share that a refined reconstruction predicts of such fields: 0.72 and more."""
 
 _MOST_SCATTERED = 0.2
+_MOST_NOISE = 0.2
+"""Relative, of a pixel: 25 electrons. More is speckle as fine as the pixels, which reads like noise, or too dark to see by."""
 _MOST_COVERED, _MUCH_COVERED = 0.35, 0.25
 """Share of the field. A complex field on a support s has 2 s unknowns for every measured pixel: half would explain anything."""
 
@@ -71,7 +76,7 @@ _LIT_ALL_OVER = 0.25
 _NOISE_MARGIN = 0.05
 """By which the noise's energy may be off, relative."""
 
-_LEAST_AMPLITUDE = 0.005
+LEAST_AMPLITUDE = 0.005
 """Standard deviation that compression and slow light leave where the sensor's noise is lower."""
 
 _ROWS = 8
@@ -154,10 +159,10 @@ class FieldScene:
         return dict(zip(KINDS, counts.tolist(), strict=True))
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> FieldScene:
-        """Of a frame [height, width] in which nothing stands above the noise."""
-        grid = _grid(shape)
-        return cls(np.zeros(grid, np.uint8), np.full(grid, np.nan, np.float32), None, "nothing to reconstruct", shape)
+    def empty(cls, shape: tuple[int, ...], noise: float = 0.0) -> FieldScene:
+        """Of a frame [height, width] in which nothing stands above the noise (relative, of a pixel)."""
+        grid, verdicts = _grid(shape), tuple(too_noisy(noise))
+        return cls(np.zeros(grid, np.uint8), np.full(grid, np.nan, np.float32), None, "nothing to reconstruct", shape, verdicts)
 
     def at(self, x_px: float, y_px: float) -> float | None:
         """Confidence of the tile that a pixel is in; None where nothing stands out there."""
@@ -176,7 +181,7 @@ def fringes_of(amplitude: Real, predicted: Real | None, noise: float) -> Fringes
     relative standard deviation of a pixel's intensity.
     """
     # The amplitude of Poisson counts has the same variance everywhere: a quarter of the relative variance at 1.
-    floor = max(noise**2 / 4, _LEAST_AMPLITUDE**2)
+    floor = max(noise**2 / 4, LEAST_AMPLITUDE**2)
     rows = slice(None, None, _ROWS)
     measured = _tile_variances(amplitude[rows] - np.float32(1), amplitude.shape)
     left = measured if predicted is None else _tile_variances(amplitude[rows] - predicted[rows], amplitude.shape)
@@ -227,6 +232,14 @@ def _verdicts(given: Fringes, covered: float, found: int) -> list[Verdict]:
         failed = covered > _MOST_COVERED
         verdicts.append(Verdict("fail", f"not a particle field: {told}") if failed else Verdict("suspect", told))
     return verdicts
+
+
+def too_noisy(noise: float) -> list[Verdict]:
+    """Whether pixels vary by so much (relative) that nothing can be told from it, not even that nothing is there."""
+    if noise <= _MOST_NOISE:
+        return []
+    told = f"pixels vary by {noise:.0%}, at most {_MOST_NOISE:.0%} can be noise: speckle, or too little light to see by"
+    return [Verdict("fail", told)]
 
 
 def in_pieces(parts: Sequence[Segment], covered: NDArray[np.bool_], geometry: Geometry) -> list[Verdict]:

@@ -6,7 +6,7 @@ own error; the worst counts.
 fringes   The field *as the network gave it* is carried to the sensor from the depth found, its neighbours taken off, and
           laid against the measured fringes. Refinement can bend a wrong field until it explains almost anything: what came
           out of it is judged by the next question.
-moved     How far refinement had to move the field.
+moved     How far refinement had to move what one pass of the network knows of the field, its coarse half.
 distance  Two ways to the depth, the phase of the back-propagated field and the least misfit at the sensor, must agree.
 
 Noise has as many degrees of freedom as pixels and hardly varies; an error of calibration or of the network has few (depth,

@@ -96,10 +96,15 @@ def _event(place: Place, device_id: str, interval: Interval) -> dict[str, object
         "geodeticDatum": "EPSG:4326" if place.known else None,
         "minimumElevationInMeters": place.altitude_m,
         "maximumElevationInMeters": place.altitude_m,
-        "eventRemarks": f"volume uncertainty {interval.volume_uncertainty}; QARTOD {interval.qc}; calibration "
+        "eventRemarks": f"volume uncertainty {interval.volume_uncertainty}; QARTOD {interval.qc}{_doubts(interval)}; calibration "
         f"{interval.calibration_id or 'none'}; configuration {interval.config_hash}; pipeline {interval.pipeline_id}"
         + (f"; SIMULATED: {', '.join(interval.simulated)}" if interval.simulated else ""),
     }
+
+
+def _doubts(interval: Interval) -> str:
+    """What speaks against the counts, in brackets; empty where nothing does."""
+    return f" ({'; '.join(interval.reasons)})" if interval.reasons else ""
 
 
 def _occurrences(source: RecordSource, bundle: ExportBundle) -> Iterator[dict[str, object]]:

@@ -145,6 +145,7 @@ def _object_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _
         **{f"probability_{name}": ("[f]", found.probabilities.get(name)) for name in source.survey.classes},
         "consistency_chi2": ("[f]", found.consistency.chi2),
         "consistency_flag": ("[f]", found.consistency.flag),
+        "confidence": ("[f]", found.confidence),
     }
 
 
@@ -182,6 +183,8 @@ def _sample_values(source: RecordSource, one: _Object) -> dict[str, tuple[str, _
         "dead_time_s": ("[t]", interval.dead_time_s if interval else None),
         "total_count": ("[t]", total.n if total else None),
         "qc": ("[t]", interval.qc if interval else None),
+        "reasons": ("[t]", "; ".join(interval.reasons)[:LONGEST] if interval else None),
+        "explained": ("[t]", interval.scene.explained if interval and interval.scene else None),
     }
 
 

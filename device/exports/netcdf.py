@@ -32,6 +32,7 @@ from device.records import (
     Efficiency,
     FrameCounts,
     Interval,
+    SceneRecord,
     iso_time,
 )
 
@@ -230,6 +231,8 @@ def _interval_variables(source: RecordSource, labels: tuple[str, ...]) -> list[_
             _plain(f"frames_{name}", "i4", FrameCounts, name, lambda i, name=name: getattr(i.frames, name))
             for name in ("captured", "analysed", "dropped", "unchecked")
         ),
+        _plain("scene_explained", "f8", SceneRecord, "explained", lambda i: i.scene.explained if i.scene else None),
+        _plain("reasons", str, Interval, "reasons", lambda i: "; ".join(i.reasons)),
     ]
     return [
         _Variable("time", ("time",), "f8", lambda i: _seconds(i.started_at), bounds),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from device.exports.source import PeriodSummary, RecordSource
 from device.meaning import meaning, unit_of
 from device.records import (
+    SCENE_KINDS,
     Aggregation,
     ClockRecord,
     Concentration,
@@ -21,6 +22,7 @@ from device.records import (
     FrameCounts,
     Interval,
     ModelUse,
+    SceneRecord,
 )
 
 __all__ = ["Column", "LabelCount", "Table", "label_counts", "tables"]
@@ -179,6 +181,7 @@ def _detection_columns(survey: PeriodSummary) -> list[Column]:
         _plain("real", Consistency, "p", *fits, name="consistency_p"),
         _plain("integer", Consistency, "flag", *fits, name="consistency_flag"),
         _plain("text", Consistency, "reason", *fits, name="consistency_reason"),
+        _plain("real", Detection, "confidence"),
         *_models(survey),
         *_quality(Detection),
     ]
@@ -211,6 +214,25 @@ def _assay() -> list[Column]:
     ]
 
 
+def _scene() -> list[Column]:
+    """What the frames held, and what speaks against the counts."""
+    text = meaning(SceneRecord, "tiles")
+
+    def share(kind: str) -> Callable[[LabelCount], float | None]:
+        return lambda row: None if row.interval.scene is None else row.interval.scene.tiles.get(kind)
+
+    return [
+        *(Column(f"scene_{kind.replace(' ', '_')}", "real", share(kind), f"{kind}: {text}") for kind in SCENE_KINDS),
+        _plain("real", SceneRecord, "explained", "interval", "scene", name="scene_explained"),
+        Column(
+            "reasons",
+            "text",
+            lambda row: "; ".join(row.interval.reasons) or None,
+            f"{meaning(Interval, 'reasons')} By semicolons.",
+        ),
+    ]
+
+
 def _interval_columns() -> list[Column]:
     frames = ("interval", "frames")
     return [
@@ -238,6 +260,7 @@ def _interval_columns() -> list[Column]:
         _by_label("real", "detection_efficiency", Efficiency, "value", "detection_efficiency"),
         _by_label("real", "detection_efficiency", Efficiency, "uncertainty", "detection_efficiency_uncertainty"),
         *_assay(),
+        *_scene(),
         *_quality(Interval, "interval"),
     ]
 

@@ -33,7 +33,7 @@ _LEAST_CANDIDATES, _MOST_CANDIDATES = 16, 88
 _LEAST_CONTRAST = 1e-3
 _FINEST_STEP, _COARSEST_STEP = 0.022, 0.06  # of the distance: a fifth of the narrowest peaks, half of the widest
 _SHARE = 0.1  # of a peak's width
-_QUANTILE = 2.4  # of |error| over deviation, at 95 %, of 77 simulated holograms of eight kinds (decisions/2026-11-27-focus.md)
+_QUANTILE = 3.0  # of |error| over deviation, at 95 %, of the kind where it is largest (decisions/2026-11-27-focus.md)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class FocusEstimate:
     uncertainty_um: float
     """One standard deviation; NaN where nothing is found."""
     interval_um: tuple[float, float]
-    """Holds the distance with 95 %; where nothing is found, the whole range."""
+    """Holds the distance with 95 % for the wavelength and pitch as stated: it goes with the pitch's square over the wavelength, so
+    1 % of pitch is 2 % of distance. Where nothing is found, the whole range."""
     reason: str
     """Why nothing is found; empty where a distance is."""
     maxima: tuple[Maximum, ...]

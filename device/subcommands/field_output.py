@@ -46,12 +46,14 @@ def write_field(
         )
 
 
-def write_picture(out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str) -> Path:
-    """Amplitude and phase as a PNG beside `out`; returns its path."""
+def write_picture(
+    out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str, confidence: NDArray[np.float32] | None = None
+) -> Path:
+    """Amplitude, phase and, where it is known, confidence [rows, columns] as a PNG beside `out`; returns its path."""
     from device.analysis.field_picture import field_picture
     from device.output import write_image
 
     target = out.with_suffix(".png")
     title = f"{method} at {geometry.distance_um:.6g} um, {geometry.wavelength_um:g} um light"
-    write_image(target, field_picture(field, geometry.object_pitch_um, title))
+    write_image(target, field_picture(field, geometry.object_pitch_um, title, confidence))
     return target

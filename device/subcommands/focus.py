@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("A", "B"),
-        help="distances to search, object to sensor (default: all that pitch, frame and wavelength can tell)",
+        help="distances to search, object to sensor (default: all that pitch, frame and wavelength can tell). What is found goes "
+        "with the pitch's square over the wavelength: 1 %% of pitch is 2 %% of distance",
     )
     parser.add_argument("--tiles", action="store_true", help="also find the distance of each region")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device.analysis.background import Normalised
+    from device.analysis.held_out import Prediction
+    from device.analysis.pipeline import Pipeline
+    from device.frames import Hologram
     from device.optics.geometry import Geometry
 
 __all__ = ["add_arguments", "execute"]
+
+_SINGLE = ("backpropagate", "iterative", "hidef")
+"""What makes a field of one frame, the plainest first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("hidef", "backpropagate", "iterative", "multiheight", "offaxis"), default="hidef",
-        help="the network; plain refocusing, twin image included; sparse phase retrieval; one field from several frames "
-        "of the same object; the order of an off-axis hologram (default hidef)",
+        "--method", choices=("auto", *_SINGLE, "multiheight", "offaxis"), default="auto",
+        help="of one frame: whichever predicts best what it was not shown; the network; sparse phase retrieval; plain "
+        "refocusing, twin image included. One field from several frames of the same object; the order of an off-axis "
+        "hologram (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--refine",
         type=int,
         metavar="N",
-        help="of --method hidef: iterations of physics on each particle (default: the configuration's)",
+        help="of the network: iterations of physics on each particle (default: the configuration's)",
     )
-    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="of --method iterative (default 30)")
+    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="of sparse phase retrieval (default 30)")
     parser.add_argument(
         "--distances-um", type=float, nargs="+", metavar="X",
         help="of --method multiheight: object to sensor of each frame, in the order of the files",
@@ -67,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
-        help="search range of --distance-um auto (default: from half to twice the instrument's distance)",
+        help="search range of --distance-um auto (default: from half to twice the instrument's distance; "
+        "without an instrument, all that pitch, frame and wavelength can tell)",
     )  # fmt: skip
     parser.add_argument("--png", action="store_true", help="also write amplitude and phase as a picture beside the result")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame")
@@ -76,12 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write one .npz per frame, and say where and how well it explains the hologram."""
+    from device.errors import InputError
     from device.output import output_folder
     from device.subcommands.hologram_input import normalised_frames
 
+    if args.refine is not None and not 0 <= args.refine <= 20:
+        raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
     if args.iterations < 1:
-        from device.errors import InputError
-
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
     # Tried before the work is done; with several frames each has a name of its own beside this one.
     output_folder(args.out.parent)
@@ -104,39 +114,62 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several: bool) -> None:
+    import numpy as np
+
     from device.optics.consistency import agreement
     from device.strict_json import dumps
 
     geometry, uncertainty_um = _geometry(args, frame)
-    field = _field(args, frame, geometry)
+    hologram = _hologram(frame, geometry)
+    method, predictions = _method(args, hologram)
+    field = _field(method, args, hologram)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
     out = result_path(args.out, name if several else None)
-    write_field(out, field, geometry, args.method, found, confidence=_confidence(field, frame, geometry))
+    confidence, share = predictions[method].confidence, predictions[method].share
+    write_field(out, field, geometry, method, found, confidence=confidence, predicted=np.nan if share is None else share)
     files = [str(out)]
     if args.png:
-        files.append(str(write_picture(out, field, geometry, args.method)))
+        files.append(str(write_picture(out, field, geometry, method, confidence)))
+    shares = {way: None if p.share is None else round(p.share, 4) for way, p in predictions.items()}
     if args.json:
         answer = {
-            "name": name, "files": files, "method": args.method, "distance_um": geometry.distance_um,
+            "name": name, "files": files, "method": method, "distance_um": geometry.distance_um,
             "distance_uncertainty_um": uncertainty_um, "correlation": found.correlation, "residual": found.residual,
-            "chi2": found.chi2,
+            "chi2": found.chi2, "predicted": shares,
         }  # fmt: skip
         print(dumps(answer), flush=True)
         return
     distance = f"{geometry.distance_um:.6g} um" + (f" +- {uncertainty_um:.3g} um (found)" if uncertainty_um else "")
-    agrees = f"correlation {found.correlation:.3f}, unexplained {found.residual:.0%} of the fringes"
-    print(f"{name}: {args.method} at {distance}; propagated back to the sensor: {agrees}; {', '.join(files)}", flush=True)
+    told = ", ".join(f"{way} {'nothing to predict' if s is None else f'{s:.0%}'}" for way, s in shares.items())
+    print(
+        f"{name}: {method} at {distance}; fringes predicted where they were not shown: {told}; propagated back to the sensor: "
+        f"correlation {found.correlation:.3f}; {', '.join(files)}", flush=True,
+    )  # fmt: skip
 
 
-def _confidence(field: NDArray[np.complex64], frame: Normalised, geometry: Geometry) -> NDArray[np.float32]:
-    """Share of the fringes' energy that the field predicts, by tile, float32 [rows, columns]; NaN where nothing stands out."""
-    import numpy as np
+def _method(args: argparse.Namespace, hologram: Hologram) -> tuple[str, dict[str, Prediction]]:
+    """The way that was asked for or, of all, the one that predicts best what it was not shown; what each predicts."""
+    from device.analysis.held_out import best, held_out
+    from device.errors import CheckError, InputError
 
-    from device.analysis.scene import fringes_of
-    from device.optics.consistency import predicted_intensity
+    predictions: dict[str, Prediction] = {}
+    for method in _SINGLE if args.method == "auto" else (args.method,):
+        try:
+            predictions[method] = held_out(hologram, lambda shown, m=method: _field(m, args, shown))
+        except (CheckError, InputError) as error:
+            if args.method != "auto":
+                raise
+            print(f"{method} is left out: {error}", file=sys.stderr)
+    return (best(predictions) if args.method == "auto" else args.method), predictions
 
-    ahead = np.sqrt(np.maximum(predicted_intensity(field, geometry), 0))
-    return fringes_of(np.sqrt(np.maximum(frame.intensity, 0)), ahead, frame.noise).confidence
+
+def _hologram(frame: Normalised, geometry: Geometry) -> Hologram:
+    from datetime import UTC, datetime
+
+    from device.frames import Hologram
+
+    # Nothing here depends on when a recorded file was taken.
+    return Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC))
 
 
 def _multiheight(args: argparse.Namespace) -> None:
@@ -243,15 +276,16 @@ def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, fl
 
     if args.distance_um != "auto":
         return geometry_from(args), None
-    from device.optics.autofocus import estimate_distance
+    from device.optics.autofocus import default_range_um, estimate_distance
 
-    if args.range_um is None and not args.instrument:
-        raise InputError(
-            "no range to search the distance in", where="--distance-um auto", expected="--range-um A B, or --instrument FILE",
-            got="neither",
-        )  # fmt: skip
-    nominal = geometry_from(args, distance_um=args.range_um[1] if args.range_um else None)
-    low_um, high_um = args.range_um or (nominal.distance_um / 2, nominal.distance_um * 2)
+    if args.instrument and args.range_um is None:
+        nominal = geometry_from(args, distance_um=None)
+        low_um, high_um = nominal.distance_um / 2, nominal.distance_um * 2
+    else:
+        # Of the geometry's distance nothing is asked; it must only lie before a point source.
+        stand_in_um = args.range_um[1] if args.range_um else min(1.0, (args.source_distance_um or 1.0) / 2)
+        nominal = geometry_from(args, distance_um=stand_in_um)
+        low_um, high_um = args.range_um or default_range_um(nominal, min(frame.intensity.shape))
     estimate = estimate_distance(frame.intensity, nominal, low_um, high_um)
     if not estimate.found:
         raise InputError(
@@ -262,38 +296,32 @@ def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, fl
     return nominal.at(estimate.distance_um), estimate.uncertainty_um
 
 
-def _field(args: argparse.Namespace, frame: Normalised, geometry: Geometry) -> NDArray[np.complex64]:
-    if args.method == "backpropagate":
+def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray[np.complex64]:
+    if method == "backpropagate":
         from device.optics.propagation import backpropagate
 
-        return backpropagate(frame.intensity, geometry)
-    if args.method == "iterative":
+        return backpropagate(hologram.intensity, hologram.geometry)
+    if method == "iterative":
         from device.optics.phase_retrieval import retrieve_single_shot
 
-        return retrieve_single_shot(frame.intensity, geometry, iterations=args.iterations)
-    return _network_field(args, frame, geometry)
+        return retrieve_single_shot(hologram.intensity, hologram.geometry, iterations=args.iterations)
+    return _network_pipeline(args.config, args.refine, hologram.geometry).whole_field(hologram)
 
 
-def _network_field(args: argparse.Namespace, frame: Normalised, geometry: Geometry) -> NDArray[np.complex64]:
-    from datetime import UTC, datetime
-
+@lru_cache(maxsize=1)
+def _network_pipeline(config_file: Path | None, iterations: int | None, geometry: Geometry) -> Pipeline:
     import msgspec
 
     from device.config import load_config
-    from device.errors import CheckError, InputError
-    from device.frames import Hologram
+    from device.errors import CheckError
     from device.rig.models import build_pipeline, model_store
 
-    config = load_config(args.config)
-    refine = config.analysis.refine_iterations if args.refine is None else args.refine
-    if not 0 <= refine <= 20:
-        raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=refine)
+    config = load_config(config_file)
+    refine = config.analysis.refine_iterations if iterations is None else iterations
     settings = msgspec.structs.replace(config.analysis, reconstruction="hidef", classifier_model="", refine_iterations=refine)
     pipeline, _ = build_pipeline(model_store(config), settings, geometry)
     if pipeline.binning_note:
         print(pipeline.binning_note, file=sys.stderr)
     if pipeline.network is None:
         raise CheckError("the reconstruction network did not load", where=settings.reconstruction_model)
-    # Nothing here depends on when a recorded file was taken.
-    hologram = Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC))
-    return pipeline.whole_field(hologram)
+    return pipeline

@@ -64,6 +64,11 @@ def test_csv_reads_back_to_the_records_zeros_and_line_breaks_included(config: Pa
     assert blind
     assert {r["concentration"] for r in blind} == {""}
     assert table(tmp_path / "out/events.csv")[0]["message"] == 'the "window" is full,\nchange it'
+    assert {r["confidence"] for r in detections} == {"0.9"}
+    assert {(r["scene_empty"], r["scene_too_strong"], r["reasons"]) for r in empty} == {("1.0", "0.0", "")}
+    assert {(r["scene_empty"], r["reasons"]) for r in blind} == {
+        ("", "no frame could be searched; 1 of 1 frames were not searched")
+    }
     described = {(r["file"], r["column"]) for r in table(tmp_path / "out/columns.csv")}
     assert described >= {("intervals.csv", name) for name in intervals[0]}
     assert (tmp_path / "out/intervals.csv").read_bytes().count(b"\r\n") == len(intervals) + 1

@@ -123,7 +123,6 @@ def test_a_background_removes_what_is_not_the_object(tmp_path: Path, capsys: pyt
         ("focus", ["--range-um", "400", "600", "--wavelength-um", "0.85"], "--pitch-um"),
         ("focus", ["--range-um", "400", "600", "--wavelength-um", "850", "--pitch-um", "1.12"], "wavelength_um"),
         ("reconstruct", ["--out", "x.npz", "--method", "backpropagate", *GEOMETRY], "--distance-um"),
-        ("reconstruct", ["--out", "x.npz", "--distance-um", "auto", *GEOMETRY], "--range-um"),
         ("reconstruct", ["--out", "x.npz", "--iterations", "0", "--distance-um", "500", *GEOMETRY], "iterate"),
     ],
 )

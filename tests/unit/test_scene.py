@@ -132,6 +132,13 @@ def test_the_distance_of_a_diverging_recording_is_judged_at_its_own_scale() -> N
     assert off_plane(depths, diverging, calibration_um=1.0, half_range_um=0.0)
 
 
+def test_speckle_as_fine_as_the_pixels_is_no_empty_field() -> None:
+    rng = np.random.default_rng(0)
+    hologram = recorded(FULL_FIELDS["speckle"].draw(rng, canvas_px(192)), OPTICS[0], rng)
+    assert FieldScene.empty(SHAPE, hologram.noise).fails
+    assert not FieldScene.empty(SHAPE, 0.1).fails
+
+
 def test_an_empty_scene_says_so() -> None:
     scene = FieldScene.empty(SHAPE)
     assert scene.shares == {kind: float(kind == "empty") for kind in KINDS}
@@ -142,7 +149,9 @@ def test_an_empty_scene_says_so() -> None:
 def test_a_full_field_never_reads_as_empty(kind: str) -> None:
     for seed, geometry in enumerate(OPTICS):
         rng = np.random.default_rng(seed)
-        hologram = recorded(FULL_FIELDS[kind](rng, canvas_px(192)), geometry, rng)
+        hologram = recorded(FULL_FIELDS[kind].draw(rng, canvas_px(192)), geometry, rng)
+        if FieldScene.empty(hologram.intensity.shape, hologram.noise).fails:
+            continue  # speckle as fine as the pixels
         assert not is_empty(hologram.intensity, hologram.noise)
         fringes = fringes_of(np.sqrt(hologram.intensity), None, hologram.noise)
         assert fringes.lit.mean() > 0.9
