@@ -29,7 +29,7 @@ __all__ = ["ClassifierRecipe", "Fit", "build", "export", "fit", "keep_bundle", "
 OTHER = "other"
 """Name of the output after the classes."""
 
-_OTHERS_SHARE = 0.28
+_OTHERS_SHARE = 0.4
 """Of the particles of a frame to learn from."""
 
 _STRANGERS_SHARE = 0.16
