@@ -47,6 +47,8 @@ OWN = {"beads": ("beads", "colloid")}
 """Kinds that a classifier has a class for, or nearly: reported apart, they ought to keep a name."""
 DOUBTFUL = {"water": ("plankton",)}
 """Kinds that may hold some of a classifier's classes: reported apart."""
+PLANKTON_NUMBER = 87.0
+"""Defocus number of the plankton, whose optics aren't stated: where `estimate_distance` finds five of five sharp, to 1 %."""
 MOST_PX = 640
 """Larger frames are cut to their middle."""
 
@@ -102,7 +104,7 @@ def foreign(folder: Path, every: int) -> Iterator[Foreign]:
         yield Foreign("colloid", normalise(_pixels(sphere / "image01.jpg"), light).intensity, optics.defocus_number)
     cells = sorted((folder / "plankton_holo2bright").glob("holography/*.png"))
     for path in cells[::every]:
-        yield Foreign("plankton", normalise(_pixels(path)).intensity, None)
+        yield Foreign("plankton", normalise(_pixels(path)).intensity, PLANKTON_NUMBER)
     for path in sorted((folder / "microplastics_labelled").glob("P*/*.jpg"))[:: 4 * every]:
         # Half a millimetre and more on 3.45 um: four pixels in one.
         yield Foreign("microplastics", normalise(_halved(_halved(_pixels(path)))).intensity, None)

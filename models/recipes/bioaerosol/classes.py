@@ -27,7 +27,7 @@ RECIPE = ClassifierRecipe(
         "wavelength_um": (0.82, 0.88), "pitch_um": (1.09, 1.15), "distance_um": (400.0, 600.0), "defocus_um": 100.0,
         "defocus_number": (240.0, 440.0),
     },
-    frames={"train": 160, "calibration": 40, "test": 44, "look_alikes": 4},
+    frames={"train": 160, "calibration": 25, "test": 22, "look_alikes": 2},
     limits="Species are caricatures of themselves: eight shapes, no debris but dust, no broken or clumped grains. The smallest "
     "(Cladosporium, Aspergillus/Penicillium chains, fine dust) are three to six pixels wide, of which the light resolves two or "
     "three: the ceiling on crops of the true field says how far they can be told apart at all."
