@@ -103,12 +103,14 @@ class ClassifierSteps:
             "prediction sets class by class (Mondrian conformal), 'unknown' for what is none of the classes.",
             data="Simulated only: crops that the box's own pipeline cuts (shipped int8 HIDEF file, refinement, segmentation) from "
             "frames by `multislice` waves, each particle scattering on its own on the pixels' grid, contrast and wavelength varied; "
-            "the output 'other' learns from procedural shapes (models/training/strangers.py).",
+            "the output 'other' learns from procedural shapes (models/training/strangers.py) and from crops that were never whole "
+            "(models/training/spoiled.py).",
             scored="The int8 file behind the int8 HIDEF file and refinement, on frames of another forward model: the wave carried "
             "from particle to particle on a finer grid, three wavelengths, seeds of their own. All classes equally frequent. "
             "Temperature, sets and threshold were fitted on other frames of this model. Intervals are 95 %, frames drawn again. "
             f"Never shown in training: {held_out}. Simulated accuracy, not field accuracy: real lensless pollen with "
-            "simulation-trained networks scores far lower in the literature.",
+            "simulation-trained networks scores far lower in the literature. `python -m tests.benchmarks.foreign_crops` scores recorded "
+            "things that are none of the classes.",
             limits=recipe.limits,
         )
 
