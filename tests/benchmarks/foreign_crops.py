@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from device.analysis.background import normalise
 from device.analysis.crops import classifier_crops
-from device.analysis.pipeline import Pipeline
 from device.config import load_config
 from device.drivers.recorded import read_frames
 from device.errors import InputError
@@ -138,16 +137,15 @@ class Judge:
         self.manifest = bundle.manifest
         self.network = ClassifierNetwork(interpreter, bundle.manifest)
 
-    def crops(self, hologram: Hologram) -> tuple[Pipeline, NDArray[np.float32], list[str]]:
-        """(pipeline, crops [n, side, side, channels], what the pipeline calls each)."""
+    def crops(self, hologram: Hologram) -> tuple[NDArray[np.float32], list[str]]:
+        """(crops float32 [n, side, side, channels], what the pipeline calls each)."""
         plain, _ = build_pipeline(self._store, self._settings, hologram.geometry)
         pipeline = replace(plain, classifier=self.network)
         analysis = pipeline.analyse(hologram)
         if analysis.reconstruction is None or not analysis.particles:
-            return pipeline, np.zeros((0,)), []
-        # Of averaged pixels the pipeline cuts its crops before it goes back to the sensor's own.
+            return np.zeros((0, 0, 0, 0), np.float32), []
         found = classifier_crops(analysis.reconstruction.field, analysis.particles, hologram.geometry.object_pitch_um)
-        return pipeline, np.stack([crop.image for crop in found]), [name.label for name in analysis.classifications]
+        return np.stack([crop.image for crop in found]), [name.label for name in analysis.classifications]
 
 
 def score(judge: Judge, things: list[Foreign]) -> dict[str, Said]:
@@ -157,7 +155,7 @@ def score(judge: Judge, things: list[Foreign]) -> dict[str, Said]:
         said = table.setdefault(thing.kind, Said([], [], [], Counter()))
         for hologram in thing.as_if(judge.manifest):
             try:
-                _, images, labels = judge.crops(hologram)
+                images, labels = judge.crops(hologram)
             except InputError as error:
                 said.names[f"refused: {error}"[:60]] += 1
                 continue
