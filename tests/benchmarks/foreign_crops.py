@@ -195,13 +195,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classifier", choices=CLASSIFIERS, action="append")
     parser.add_argument("--every", type=int, default=1, help="every so manieth recording of each kind")
+    parser.add_argument("--artefacts", type=Path, help="folder of bundles (default: the shipped ones)")
     args = parser.parse_args()
     folder = real_data_folder()
     if not folder.is_dir():
         print(f"recorded holograms not found at {folder}; set HOLONODE_REAL_DATA to their folder: nothing was scored")
         return 0
     things = list(foreign(folder, args.every))
-    store = model_store(load_config(None))
+    store = ModelStore(args.artefacts) if args.artefacts else model_store(load_config(None))
     for classifier in args.classifier or CLASSIFIERS:
         _print(classifier, score(Judge(store, classifier), things))
     return 0

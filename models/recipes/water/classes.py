@@ -36,6 +36,7 @@ RECIPE = ClassifierRecipe(
     limits="The light's band of 30 nm leaves detail of 6 um and more at 1.2 mm: a Cryptosporidium oocyst is a blob of one "
     "resolved spot, told from other small things by its size and contrast alone."
     " 'detritus' is a class of nearly any shape: what was never shown is told from the classes poorly, by its size and contrast "
-    "rather than its shape, and few of it come out as unknown at the shipped threshold. A count of any class holds such things. "
+    "rather than its shape; half of it comes out as unknown at the shipped thresholds, most of that because no class is probable, "
+    "which costs the classes one particle in nine. A count of any class holds such things. "
     "1.1.0 learnt for 30 epochs; the ceiling for 16 more, from there.",
 )  # fmt: skip
