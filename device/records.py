@@ -248,7 +248,8 @@ class Detection(_Result, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prediction_set: Annotated[tuple[_Label, ...], Meta(max_length=_MOST_LABELS)]
     """Conformal set at 90 %; empty where no class is plausible."""
     unnamed: _Text | None = None
-    """Why no classifier spoke; `score` is null then, and `label` a mere 'particle'."""
+    """Why no classifier spoke; `score` is null then, and `label` a mere 'particle', or 'unknown' where the field is not one of
+    particles."""
     consistency: Consistency
     """Whether the reconstruction explains the hologram there."""
     models: Models

@@ -33,6 +33,9 @@ __all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
 
 UNCLASSIFIED = Classification("particle", None, {}, (), "no classifier is configured")
 
+NO_PARTICLE = Classification("unknown", None, {}, (), "the field is not one of particles: nothing in it is named")
+"""What is said of every detection of such a field: a classifier has learnt from particles."""
+
 
 class CropNetwork(Protocol):
     """Crops in, names out."""
@@ -171,7 +174,7 @@ class Pipeline:
         found = self._found(reconstruct(hologram, self.network), hologram)
         kept = [(p, c) for p, c in self._measured(found, hologram) if self._in_range(p)]
         particles = tuple(p for p, _ in kept)
-        names = self._names(found.result, particles, hologram)
+        names = self._names(found, particles, hologram)
         elapsed_s = time.monotonic() - started
         consistencies = tuple(c for _, c in kept)
         return FrameAnalysis(
@@ -279,10 +282,12 @@ class Pipeline:
             return nominal_depth(geometry, self.settings.depth)
         return estimate_depth(result.start, result.field, part, geometry, self.settings.depth)
 
-    def _names(self, result: Reconstruction, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
+    def _names(self, found: _Found, particles: tuple[Particle, ...], hologram: Hologram) -> tuple[Classification, ...]:
         if self.classifier is None or not particles:
             return (self.unclassified,) * len(particles)
-        crops = classifier_crops(result.field, particles, hologram.geometry.object_pitch_um)
+        if found.scene.fails:
+            return (NO_PARTICLE,) * len(particles)
+        crops = classifier_crops(found.result.field, particles, hologram.geometry.object_pitch_um)
         return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))
 
 

@@ -8,8 +8,8 @@ unet     the network family            restore   trained weights out of a shippe
 render   fills a pool                  curves    loss against megapixels
 export   int8 .tflite, manifest, golden sample; cards: model cards; quality: statistics of evaluations
 blind_spots  what the guard can't see
-classify the machinery of all classifiers: frames (simulated, kept on disk), crops (cut as the box cuts them), strangers (to learn
-         to say 'unknown' from), calibration (logits to probabilities), scoring; classifier_finetune: from labelled crops;
+classify the machinery of all classifiers: frames (simulated, kept on disk), crops (cut as the box cuts them), strangers and
+         spoiled crops (to learn to say 'unknown' from), calibration (logits to probabilities), scoring; classifier_finetune: from labelled crops;
          classifier_recipe: what `holonode-models` walks
 options  of recipes that learn with Keras
 """

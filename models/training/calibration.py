@@ -23,7 +23,7 @@ __all__ = [
 Reals = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-KNOWN_REJECTED = 0.03
+KNOWN_REJECTED = 0.05
 """Share of particles of known classes that the reject option may cost."""
 
 
@@ -91,7 +91,7 @@ def calibrate(logits: NDArray[np.floating], labels: Indices, groups: Indices, cl
     temperature = fit_temperature(values, names)
     quantile, quantiles = conformal_quantiles(scores, names, classes)
     other = softmax(logits, temperature)[known, classes]
-    return Calibration(temperature, quantile, quantiles, float(np.quantile(other, 1 - KNOWN_REJECTED)))
+    return Calibration(temperature, quantile, quantiles, _quantile(other, 1 - KNOWN_REJECTED))
 
 
 def balanced_accuracy(named: Indices, truth: Indices) -> float:

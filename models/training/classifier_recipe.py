@@ -13,6 +13,7 @@ from device.errors import InputError
 from models.training.options import add_learning, add_start_from, start_file, use_threads
 
 if TYPE_CHECKING:
+    from device.inference.manifest import Manifest
     from models.training.cards import CardText
     from models.training.classify import ClassifierRecipe
 
@@ -33,12 +34,13 @@ class ClassifierSteps:
     def cannot(self) -> Mapping[str, str]:
         """Options of other recipes that somebody may try here."""
         instead = f"this recipe doesn't train that way: `holonode-models finetune {self.name} --labels FILE` goes on from a shipped classifier"
-        return {"--start-from": instead, "--seconds": instead, "--with-16-bit": "this recipe has no 16-bit figure"}
+        return {"--seconds": instead, "--with-16-bit": "this recipe has no 16-bit figure"}
 
     def options(self, action: str, parser: argparse.ArgumentParser) -> None:
         """Its own options of an action."""
         if action == "train":
             add_learning(parser)
+            add_start_from(parser)
             parser.add_argument(
                 "--epochs", type=whole(1, 100_000), default=45, help="passes over its crops (default %(default)s)"
             )
@@ -60,8 +62,20 @@ class ClassifierSteps:
         from models.training.classify import Fit, run_training
 
         use_threads(args.threads)
-        how = Fit(epochs=args.epochs, seed=args.seed)
-        run_training(self.declared(), args.work / self.name, ModelStore(args.artefacts), how)
+        recipe = self.declared()
+        how, start = Fit(epochs=args.epochs, seed=args.seed), None
+        if args.start_from:
+            how, start = how.gentler(), start_file(args.artefacts, args.start_from)
+            self._check_same(ModelStore(args.artefacts).find(str(start)).manifest, recipe.labels, start)
+        run_training(recipe, args.work / self.name, ModelStore(args.artefacts), how, start)
+
+    def _check_same(self, manifest: Manifest, labels: tuple[str, ...], start: Path) -> None:
+        if manifest.labels != labels:
+            raise InputError(
+                "training can't go on from this model: it names other things", where=f"--start-from {start.name}",
+                expected=f"a classifier of {', '.join(labels)}", got=", ".join(manifest.labels) or f"a model for {manifest.task}",
+                remedy=f"Name a bundle of {self.name}, or train from the start.",
+            )  # fmt: skip
 
     def export(self, args: argparse.Namespace) -> Path:
         """Its int8 bundle, calibrated."""
@@ -89,12 +103,14 @@ class ClassifierSteps:
             "prediction sets class by class (Mondrian conformal), 'unknown' for what is none of the classes.",
             data="Simulated only: crops that the box's own pipeline cuts (shipped int8 HIDEF file, refinement, segmentation) from "
             "frames by `multislice` waves, each particle scattering on its own on the pixels' grid, contrast and wavelength varied; "
-            "the output 'other' learns from procedural shapes (models/training/strangers.py).",
+            "the output 'other' learns from procedural shapes (models/training/strangers.py) and from crops that were never whole "
+            "(models/training/spoiled.py).",
             scored="The int8 file behind the int8 HIDEF file and refinement, on frames of another forward model: the wave carried "
             "from particle to particle on a finer grid, three wavelengths, seeds of their own. All classes equally frequent. "
             "Temperature, sets and threshold were fitted on other frames of this model. Intervals are 95 %, frames drawn again. "
             f"Never shown in training: {held_out}. Simulated accuracy, not field accuracy: real lensless pollen with "
-            "simulation-trained networks scores far lower in the literature.",
+            "simulation-trained networks scores far lower in the literature. `python -m tests.benchmarks.foreign_crops` scores recorded "
+            "things that are none of the classes.",
             limits=recipe.limits,
         )
 

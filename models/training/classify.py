@@ -23,17 +23,22 @@ from models.training.calibration import balanced_accuracy, calibrate
 from models.training.crops import Crops, box_pipeline, box_settings, seen_crops, true_crops
 from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
 from models.training.frames import Bench, Frame, frames
+from models.training.restore import restore_weights
+from models.training.spoiled import spoiled_crops
 
 __all__ = ["ClassifierRecipe", "Fit", "build", "export", "fit", "keep_bundle", "run_training"]
 
 OTHER = "other"
 """Name of the output after the classes."""
 
-_OTHERS_SHARE = 0.28
+_OTHERS_SHARE = 0.4
 """Of the particles of a frame to learn from."""
 
 _STRANGERS_SHARE = 0.16
 """Of the particles of a frame to calibrate or to score on."""
+
+_SPOILED_SHARE = 0.25
+"""Crops that were never whole, over those of the classes."""
 
 _SEEDS = {"train": 101, "calibration": 2020, "test": 90_000, "look_alikes": 95_000}
 
@@ -116,6 +121,10 @@ class Fit:
     seed: int = 1
     precision: str = "mixed_bfloat16"
     """Keras precision policy; bfloat16 is three times as fast where the processor has it."""
+
+    def gentler(self) -> Fit:
+        """The same for a network that knows a good deal."""
+        return replace(self, peak_rate=6e-4)
 
     def seeded(self, seed: int) -> Fit:
         """The same with another seed."""
@@ -211,26 +220,43 @@ def balanced_weights(targets: NDArray[np.int64], outputs: int, other_weight: flo
     return weights / weights.mean()
 
 
-def run_training(recipe: ClassifierRecipe, work: Path, store: ModelStore, how: Fit | None = None) -> None:
-    """Render, cut with the store's HIDEF file, fit; keeps everything in `work`."""
+def run_training(
+    recipe: ClassifierRecipe, work: Path, store: ModelStore, how: Fit | None = None, start: Path | None = None
+) -> None:
+    """Render, cut with the store's HIDEF file, fit, the ceiling too; keeps everything in `work`. `start`: a .tflite to go on from."""
     chosen = how or Fit()
-    fit_crops(recipe, recipe.crops(work, "train", store), work / "weights.weights.h5", chosen)
-    fit_crops(recipe, recipe.true_crops(work, "train"), work / "ceiling.weights.h5", chosen)
+    fit_crops(recipe, recipe.crops(work, "train", store), work / "weights.weights.h5", chosen, start)
+    fit_crops(recipe, recipe.true_crops(work, "train"), work / "ceiling.weights.h5", chosen, start)
 
 
-def fit_crops(recipe: ClassifierRecipe, crops: Crops, path: Path, how: Fit) -> Any:
-    """Fit a fresh network to crops and keep its weights."""
+def fit_crops(recipe: ClassifierRecipe, crops: Crops, path: Path, how: Fit, start: Path | None = None) -> Any:
+    """Fit a network to crops and keep its weights; a fresh one, or from the weights of a .tflite file."""
     import keras
 
     keras.mixed_precision.set_global_policy(how.precision)
     keras.utils.set_random_seed(how.seed)
-    targets, outputs = recipe.targets(crops), len(recipe.labels) + 1
+    images, targets = with_spoiled(recipe, crops, how.seed)
+    outputs = len(recipe.labels) + 1
     model = build(outputs, recipe.name)
-    print(f"{path.stem}: {len(crops)} crops", flush=True)
-    fit(model, crops.images, targets, how, balanced_weights(targets, outputs))
+    if start is not None:
+        restore_weights(model, start)
+    print(f"{path.stem}: {len(crops)} crops, {len(images) - len(crops)} spoiled ones", flush=True)
+    fit(model, images, targets, how, balanced_weights(targets, outputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save_weights(path)
     return model
+
+
+def with_spoiled(recipe: ClassifierRecipe, crops: Crops, seed: int) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    """Images and targets of crops, and after them of some that were never whole and are 'other'."""
+    images, targets, classes = crops.images, recipe.targets(crops), len(recipe.labels)
+    known, geometry = targets < classes, recipe.bench.geometry
+    count = int(_SPOILED_SHARE * known.sum())
+    if count == 0:
+        return images, targets
+    rng = np.random.default_rng([seed, 7])
+    spoiled = spoiled_crops(images[known], targets[known], count, geometry.wavelength_um / geometry.medium_index, rng)
+    return np.concatenate([images, spoiled]), np.concatenate([targets, np.full(count, classes, np.int64)])
 
 
 def float_logits(recipe: ClassifierRecipe, weights: Path, crops: Crops) -> NDArray[np.float32]:

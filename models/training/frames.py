@@ -19,6 +19,7 @@ from device.optics.geometry import Geometry
 from device.twin.forward import multislice_hologram, multislice_object_field, scattered_wave
 from device.twin.illumination import Illumination
 from device.twin.morphology import Morphology, VoxelVolume, make_volume, random_rotation
+from device.twin.morphology.shapes import extent_um
 from device.twin.scene import SimulatedParticle, snap_depths
 
 __all__ = ["Bench", "Frame", "frames", "render"]
@@ -109,15 +110,15 @@ class _Stock:
 
     def draw(self, rng: np.random.Generator, morphology: Morphology, shift: tuple[float, float]) -> tuple[VoxelVolume, bool]:
         """(volume, whether it is centred on a voxel instead of shifted by a part of one)."""
-        kept = self._kept.setdefault(morphology.name, [])
-        if len(kept) >= self._size and rng.random() < len(kept) / (len(kept) + 1):
-            return _turned(kept[int(rng.integers(len(kept)))], rng), True
         diameter_um = morphology.draw_diameter_um(rng)
         bodies = morphology.draw(rng, diameter_um)
         rotation = None if morphology.flat else random_rotation(rng)
-        extent_um = max(float(np.linalg.norm(b.centre_um)) + max(b.semi_axes_um) for b in bodies) * 2
-        if extent_um < self._above_um:
+        if extent_um(bodies) < self._above_um:
             return make_volume(bodies, self.voxel_um, rotation, shift), False
+        # Only a large one stands in for a large one: else a kind of all sizes soon comes in large ones alone.
+        kept = self._kept.setdefault(morphology.name, [])
+        if len(kept) >= self._size and rng.random() < len(kept) / (len(kept) + 1):
+            return _turned(kept[int(rng.integers(len(kept)))], rng), True
         volume = make_volume(bodies, self.voxel_um, rotation)
         kept.append(volume)
         if len(kept) > 2 * self._size:

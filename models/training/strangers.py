@@ -1,8 +1,8 @@
 """What no classifier has a name for: procedural shapes of many kinds, to learn to say 'unknown' from.
 
 Outlier exposure (Hendrycks, Mazeika and Dietterich 2019, arXiv:1812.04606): a network that has seen a wide range of other
-things tells those it has never seen too. No kind here is a smooth round ball, nor equal balls that touch: those are kept
-for scoring.
+things tells those it has never seen too. No kind here is a smooth round ball, nor equal balls that touch, nor a long cylinder:
+those are kept for scoring.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.twin.morphology import Body, Morphology
-from device.twin.morphology.shapes import bumps, rough, sphere_points
+from device.twin.morphology.shapes import bumps, extent_um, rough, sphere_points
 
 __all__ = ["strangers"]
 
 Float = NDArray[np.float32]
 Reals = NDArray[np.floating]
 """Of either precision."""
+_MOST_EXTENT = 1.6
+"""Of a stranger, over the largest diameter."""
+
 Draw = Callable[[np.random.Generator, float, complex], list[Body]]
 
 
@@ -30,7 +33,11 @@ def strangers(modulus: tuple[float, float], diameter_um: tuple[float, float] = (
     def draw(rng: np.random.Generator, size_um: float) -> list[Body]:
         real = float(np.exp(rng.uniform(*np.log(modulus)))) * (-1 if rng.random() < 0.12 else 1)
         imaginary = float(np.exp(rng.uniform(np.log(0.002), np.log(0.1)))) if rng.random() < 0.33 else 0.0
-        return _KINDS[int(rng.integers(len(_KINDS)))](rng, size_um, complex(real, imaginary))
+        kind = _KINDS[int(rng.integers(len(_KINDS)))]
+        # A long one of the largest would fill the memory with its volume.
+        while extent_um(bodies := kind(rng, size_um, complex(real, imaginary))) > _MOST_EXTENT * diameter_um[1]:
+            pass
+        return bodies
 
     return Morphology("other", draw, (middle, float(np.log(diameter_um[1] / middle) / 2)), diameter_um)
 
@@ -140,6 +147,75 @@ def _pair(rng: np.random.Generator, size_um: float, contrast: complex) -> list[B
     ]
 
 
+def _flake(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
+    """A thin piece of tissue or film with an uneven outline, its cells of another contrast than its walls."""
+    a, b = 0.5 * size_um * np.exp(rng.normal(0, 0.25, 2))
+    thick = float(rng.uniform(0.06, 0.25)) * size_um
+    sheet = _body(_ORIGIN, np.array([a, b, thick]), contrast, rough(rng, float(rng.uniform(0.2, 0.5)), 20, 8.0), 1.6)
+    cell_um, inside = size_um * float(rng.uniform(0.08, 0.2)), contrast * complex(rng.uniform(0, 0.6), 0)
+    return [sheet, *(
+        _body(np.array([x, y, 0.0]), np.array([*(cell_um * np.exp(rng.normal(0, 0.2, 2))), 0.8 * thick]), inside)
+        for x, y in rng.uniform(-0.7, 0.7, (int(rng.integers(0, 14)), 2)) * (a, b)
+    )]  # fmt: skip
+
+
+def _organism(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
+    """A sac of any proportions with granules in it, narrowed or swollen somewhere, often with a tail."""
+    b = 0.5 * size_um / float(rng.uniform(1.0, 1.8))
+    a = b * float(rng.uniform(1.2, 4.0))
+    waist = bumps(sphere_points(int(rng.integers(2, 5))), float(rng.uniform(-0.35, 0.35)), float(rng.uniform(2, 8)))
+    soft = contrast * 0.4
+    sac = Body((0, 0, 0), (a, b, b * float(rng.uniform(0.5, 1))), waist, soft, float(rng.uniform(0.03, 0.15)), contrast, 1.4)
+    granules = [
+        _body(place * (a, b, b), np.full(3, b * rng.uniform(0.08, 0.4)), contrast * complex(rng.uniform(0.3, 2.5), 0))
+        for place in rng.uniform(-0.55, 0.55, (int(rng.integers(1, 10)), 3))
+    ]
+    if rng.random() < 0.5:
+        return [sac, *granules]
+    thin = b * float(rng.uniform(0.06, 0.2))
+    swing = float(rng.normal(0, 0.4))
+    along = np.linspace(0, float(rng.uniform(0.5, 1.2)), 12)
+    tail = [
+        _body(np.array([a * (1 + s), a * swing * s**2, 0.0]), np.array([2 * thin + 0.06 * a, thin, thin]), contrast)
+        for s in along
+    ]
+    return [sac, *granules, *tail]
+
+
+def _cloud(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
+    """A lump without an edge: shells of rising contrast, off centre."""
+    axes = 0.6 * size_um * np.array([rng.uniform(1.2, 1.8), 1.0, rng.uniform(0.6, 1.0)])
+    drift = rng.normal(0, 0.12, 3)
+    outline = rough(rng, float(rng.uniform(0.1, 0.35)))
+    return [_body(drift * s * axes, (1 - s) * axes, contrast * (s + 0.15), outline, 1.45) for s in (0.0, 0.2, 0.4, 0.6, 0.75)]
+
+
+def _bristly(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
+    """A trunk with hairs or legs along it: a piece of an insect, of a feather, of a plant."""
+    a, b = 0.35 * size_um, 0.35 * size_um * float(rng.uniform(0.1, 0.45))
+    hair = 0.03 * size_um * float(rng.uniform(0.6, 1.5))
+    reach = 0.3 * size_um * float(rng.uniform(0.6, 1.4))
+    sides = (1, -1) if rng.random() < 0.6 else (1,)
+    hairs = [
+        _body(np.array([x, side * (b + 0.8 * reach), rng.normal(0, b / 2)]), np.array([hair, reach, hair]), contrast)
+        for x in np.linspace(-0.9, 0.9, int(rng.integers(3, 9))) * a for side in sides
+    ]  # fmt: skip
+    return [_body(_ORIGIN, np.array([a, b, b]), contrast, rough(rng, 0.15), 1.3), *hairs]
+
+
+def _chips(rng: np.random.Generator, size_um: float, contrast: complex) -> list[Body]:
+    """Broken pieces that lie against each other, some clear and some not."""
+    out: list[Body] = []
+    for k in range(int(rng.integers(2, 5))):
+        part = contrast * float(rng.uniform(0.4, 1.4)) + 1j * abs(contrast) * float(rng.choice([0.0, 0.1, 0.6]))
+        axes = 0.22 * size_um * np.exp(rng.normal(0, 0.4, 3))
+        out.append(
+            _body(np.array([0.35 * size_um * k, 0.2 * size_um * rng.normal(), 0.0]), axes, part, rough(rng, 0.5, 8, 6.0), 1.6)
+        )
+    return out
+
+
 _KINDS: tuple[Draw, ...] = (
     _rod_or_plate, _egg, _star, _dented, _crystal, _soot, _ring, _hollow, _worm, _pair,
+    _flake, _organism, _organism, _cloud, _bristly, _chips,
 )  # fmt: skip

@@ -15,6 +15,7 @@ from models.recipes.beads import classes as beads
 from models.recipes.bioaerosol import classes as bioaerosol
 from models.recipes.water import classes as water
 from models.training.calibration import (
+    KNOWN_REJECTED,
     auroc,
     balanced_accuracy,
     bootstrap_groups,
@@ -26,7 +27,8 @@ from models.training.calibration import (
 from models.training.classifier_finetune import labelled_crops
 from models.training.classify import ClassifierRecipe, balanced_weights
 from models.training.crops import Crops
-from models.training.frames import Bench, Frame, frames, render
+from models.training.frames import Bench, Frame, _Stock, frames, render
+from models.training.spoiled import spoiled_crops
 from models.training.strangers import strangers
 
 RECIPES = (beads.RECIPE, bioaerosol.RECIPE, water.RECIPE)
@@ -59,7 +61,7 @@ def test_sets_cover_nine_in_ten_of_every_class_and_few_known_ones_are_rejected()
     for k in range(5):
         assert held[truth[known] == k].mean() == pytest.approx(0.9, abs=0.03)
     other = softmax(fresh, found.temperature)[:, 5]
-    assert (other[known] > found.other_above).mean() == pytest.approx(0.03, abs=0.01)
+    assert (other[known] > found.other_above).mean() == pytest.approx(KNOWN_REJECTED, abs=0.01)
     assert (other[~known] > found.other_above).mean() > 0.9
     assert calibration_error(chances.max(axis=1), chances.argmax(axis=1) == truth[known]) < 0.02
 
@@ -95,6 +97,38 @@ def test_strangers_are_of_many_shapes_and_none_is_a_ball() -> None:
         assert not (alone and max(bodies[0].semi_axes_um) < 1.15 * min(bodies[0].semi_axes_um))
         sizes.append(volume.esd_um)
     assert np.std(sizes) > 1
+
+
+def test_spoiled_crops_are_finite_unlike_each_other_and_keep_to_the_crops_scales() -> None:
+    rng = np.random.default_rng(5)
+    images = np.zeros((6, CROP_PX, CROP_PX, len(CROP_CHANNELS)), np.float16)
+    images[..., 3] = np.log2(1.12) / 4
+    targets = np.arange(6) % 2
+    for k, image in enumerate(images):
+        # Class 0 is 6 um, class 1 40 um across.
+        size = (6.0, 40.0)[targets[k]]
+        side = round(size / 1.12)
+        own = slice(CROP_PX // 2 - side // 2, CROP_PX // 2 + side - side // 2)
+        image[own, own, 1], image[own, own, 2] = 0.5, np.log2(size) / 4
+    spoiled = spoiled_crops(images, targets, 60, 0.4, rng).astype(np.float32)
+    assert spoiled.shape == (60, *images.shape[1:])
+    assert np.isfinite(spoiled).all()
+    assert np.abs(spoiled).max() <= 2
+    # None is as it was, and none of another size is as large as its class is.
+    assert all(np.abs(spoiled - image).max(axis=(1, 2, 3)).min() > 0.01 for image in images.astype(np.float32))
+    resized = spoiled[np.abs(spoiled[:, 0, 0, 3] - images[0, 0, 0, 3]) > 0.1]
+    assert len(resized) > 0
+    sizes = 2 ** (4 * resized[..., 2].max(axis=(1, 2)))
+    assert all(np.abs(np.log2(sizes / known)).min() > 0.2 for known in (6.0, 40.0))
+
+
+def test_large_shapes_stand_in_for_large_ones_only() -> None:
+    kind = strangers((0.02, 0.1), (4.0, 40.0))
+    stock = _Stock(2.0, above_um=40.0, size=2)
+    rng = np.random.default_rng(6)
+    wide = [stock.draw(rng, kind, (0.0, 0.0)) for _ in range(80)]
+    assert any(centred for _, centred in wide)
+    assert np.mean([volume.esd_um < 15 for volume, _ in wide]) > 0.3
 
 
 SMALL = Bench(

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from device.analysis.crops import CROP_CHANNELS, CROP_PX
@@ -100,6 +101,18 @@ def test_a_frame_that_something_large_blocks_is_not_searched() -> None:
 def test_sizes_out_of_range_are_left_out() -> None:
     assert _pipeline(min_esd_um=100).analyse(_hologram(_object_field())).particles == ()
     assert _pipeline(max_esd_um=5).analyse(_hologram(_object_field())).particles == ()
+
+
+def test_nothing_is_named_in_a_field_that_is_none_of_particles() -> None:
+    rough = gaussian_filter(np.random.default_rng(3).standard_normal((SIDE, SIDE)), 3)
+    film = np.exp(0.25j * rough / rough.std()).astype(np.complex64)
+    film[:, 250:] = 1
+    analysis = _pipeline().analyse(_hologram(film * _object_field()))
+    assert analysis.scene is not None
+    assert analysis.scene.fails
+    assert len(analysis.classifications) > 0
+    assert {(name.label, name.score) for name in analysis.classifications} == {("unknown", None)}
+    assert all("not one of particles" in (name.unnamed or "") for name in analysis.classifications)
 
 
 def test_without_a_classifier_everything_is_a_particle() -> None:

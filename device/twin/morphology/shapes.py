@@ -25,6 +25,7 @@ __all__ = [
     "VoxelVolume",
     "around",
     "bumps",
+    "extent_um",
     "furrows",
     "make_volume",
     "random_rotation",
@@ -111,6 +112,11 @@ def random_rotation(rng: np.random.Generator) -> Float:
         ],
         dtype=np.float32,
     )
+
+
+def extent_um(bodies: list[Body]) -> float:
+    """Diameter of the ball about the origin that holds all bodies, relief apart."""
+    return 2 * max(float(np.linalg.norm(body.centre_um)) + max(body.semi_axes_um) for body in bodies)
 
 
 def make_volume(

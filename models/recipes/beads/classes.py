@@ -40,8 +40,8 @@ RECIPE = ClassifierRecipe(
         MORPHOLOGIES["dust"],
         Morphology("trimer", lambda rng, d: clump(rng, d, 3), **_SIZE, flat=True),
     ),
-    others={strangers((0.02, 0.2), (6.0, 60.0)): 1.0},
-    never_seen=(MORPHOLOGIES["droplet"], MORPHOLOGIES["ragweed"]),
+    others={strangers((0.015, 0.25), (5.0, 90.0)): 1.0},
+    never_seen=tuple(MORPHOLOGIES[name] for name in ("droplet", "ragweed", "euglena", "pennate-diatom")),
     look_alikes=(),
     bench=Bench(
         geometry=Geometry(0.85, 3.0, 1000.0), depth_um=(940.0, 1060.0), bandwidth_um=(0.015, 0.035),
@@ -52,6 +52,6 @@ RECIPE = ClassifierRecipe(
         "wavelength_um": (0.82, 0.88), "pitch_um": (2.9, 3.1), "distance_um": (900.0, 1100.0), "defocus_um": 60.0,
         "defocus_number": (75.0, 115.0),
     },
-    frames={"train": 80, "calibration": 14, "test": 14},
+    frames={"train": 90, "calibration": 14, "test": 18},
     limits="A bead is three pixels wide. Clumps lie flat on the slide; beads of 10 um only; 'cluster' is four to eight beads.",
 )  # fmt: skip
