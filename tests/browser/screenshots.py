@@ -15,8 +15,8 @@ from tests.services import ROOT
 
 INTERVALS = 24
 """That the box has counted before its pictures are taken."""
-_LEVELS = 24
-"""Of each colour that are kept: a picture of pages needs no more, and takes a third of the bytes."""
+_LEVELS = 52
+"""Of each colour that are kept: a picture of pages needs no more, and takes half of the bytes."""
 
 
 def _write(name: str, png: bytes) -> None:

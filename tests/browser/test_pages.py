@@ -79,8 +79,7 @@ def test_a_particle_is_named_by_keyboard_and_the_name_taken_back(visit: Callable
 
 
 def _label_at_the_box(page: Any, particle: str | None) -> str | None:
-    """Once the request is through: the page shows it before."""
-    page.wait_for_selector(".toast")
+    """What a page shows the box has already."""
     found = page.evaluate("async () => (await (await fetch('/api/particles?sort=oldest&limit=200')).json()).particles")
     return next(one["person_label"] for one in found if one["id"] == particle)
 

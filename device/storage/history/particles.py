@@ -33,12 +33,16 @@ def asked_particles(
     names: dict[int, str] = dict(database.execute("SELECT number, name FROM labels").fetchall())
     labels = [number for number, name in names.items() if label is None or name == label]
     least = -1 if min_score <= 0 else round(1000 * min_score)
-    days = {number: list(_days(database, number, span)) for number in labels}
+    days = {number: [(day, "particles") for day in _days(database, number, span)] for number in labels}
+    for number, day in _fresh_days(database, span):
+        if number in days:
+            days[number].append((day, "fresh_particles"))
     last = _cursor(after)
     page = _by_score if sort in ("score", "-score") else _by_time
     rows = page(database, days, least, sort.startswith("-"), last, span, limit + 1)
     more = len(rows) > limit
     held = [day for number in names for day in [_first_day(database, number)] if day is not None]
+    held += [row[0] for row in database.execute("SELECT min(day) FROM fresh_particles") if row[0] is not None]
     return ParticlePage(
         particles=tuple(_told(database, row, names) for row in rows[:limit]),
         after=msgspec.json.encode(rows[limit - 1][:3]).decode() if more else None,
@@ -68,6 +72,12 @@ def _days(database: sqlite3.Connection, label: int, span: tuple[int, int]) -> It
         day = _first_day(database, label, day)
 
 
+def _fresh_days(database: sqlite3.Connection, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """(label, day) of particles that lie in the order of storing."""
+    query = "SELECT DISTINCT label, day FROM fresh_particles WHERE day >= ? AND day <= ? ORDER BY day"
+    return database.execute(query, (span[0] // DAY_US, max(span[1] - 1, 0) // DAY_US)).fetchall()
+
+
 def _within(day: int, span: tuple[int, int]) -> str:
     """SQL that leaves out what lies outside of the span, on the days at its ends."""
     if span[0] <= day * DAY_US and (day + 1) * DAY_US <= span[1]:
@@ -77,7 +87,7 @@ def _within(day: int, span: tuple[int, int]) -> str:
 
 def _by_score(
     database: sqlite3.Connection,
-    days: dict[int, list[int]],
+    days: dict[int, list[tuple[int, str]]],
     least: int,
     down: bool,
     last: _Row | None,
@@ -90,11 +100,11 @@ def _by_score(
     beyond = "" if last is None else f" AND (score, interval, behind) {'<' if down else '>'} ({last[0]}, {last[1]}, {last[2]})"
 
     for label, of_label in days.items():
-        for day in reversed(of_label):
+        for day, table in reversed(of_label):
             low, high = least, 1000
             if len(best) >= wanted:
                 low, high = (max(low, best[-1][0]), high) if down else (low, best[-1][0])
-            query = f"""SELECT {_COLUMNS} FROM particles WHERE label = ? AND day = ? AND score >= ? AND score <= ?{beyond}
+            query = f"""SELECT {_COLUMNS} FROM {table} WHERE label = ? AND day = ? AND score >= ? AND score <= ?{beyond}
                 {_within(day, span)} ORDER BY score {order}, interval {order}, behind {order} LIMIT ?"""  # noqa: S608  numbers alone
             rows = database.execute(query, (label, day, low, high, wanted)).fetchall()
             if rows:
@@ -104,7 +114,7 @@ def _by_score(
 
 def _by_time(
     database: sqlite3.Connection,
-    days: dict[int, list[int]],
+    days: dict[int, list[tuple[int, str]]],
     least: int,
     down: bool,
     last: _Row | None,
@@ -124,7 +134,7 @@ def _by_time(
     )
     last_day = None if started is None else int(started[0]) // DAY_US
     found: list[_Row] = []
-    for day in sorted({day for of_label in days.values() for day in of_label}, reverse=down):
+    for day in sorted({day for of_label in days.values() for day, _ in of_label}, reverse=down):
         if last_day is not None and (day > last_day if down else day < last_day):
             continue
         rows: list[_Row] = []
@@ -132,8 +142,8 @@ def _by_time(
         if last is not None and day == last_day:
             way, other = ("<", ">") if down else (">", "<")
             beyond = f" AND (interval {way} {last[1]} OR (interval = {last[1]} AND behind {other} {last[2]}))"
-        for label in (number for number, of_label in days.items() if day in of_label):
-            query = f"""SELECT {_COLUMNS} FROM particles WHERE label = ? AND day = ? AND score >= ?{beyond}{_within(day, span)}
+        for label, table in ((number, held) for number, of_label in days.items() for on, held in of_label if on == day):
+            query = f"""SELECT {_COLUMNS} FROM {table} WHERE label = ? AND day = ? AND score >= ?{beyond}{_within(day, span)}
                 ORDER BY interval {order}, behind {"ASC" if down else "DESC"} LIMIT ?"""  # noqa: S608  numbers alone
             rows += database.execute(query, (label, day, least, wanted))
         found += sorted(rows, key=rank)

@@ -82,12 +82,17 @@ _TABLES = (
         volume REAL NOT NULL, particles REAL NOT NULL, squares REAL NOT NULL, exposure REAL NOT NULL, spread REAL NOT NULL,
         PRIMARY KEY (level, unit, label, start)
     ) WITHOUT ROWID""",
-    "CREATE TABLE sizes (label INTEGER NOT NULL, day INTEGER NOT NULL, bin INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (label, day, bin)) WITHOUT ROWID",
+    "CREATE TABLE sizes (label INTEGER NOT NULL, day INTEGER NOT NULL, bin INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (day, label, bin)) WITHOUT ROWID",
     # score: in 1/1000, -1 where there is none. behind: the record's seq is that of its interval less this. esd: 0.01 um; z: 0.1 um.
     """CREATE TABLE particles (
         label INTEGER NOT NULL, day INTEGER NOT NULL, score INTEGER NOT NULL, interval INTEGER NOT NULL, behind INTEGER NOT NULL,
         esd INTEGER NOT NULL, esd_uncertainty INTEGER NOT NULL, z INTEGER NOT NULL, PRIMARY KEY (label, day, score, interval, behind)
     ) WITHOUT ROWID""",
+    # The same of the day that is not over, in the order of storing: in that of their scores each would cost the flash a page.
+    """CREATE TABLE fresh_particles (
+        number INTEGER PRIMARY KEY, label INTEGER NOT NULL, day INTEGER NOT NULL, score INTEGER NOT NULL, interval INTEGER NOT NULL,
+        behind INTEGER NOT NULL, esd INTEGER NOT NULL, esd_uncertainty INTEGER NOT NULL, z INTEGER NOT NULL
+    )""",
     """CREATE TABLE events (
         number INTEGER PRIMARY KEY, spool INTEGER NOT NULL, seq INTEGER NOT NULL, since_us INTEGER NOT NULL, id TEXT NOT NULL,
         code TEXT NOT NULL, severity TEXT NOT NULL, message TEXT NOT NULL, value, unit TEXT, UNIQUE (spool, seq)
@@ -145,7 +150,7 @@ def _made_or_known(database: sqlite3.Connection, device_id: str) -> None:
             database.execute("INSERT INTO meta VALUES ('device_id', ?)", (device_id,))
             database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         return
-    if version != SCHEMA_VERSION or not tables >= {*_SMALL, "particles"}:
+    if version != SCHEMA_VERSION or not tables >= {*_SMALL, "particles", "fresh_particles"}:
         raise NotHistoryError(f"its tables are of version {version}, not {SCHEMA_VERSION}")
     for table in _SMALL:
         found = str(database.execute(f"PRAGMA quick_check({table})").fetchone()[0])

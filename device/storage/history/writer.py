@@ -28,6 +28,9 @@ _KEEP_EVENTS = 20_000
 _PARTICLE_BYTES = 36
 """Of the file for each, at most: 28 to 34 as measured."""
 _LONGEST_MESSAGE = 2000
+_COLUMNS = "label, day, score, interval, behind, esd, esd_uncertainty, z"
+_MOST_FRESH = 100_000
+"""Particles that lie in the order of storing: whoever asks looks through all of them."""
 
 Mark = tuple[int, str, int]
 """Position in the outbox, spool and number of the last record that was taken in."""
@@ -56,6 +59,7 @@ class HistoryWriter:
         self._rolled = [int(self.state(f"rolled_{level.number}") or 0) for level in LEVELS]
         self._open = [self._span_behind(level) for level in LEVELS]
         self._particles = int(self.state("particles") or 0)
+        self._fresh = int(rows("SELECT count(*) FROM fresh_particles").fetchone()[0])
         mark = self.state("mark")
         self.mark: Mark | None = None if mark is None else msgspec.json.decode(str(mark), type=Mark)
         """How far it has got."""
@@ -159,8 +163,12 @@ class HistoryWriter:
                 labels, (particle_row(found, seq - found.seq) for found in detections), strict=True
             )
         ]
-        self._database.executemany("INSERT INTO particles VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        statement = f"INSERT INTO fresh_particles ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  no input
+        self._database.executemany(statement, rows)
         self._particles += len(rows)
+        self._fresh += len(rows)
+        if self._fresh > _MOST_FRESH:
+            self._sort_particles()
         if self._particles > self._most_particles:
             self._drop_particles()
 
@@ -200,6 +208,7 @@ class HistoryWriter:
             if before is not None and before != span:
                 self._roll(level, number - 1)
                 if level is LEVELS[-1]:
+                    self._sort_particles()
                     self._let_go()
             self._open[level.number] = span
 
@@ -267,6 +276,7 @@ class HistoryWriter:
             self._count_sizes(labels, detections, days[0], -1)
             self._count_sizes(labels, detections, days[1], 1)
             self._database.execute("DELETE FROM sizes WHERE n <= 0")
+            self._sort_particles()
             statement = "UPDATE particles SET day = ? WHERE label = ? AND day = ? AND interval = ?"
             self._database.executemany(statement, [(days[1], label, days[0], number) for label in set(labels)])
         return {(level.number, us // level.length_us) for level in LEVELS for us in (before_us, entry.start_us)}
@@ -296,8 +306,18 @@ class HistoryWriter:
             self._database.execute("DELETE FROM sums WHERE level = 0 AND start <= ?", row)
             self._database.execute("DELETE FROM label_sums WHERE level = 0 AND start <= ?", row)
 
+    def _sort_particles(self) -> None:
+        """Those of the day that is over, in the order of their scores."""
+        if self._fresh:
+            order = "label, day, score, interval, behind"
+            query = f"INSERT INTO particles SELECT {_COLUMNS} FROM fresh_particles ORDER BY {order}"  # noqa: S608  no input
+            self._database.execute(query)
+            self._database.execute("DELETE FROM fresh_particles")
+            self._fresh = 0
+
     def _drop_particles(self) -> None:
         """The oldest day's; what is left of this one where it is the only one."""
+        self._sort_particles()
         labels = list(self._labels.values())
         query = "SELECT min(day) FROM particles WHERE label = ?"
         oldest = [day for label in labels if (day := self._database.execute(query, (label,)).fetchone()[0]) is not None]

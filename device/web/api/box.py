@@ -129,6 +129,6 @@ class DashboardContext:
     audit: AuditLog
     log_tail: Callable[[], str]
     models: Callable[[], ModelStore]
-    geometry: Callable[[], tuple[Geometry, int]]
-    """Of recordings as calibrated, and how many pixels along a side are averaged."""
+    geometry: Callable[[], tuple[Geometry, float]]
+    """Of recordings as calibrated, and how many pixels along a side are averaged (below 1: interpolated)."""
     events: NewEvents = field(default_factory=NewEvents)

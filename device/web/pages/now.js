@@ -1,7 +1,7 @@
 // What the box does and sees at this moment.
 import { html, useEffect, useRef, useState, useStore } from "./dom.js";
 import { ask, isFar, session } from "./api.js";
-import { clock, number, quantity, span, volume } from "./format.js";
+import { clock, number, quantity, span, unitText, volume } from "./format.js";
 import { has, t } from "./i18n.js";
 import { live } from "./live.js";
 import { Notes } from "./doors.js";
@@ -65,7 +65,8 @@ const boxKey = (particle, k) => `${k}-${particle.bbox_px?.join("-")}`;
 
 function Picture({ src, look, name, boxes, chosen, choose }) {
   const width = look.width_px, height = look.height_px;
-  const unit = Math.max(width, height) / 320;
+  // Around the particle, not on it.
+  const pad = Math.max(width, height) / 90;
   return html`<figure class="picture"><figcaption><${Explained} what=${name}>${t(`now.${name}`)}</${Explained}></figcaption>
     <div class="frame"><img src=${src} alt=${t(`now.${name}-alt`, { n: look.particles?.length ?? 0, time: clock(look.taken_at, { seconds: true }) })} width=${width} height=${height} />
       ${boxes && html`<svg viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
@@ -73,7 +74,7 @@ function Picture({ src, look, name, boxes, chosen, choose }) {
           const [x, y, w, h] = particle.bbox_px;
           const key = boxKey(particle, k);
           return html`<g key=${key} class=${`box ${flagKind(particle)} ${chosen === key ? "chosen" : ""}`} onClick=${() => choose(chosen === key ? null : key)}>
-            <rect x=${x - unit} y=${y - unit} width=${w + 2 * unit} height=${h + 2 * unit} rx=${unit} fill="transparent" vector-effect="non-scaling-stroke" /></g>`;
+            <rect x=${x - pad} y=${y - pad} width=${w + 2 * pad} height=${h + 2 * pad} rx=${pad / 2} fill="transparent" vector-effect="non-scaling-stroke" /></g>`;
         })}</svg>`}</div></figure>`;
 }
 
@@ -128,7 +129,7 @@ function Ladder({ rows, unit }) {
     <a href=${`#/history?labels=${encodeURIComponent(row.label)}`}>${row.label}</a>
     <svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><line x1="0" x2="100" y1="5" y2="5" class="axis" /><line x1=${(100 * row.low) / most} x2=${(100 * row.high) / most} y1="5" y2="5" class="span" /><line class="dot" x1=${(100 * row.value) / most} x2=${(100 * row.value) / most} y1="1" y2="9" /></svg>
     <span class="value">${number(row.value)}</span><span class="spread">${t("figure.interval", { low: number(row.low), high: number(row.high) })}</span></li>`)}</ul>
-    <p class="muted small-text">${t("now.ladder", { unit: quantity(0, unit).replace(/^0\u202f?/, "") })}</p>`;
+    <p class="muted small-text">${t("now.ladder", { unit: unitText(unit) })}</p>`;
 }
 
 function Counted({ interval }) {

@@ -20,15 +20,15 @@ const undone = [];
 
 async function putLabel(one, label, { again = false } = {}) {
   const before = one.id in named.get() ? named.get()[one.id] : labelOf(one);
-  named.merge({ [one.id]: label });
   try {
     if (label === null) await ask(`/api/particles/${encodeURIComponent(one.id)}/label`, { method: "DELETE" });
     else await ask(`/api/particles/${encodeURIComponent(one.id)}/label`, { method: "PUT", body: { label } });
   } catch (error) {
-    named.merge({ [one.id]: before });
     say(words(error), { kind: "failed" });
     return;
   }
+  // Shown once the box has it, never before.
+  named.merge({ [one.id]: label });
   if (again) { say(label === null ? t("particles.unlabelled") : t("particles.labelled", { label })); return; }
   undone.push({ one, before });
   say(label === null ? t("particles.unlabelled") : t("particles.labelled", { label }), { undo: undo });
