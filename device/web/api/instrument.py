@@ -128,7 +128,7 @@ def _active(store: ModelStore, name: str) -> Path | None:
 
 
 def _model(
-    store: ModelStore, path: Path, active: Mapping[str, Path | None], geometry: Geometry, binning: int
+    store: ModelStore, path: Path, active: Mapping[str, Path | None], geometry: Geometry, binning: float
 ) -> dict[str, Any]:
     """One bundle; what a broken one doesn't tell is None."""
     name, version = split_stem(path.stem) or (path.stem, "")
