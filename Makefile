@@ -96,6 +96,7 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.command_fuzz --offline 50000 --broker 1000
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5
 	$(BIN)/python -m tests.faults.web_load --seconds 10 --rounds 1
+	$(BIN)/python -m tests.faults.history_kills --kills 50 --commits 20 --full 5
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store
@@ -105,6 +106,7 @@ test-store: $(VENV)/.dev mosquitto faketime
 	$(BIN)/python -m tests.faults.disk_full
 	$(BIN)/python -m tests.faults.clock_jumps
 	$(BIN)/python -m tests.faults.store_rot
+	$(BIN)/python -m tests.faults.history_kills
 	$(BIN)/python -m tests.benchmarks.flash_writes
 
 # Boxes, broker and collectors killed 1,400 times, three days without a broker, a million requests; two hours on two cores
@@ -157,6 +159,11 @@ test-web: $(VENV)/.dev mosquitto chromium
 	CI=true HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/browser tests/unit/test_page_texts.py
 
 # The first page: bytes, and when it can be used on a slow machine
+# What pages ask of ten million particles while the box commits; builds 342 MiB once
+.PHONY: bench-web
+bench-web: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.web_history --work runs/web_history
+
 bench-page: $(VENV)/.dev mosquitto chromium
 	$(BIN)/python -m tests.browser.first_page
 
@@ -204,6 +211,8 @@ bench-real: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.real_offaxis
 	$(BIN)/python -m tests.benchmarks.focus_recordings
 	$(BIN)/python -m tests.benchmarks.scenes
+	$(BIN)/python -m tests.benchmarks.geometries
+	$(BIN)/python -m tests.benchmarks.foreign_crops --every 12
 
 # one core: ratios are per core. PyHoloscope for optics_speed: pip install PyHoloscope
 bench-physics: $(VENV)/.dev

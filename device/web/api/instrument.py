@@ -157,7 +157,7 @@ def _activations(store: ModelStore, name: str) -> tuple[Any, ...]:
         return ()
 
 
-def _refusal(manifest: Manifest, geometry: Geometry, binning: int) -> str | None:
+def _refusal(manifest: Manifest, geometry: Geometry, binning: float) -> str | None:
     """Why it doesn't cover this instrument; a reconstruction may have pixels averaged for it."""
     kind = task_kinds().get(manifest.task)
     if kind is None:
