@@ -79,7 +79,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, rig: Rig, strike: Callabl
     """A service whose camera is the fake; `strike` hears every line that it says."""
     monkeypatch.setitem(sys.modules, "picamera2", module(rig))
 
-    def drivers(config: Config, instrument: Instrument, *, run: int) -> device_rig.Rig:
+    def drivers(config: Config, instrument: Instrument, **_: object) -> device_rig.Rig:
         camera = SupervisedCamera(lambda: Picamera2Camera(rig.instrument.sensor), timeout_s=4.0)
         world: TwinWorld = rig.world
         lamp = TwinLamp(rig)  # type: ignore[arg-type]

@@ -236,7 +236,7 @@ def test_the_queries_of_the_readme_find_what_a_box_recorded_and_how_much(databas
         rows(database, query.replace("> now() - interval '1 day'", "> '2026-05-01'"))
         for query in queries_of(FLEET / "README.md")
     ]
-    concentrations, an_hour, by_class, events, rejected, conflicts = found
+    concentrations, an_hour, by_class, events, rejected, by_day, conflicts = found
     night, day = datetime(2026, 5, 4, 23, tzinfo=UTC), datetime(2026, 5, 5, 0, tzinfo=UTC)
     assert {row[2] for row in concentrations} == {"birch", "dust", "pennate-diatom", "total", "unknown"}
     # Before midnight two birch, a dust and an unknown; after it none, a diatom and a birch, and one that could not look.
@@ -245,6 +245,9 @@ def test_the_queries_of_the_readme_find_what_a_box_recorded_and_how_much(databas
     assert [(hour, label, number) for _, hour, label, number in by_class if number] == [
         (night, "birch", 2), (night, "dust", 1), (night, "unknown", 1), (day, "birch", 1), (day, "pennate-diatom", 1),
     ]  # fmt: skip
+    totals = [(row[3], row[4]) for row in by_day if row[2] == "total"]
+    assert [n for n, _ in totals] == [4, 2]
+    assert totals[0][1] == pytest.approx(next(row[3] for row in concentrations if row[2] == "total" and night <= row[1] < day))
     assert [row[1:4] for row in events] == [("box-1", "alarm", "window_full")]
     assert [row[1:3] for row in rejected] == [(1, "holonode/v1/box-1/events")]
     (conflict,) = conflicts

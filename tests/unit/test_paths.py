@@ -33,6 +33,9 @@ password_file = "secret"
 ca_file = "~/ca.pem"
 cert_file = "certificates/box.pem"
 key_file = "certificates/box.key"
+[web]
+cert_file = "certificates/web.pem"
+key_file = "certificates/web.key"
 """
 
 
@@ -62,6 +65,8 @@ def test_every_relative_path_is_relative_to_the_configuration_file(elsewhere: Pa
         assert config.mqtt.ca_file == "~/ca.pem"
         assert config.mqtt.cert_file == str(base / "certificates/box.pem")
         assert config.mqtt.key_file == str(base / "certificates/box.key")
+        assert config.web.cert_file == str(base / "certificates/web.pem")
+        assert config.web.key_file == str(base / "certificates/web.key")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert paths_of(config)["mqtt.ca_file"] == "/home/somebody/ca.pem"
     assert all(Path(one).is_absolute() for path in paths_of(config).values() for one in path.split(", "))

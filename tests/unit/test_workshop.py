@@ -53,7 +53,7 @@ def test_short_and_flat_curves_are_curves(tmp_path: Path, curve: list[list[float
         (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--labels", "b"], "--frames FILE"),
         (["finetune", "bioaerosol", "--version", "9.0.0", "--out", "x", "--frames", "a"], "--labels FILE"),
         (["finetune", "hidef", "--version", "9", "--out", "x", "--frames", "a"], "major.minor.patch"),
-        (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--cpu-minutes", "0"], "--cpu-minutes"),
+        (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--cpu-minutes", "-1"], "--cpu-minutes"),
         (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--start-from", "none"], "no such model"),
         (["train", "hidef", "--seconds", "-1"], "--seconds"),
         (["train", "bioaerosol", "--start-from", "hidef"], "it names other things"),
