@@ -63,7 +63,7 @@ lint: $(VENV)/.dev
 # Tests at a time
 PROCESSES ?= 2
 
-# Without servers and simulated boxes
+# Without servers, simulated boxes and what computes for long (tests/physics)
 quick: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile tests/unit tests/property tests/architecture
 

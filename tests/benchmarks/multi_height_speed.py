@@ -1,6 +1,6 @@
 """Multi-height retrieval against plain alternating projections, to equal error, on one core.
 
-Eight simulated frames (finer grid, larger field, shot noise: tests/unit/test_multiheight.py) of scenes the retrieval
+Eight simulated frames (finer grid, larger field, shot noise: tests/physics/test_multiheight.py) of scenes the retrieval
 doesn't know. The baseline is the textbook loop in the same precision, on the same padded grid, with the same FFT library;
 it gets the exact distances and no shifts, since it can't register, and leaves the surroundings of the frames free, which
 helps it. Its least error over 300 sweeps is the error that both are timed to. Ours is timed with the fewest iterations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from device.optics.multiheight import retrieve_multi_height
 from device.optics.propagation import compute_transfer_function
-from tests.unit.test_multiheight import PITCH_UM, SIDE_PX, WAVELENGTH_UM, _frame, _geometries, _object, _truth
+from tests.physics.test_multiheight import PITCH_UM, SIDE_PX, WAVELENGTH_UM, _frame, _geometries, _object, _truth
 
 HEIGHTS_UM = tuple(400.0 + 60.0 * k for k in range(8))
 SWEEPS = 300

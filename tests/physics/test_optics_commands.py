@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device.errors import InputError
-from tests.unit.test_optics_autofocus import hologram
+from tests.physics.test_optics_autofocus import hologram
 
 GEOMETRY = ["--wavelength-um", "0.85", "--pitch-um", "1.12"]
 
