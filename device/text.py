@@ -21,7 +21,7 @@ _SEQUENCES = re.compile(
 _BREAKS = frozenset("\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn"})
 """Categories of control and format characters (direction marks, zero widths), lone surrogates, what is no character."""
-_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
 
 
 def plain(text: object, *, lines: bool = False) -> str:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from device.text import cell, markup, plain
@@ -45,6 +45,7 @@ def test_nothing_that_a_terminal_obeys_or_nobody_sees_is_left(text: str) -> None
     assert "\n" not in plain(text)
 
 
+@example(" ", "\n")
 @given(st.sampled_from("=+-@\t\r\n＝＋－＠ \x1b\u200b"), st.text(max_size=20))
 def test_no_text_cell_begins_like_a_formula(first: str, rest: str) -> None:
     assert not cell(first + rest).lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
