@@ -154,7 +154,7 @@ test-javascript: $(VENV)/.dev mosquitto
 
 # The dashboard's pages in Chromium on a simulated box, and axe-core on each; nothing is skipped. Some minutes
 .PHONY: test-web bench-page screenshots vendor
-test-web: $(VENV)/.dev mosquitto chromium
+test-web: $(VENV)/.dev mosquitto postgresql chromium
 	test -d $(JAVASCRIPT)/node_modules/axe-core || npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts axe-core@4.14.1
 	CI=true HOLONODE_NODE_MODULES=$(JAVASCRIPT)/node_modules $(BIN)/python -m pytest tests/browser tests/unit/test_page_texts.py
 
