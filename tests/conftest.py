@@ -43,3 +43,15 @@ def cluster() -> Iterator[postgres.Cluster]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture
+def database(cluster: postgres.Cluster) -> str:
+    """The address of one with the fleet's tables, and nothing in them."""
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import migrate
+
+    address = cluster.new_database()
+    with connect(address) as connection:
+        migrate(connection)
+    return address

@@ -25,23 +25,13 @@ from deploy.fleet.alarms.conditions import conditions
 from deploy.fleet.alarms.settings import LevelRule, Rules, WatchSettings, checked
 from deploy.fleet.cli import main
 from deploy.fleet.database import Connection, connect
-from deploy.fleet.schema import migrate
 from device.errors import InputError
 from device.messaging.payloads import Check, Health, Status
 from tests.brokers import Broker, Subscriber, broker
 from tests.mailbox import Received, mail_server, web_server
-from tests.postgres import Cluster
 from tests.services import ROOT
 
 NOTHING = Rules(silent_after_s=0, offline_after_s=0, health_after_s=0, waiting_longest_s=0, clear_after_s=0)
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
 
 
 @pytest.fixture

@@ -11,19 +11,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from deploy.fleet.database import connect
-from deploy.fleet.schema import migrate
 from tests.brokers import Broker, Subscriber, broker, free_port
 from tests.collectors import CollectorProcess
 from tests.postgres import Cluster, rows
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
 
 
 @pytest.fixture

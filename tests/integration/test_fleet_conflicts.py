@@ -12,7 +12,6 @@ import pytest
 from deploy.fleet.cli import main
 from deploy.fleet.database import connect
 from deploy.fleet.intake import read
-from deploy.fleet.schema import migrate
 from deploy.fleet.status import look
 from deploy.fleet.store import Mark, Store
 from device.frames import Clock
@@ -23,20 +22,12 @@ from tests.faults.bends import record
 from tests.integration.test_fleet_collect import event as event_payload
 from tests.integration.test_fleet_collect import eventually, publish, running, started
 from tests.integration.test_fleet_store import event
-from tests.postgres import Cluster, rows
+from tests.postgres import rows
 
 __all__ = ["running", "started"]
 
 OTHERS = "SELECT seq, times, record ->> 'message' FROM conflicts ORDER BY 1, 3"
 FIRST = "SELECT seq, record ->> 'message' FROM records ORDER BY 1"
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
 
 
 @pytest.fixture

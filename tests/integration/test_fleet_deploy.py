@@ -21,9 +21,7 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.fleet import cli
-from deploy.fleet.database import connect
 from deploy.fleet.intake import read
-from deploy.fleet.schema import migrate
 from deploy.fleet.store import Store
 from device.storage.outbox import Outbox
 from tests import stores
@@ -31,19 +29,11 @@ from tests.authority import Authority
 from tests.brokers import Broker
 from tests.collectors import CollectorProcess
 from tests.integration.test_fleet_collect import event, eventually
-from tests.postgres import Cluster, rows
+from tests.postgres import rows
 from tests.services import ROOT
 
 FLEET = ROOT / "deploy" / "fleet"
 USERS = ("collector", "box-1", "box-2", "operator")
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
 
 
 @pytest.fixture(scope="module")

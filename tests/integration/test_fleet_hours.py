@@ -31,14 +31,6 @@ _RECOUNT_LABELS = """SELECT i.device_id, date_trunc('hour', i.started_at, 'UTC')
 _HOUR_LABELS = "SELECT device_id, hour, label, n FROM hour_counts WHERE n > 0 ORDER BY 1, 2, 3"
 
 
-@pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
-
-
 def interval(device: str, seq: int, at: str = "", *, synchronised: bool = True, **changes: Any) -> Arrival:
     body = record("intervals", device, seq) | {"id": f"{device}{seq}"} | changes
     body["clock"] = body["clock"] | {"synchronised": synchronised}

@@ -31,14 +31,6 @@ from tests.postgres import Cluster, rows
 
 
 @pytest.fixture
-def database(cluster: Cluster) -> str:
-    address = cluster.new_database()
-    with connect(address) as connection:
-        migrate(connection)
-    return address
-
-
-@pytest.fixture
 def store(database: str) -> Iterator[Store]:
     with contextlib.closing(Store(database)) as made:
         yield made
