@@ -7,6 +7,7 @@ takes every aberration of the optics with it) and an optional step of propagatio
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from device.errors import InputError
 from device.optics import offaxis
 from device.optics.propagation import propagate
-from device.optics.unwrapping import unwrap
+from device.optics.unwrapping import Unwrapping, residue_density, unwrap_field
+from device.optics.windowed_fourier import noise_amplitude
 
 __all__ = ["Focus", "OffAxisQuality", "OffAxisReconstruction", "reconstruct_offaxis"]
 
@@ -42,9 +44,12 @@ class OffAxisQuality:
     visibility: float
     """Contrast of the fringes, 0 to 1: twice the order's amplitude over the frame's mean."""
     residue_density: float
-    """Phase singularities per pixel, 0 to 1: where unwrapping depends on its path. Over 1e-3 the phase has torn lines."""
+    """Phase singularities per pixel, 0 to 1: where unwrapping depends on its path. Over 1e-3 the recorded phase has torn
+    lines."""
     phase_noise_rad: float
-    """Root mean square phase noise of a pixel, from second differences: white part only, a robust estimate."""
+    """Root mean square phase noise of a pixel of `phase_rad`, from second differences: white part only, a robust estimate."""
+    undetermined: float
+    """Share of the pixels whose phase isn't told, 0 to 1; 0 where nobody asked (`Unwrapped.determined`)."""
     clipped: float
     """Share of the frame's pixels at its highest value, 0 to 1: a saturated sensor bends the phase."""
 
@@ -57,6 +62,10 @@ class OffAxisReconstruction:
     """complex64 [height, width], tilt and aberrations off, median amplitude 1, background phase 0."""
     phase_rad: NDArray[np.float32]
     """float32 [height, width], unwrapped."""
+    determined: NDArray[np.bool_]
+    """bool [height, width]: where that phase is to be believed (`Unwrapped.determined`)."""
+    unwrapping: Unwrapping
+    """How it was unwrapped."""
     delaying: float
     """Of what stands out of the background's phase, the share that delays, 0.5 to 1 by the choice of the order; NaN: not asked,
     for the frame is out of focus. Under 0.6 the sign is a guess."""
@@ -71,6 +80,7 @@ def reconstruct_offaxis(
     conjugate: bool = False,
     order: int | None = None,
     focus: Focus | None = None,
+    unwrapping: Unwrapping | Literal["auto"] = "auto",
 ) -> OffAxisReconstruction:
     """Field and unwrapped phase of an off-axis hologram.
 
@@ -78,7 +88,7 @@ def reconstruct_offaxis(
     `conjugate` takes the other order, phase of opposite sign: both orders hold the same, and the one is taken in which most of
     what stands out delays the light, as what is denser than its surroundings does (with `focus`, the one whose carrier points
     down); `order` of the aberrations taken off, None decides between tilt and curvature (`offaxis.flatten`); `focus` carries
-    the field into focus.
+    the field into focus; `unwrapping` as `unwrap_field` takes it.
     Raises InputError where there is no carrier or the background doesn't fit, CheckError without scikit-image.
     """
     pixels = np.asarray(frame, np.float64)
@@ -92,23 +102,26 @@ def reconstruct_offaxis(
         field = propagate(field, pitch_um=focus.pitch_um, wavelength_um=focus.wavelength_um, distance_um=focus.distance_um)
         field = offaxis.flatten(field, order=1)
     field /= np.complex64(max(float(np.median(np.abs(field))), 1e-30))
-    wrapped = np.angle(field)
-    phase_rad = unwrap(wrapped)
+    unwrapped = unwrap_field(field, unwrapping, noise=_white_noise(field, carrier))
+    phase_rad, torn = unwrapped.phase_rad, residue_density(np.angle(field))
     delaying = float("nan")
     if not out_of_focus:
         delaying = _delaying(phase_rad)
         if (delaying < 0.5) != conjugate:
-            field, wrapped, phase_rad = np.conj(field), -wrapped, -phase_rad
+            field, phase_rad = np.conj(field), -phase_rad
             carrier = replace(carrier, rows=-carrier.rows, columns=-carrier.columns)
         delaying = max(delaying, 1 - delaying)
     quality = OffAxisQuality(
         prominence=carrier.prominence,
         visibility=float(min(2 * np.median(np.abs(raw)) / max(abs(float(pixels.mean())), 1e-30), 1.0)),
-        residue_density=float(np.mean(np.abs(_circulation(wrapped)) > np.pi)),
+        residue_density=torn,
         phase_noise_rad=_pixel_noise(phase_rad),
+        undetermined=float(np.mean(~unwrapped.determined)),
         clipped=float(np.mean(pixels == pixels.max())),
     )
-    return OffAxisReconstruction(np.asarray(field, np.complex64), phase_rad, delaying, carrier, quality)
+    return OffAxisReconstruction(
+        np.asarray(field, np.complex64), phase_rad, unwrapped.determined, unwrapped.method, delaying, carrier, quality
+    )
 
 
 def _delaying(phase_rad: NDArray[np.floating]) -> float:
@@ -132,14 +145,10 @@ def _divided(field: Complex, background: NDArray[np.float64], carrier: offaxis.C
     return np.asarray(field * np.conj(reference) / np.maximum(amplitude, 0.05 * usual) ** 2, np.complex64)
 
 
-def _circulation(wrapped: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Phase gained around each 2 x 2 loop, [height - 1, width - 1]: 0 or +-2 pi at a singularity."""
-
-    def step(difference: NDArray[np.floating]) -> NDArray[np.floating]:
-        return (difference + np.pi) % (2 * np.pi) - np.pi
-
-    down, right = step(np.diff(wrapped, axis=0)), step(np.diff(wrapped, axis=1))
-    return right[:-1] + down[:, 1:] - right[1:] - down[:, :-1]
+def _white_noise(field: Complex, carrier: offaxis.Carrier) -> float:
+    """Noise of a pixel if it filled the whole spectrum as it fills the order's disc, complex root mean square."""
+    grain = max(1, round(0.5 / carrier.radius))
+    return noise_amplitude(field[::grain, ::grain]) / np.sqrt(np.pi) / carrier.radius
 
 
 def _pixel_noise(phase_rad: NDArray[np.floating]) -> float:

@@ -3,10 +3,15 @@
 `unwrap` is reliability sorting (Herraez et al., Appl. Opt. 41, 7437 (2002), doi:10.1364/AO.41.007437) by scikit-image,
 which keeps steep cells apart and takes masks. `unwrap_least_squares` (Ghiglia and Romero, J. Opt. Soc. Am. A 11, 107 (1994),
 doi:10.1364/JOSAA.11.000107), made congruent, needs no extra and holds in noise of a radian a pixel, where sorting gives way.
-Measured side by side in the decision record 2026-11-24-phase-unwrapping.md.
+Both keep every pixel congruent to what was measured, noise included, so that in strong noise neither is right everywhere:
+`unwrap_field` first takes the noise off the complex field (windowed_fourier.py) where it needs that. Measured side by side in
+the decision records 2026-11-24-phase-unwrapping.md and 2026-11-28-noise-before-unwrapping.md.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.fft
@@ -14,8 +19,56 @@ from numpy.typing import NDArray
 
 from device.errors import CheckError, InputError
 from device.installation import how_to_install
+from device.optics.windowed_fourier import filter_noise
 
-__all__ = ["unwrap", "unwrap_least_squares"]
+__all__ = ["Unwrapped", "Unwrapping", "residue_density", "unwrap", "unwrap_field", "unwrap_least_squares"]
+
+Unwrapping = Literal["quality", "wff", "least-squares"]
+"""Ways to unwrap: sorting by reliability; the same after the windowed Fourier filter; least squares."""
+_TORN = 1e-3
+"""Phase singularities per pixel from which on sorting leaves wrong cycles behind."""
+_DETERMINED = 0.4
+"""Amplitude that isn't noise, over the field's around it, from which on a pixel's cycle is believed."""
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """A continuous phase and how it came about."""
+
+    phase_rad: NDArray[np.float32]
+    """float32 [height, width], its median in (-pi, pi]."""
+    method: Unwrapping
+    determined: NDArray[np.bool_]
+    """bool [height, width]: False where what was recorded doesn't tell the phase. All True without the filter, which alone
+    finds that out."""
+
+
+def unwrap_field(
+    field: NDArray[np.complexfloating], method: Unwrapping | Literal["auto"] = "auto", *, noise: float | None = None
+) -> Unwrapped:
+    """The continuous phase of a complex field.
+
+    Parameters: `field` complex [height, width]; `method` "auto" filters where phase singularities say that the phase is torn
+    (more than one in a thousand pixels); `noise` of a pixel, complex root mean square, if it were white (None: estimated).
+    Raises InputError where the field can't be unwrapped or the method isn't known, CheckError where scikit-image isn't installed.
+    """
+    if method not in ("auto", *get_args(Unwrapping)):
+        raise InputError("no such unwrapping", expected="auto, " + ", ".join(get_args(Unwrapping)), got=method)
+    wrapped = np.angle(field)
+    if method == "auto":
+        method = "wff" if field.ndim == 2 and residue_density(wrapped) > _TORN else "quality"
+    if method != "wff":
+        phase_rad = unwrap(wrapped) if method == "quality" else unwrap_least_squares(wrapped)
+        return Unwrapped(phase_rad, method, np.ones(phase_rad.shape, np.bool_))
+    smooth, coherence = filter_noise(field, noise)
+    return Unwrapped(unwrap(np.angle(smooth)), method, coherence > _DETERMINED)
+
+
+def residue_density(phase_rad: NDArray[np.floating]) -> float:
+    """Phase singularities per pixel of a wrapped phase [height, width], 0 to 1: where unwrapping depends on its path."""
+    down, right = (_cycle(np.diff(phase_rad, axis=axis)) for axis in (0, 1))
+    around = right[:-1] + down[:, 1:] - right[1:] - down[:, :-1]
+    return float(np.mean(np.abs(around) > np.pi)) if around.size else 0.0
 
 
 def unwrap(phase_rad: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
@@ -59,7 +112,7 @@ def unwrap_least_squares(phase_rad: NDArray[np.floating]) -> NDArray[np.float32]
     return _centred(wrapped + 2 * np.pi * np.round((surface - wrapped) / (2 * np.pi)))
 
 
-def _cycle(difference: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cycle(difference: NDArray[np.floating]) -> NDArray[np.floating]:
     return (difference + np.pi) % (2 * np.pi) - np.pi
 
 

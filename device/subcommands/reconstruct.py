@@ -69,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "where it exceeds a fringe or bends most of the field)",
     )  # fmt: skip
     parser.add_argument(
+        "--unwrap", choices=("auto", "quality", "wff", "least-squares"), default="auto",
+        help="of --method offaxis: sorting by reliability; the same after a windowed Fourier filter, which takes the noise off "
+        "and says where the phase isn't told; least squares (default: the filter where the phase is torn)",
+    )  # fmt: skip
+    parser.add_argument(
         "--conjugate",
         action="store_true",
         help="of --method offaxis: the other order, phase of opposite sign (default: what stands out delays)",
@@ -241,24 +246,28 @@ def _offaxis(args: argparse.Namespace) -> None:
     background = background_pixels(args)
     frames = list(raw_frames(args))
     for frame in frames:
-        found = reconstruct_offaxis(frame.pixels, background, conjugate=args.conjugate, order=args.flatten, focus=focus)
+        found = reconstruct_offaxis(
+            frame.pixels, background, conjugate=args.conjugate, order=args.flatten, focus=focus, unwrapping=args.unwrap
+        )
         out = result_path(args.out, frame.name if len(frames) > 1 else None)
         nothing = Agreement(correlation=float("nan"), residual=float("nan"), chi2=None)  # one frame holds no second opinion
-        write_field(out, found.field, geometry, args.method, nothing, phase_rad=found.phase_rad)
+        write_field(out, found.field, geometry, args.method, nothing, phase_rad=found.phase_rad, determined=found.determined)
         files = [str(out)] + ([str(write_picture(out, found.field, geometry, args.method))] if args.png else [])
         carrier, quality = found.carrier, found.quality
-        span_rad = float(np.nanpercentile(found.phase_rad, 99.9) - np.nanpercentile(found.phase_rad, 0.1))
+        told = found.phase_rad[found.determined] if found.determined.any() else np.array([np.nan], np.float32)
+        span_rad = float(np.percentile(told, 99.9) - np.percentile(told, 0.1))
         if args.json:
             answer = {
                 "name": frame.name, "files": files, "method": args.method, "carrier_rows": carrier.rows,
-                "carrier_columns": carrier.columns, "phase_span_rad": span_rad, "delaying": found.delaying, **dataclasses.asdict(quality),
+                "carrier_columns": carrier.columns, "phase_span_rad": span_rad, "unwrapping": found.unwrapping, "delaying": found.delaying, **dataclasses.asdict(quality),
             }  # fmt: skip
             print(dumps(answer), flush=True)
             continue
         print(
             f"{frame.name}: carrier at {carrier.rows:+.4f} rows, {carrier.columns:+.4f} columns (cycles per pixel), "
             f"{quality.prominence:.0f} times its surroundings, fringe visibility {quality.visibility:.2f}; phase spans "
-            f"{span_rad:.2f} rad, noise {quality.phase_noise_rad:.3f} rad; {_sign(found.delaying)}; {', '.join(files)}",
+            f"{span_rad:.2f} rad, noise {quality.phase_noise_rad:.3f} rad, unwrapped by {found.unwrapping}"
+            f"{f', not told in {quality.undetermined:.1%} of the pixels' if quality.undetermined else ''}; {_sign(found.delaying)}; {', '.join(files)}",
             flush=True,
         )
 
