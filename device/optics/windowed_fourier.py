@@ -58,7 +58,7 @@ def filter_noise(field: NDArray[np.complexfloating], noise: float | None = None)
     shape = tuple(fft.next_fast_len(n) for n in wide.shape)
     wide = np.pad(wide, [(0, n - m) for n, m in zip(shape, wide.shape, strict=True)], mode="edge")
     spectrum = fft.fft2(wide)
-    kept = sum(_filtered(spectrum, width_px, step, level) for width_px, step in _WINDOWS) / np.complex64(len(_WINDOWS))
+    kept = np.mean([_filtered(spectrum, width_px, step, level) for width_px, step in _WINDOWS], axis=0)
     inner = (slice(margin, margin + field.shape[0]), slice(margin, margin + field.shape[1]))
     found = np.ascontiguousarray(fft.ifft2(kept)[inner])
     around = _smooth(np.abs(wide) ** 2)[inner]

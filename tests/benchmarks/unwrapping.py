@@ -33,7 +33,7 @@ WAYS: tuple[Unwrapping, ...] = ("quality", "least-squares", "wff")
 def matrix(rng: np.random.Generator) -> Real:
     """A few random numbers, interpolated."""
     coarse = rng.random((rng.integers(2, 7),) * 2)
-    return _deep(cv2.resize(coarse, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), rng)
+    return _deep(np.asarray(cv2.resize(coarse, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), np.float64), rng)
 
 
 def zernike(rng: np.random.Generator) -> Real:
@@ -41,7 +41,7 @@ def zernike(rng: np.random.Generator) -> Real:
     y, x = np.mgrid[-1 : 1 : SIDE_PX * 1j, -1 : 1 : SIDE_PX * 1j]
     rr = x * x + y * y
     terms = (x, y, 2 * rr - 1, x * x - y * y, 2 * x * y, (3 * rr - 2) * x, (3 * rr - 2) * y, 6 * rr * rr - 6 * rr + 1)
-    return _deep(sum((rng.normal() * term for term in terms), np.zeros_like(x)), rng)
+    return _deep(np.tensordot(rng.normal(size=len(terms)), np.stack(terms), 1), rng)
 
 
 def spheres(rng: np.random.Generator) -> Real:
@@ -56,7 +56,7 @@ def spheres(rng: np.random.Generator) -> Real:
             if not out[away < radius + 4].any():
                 out += rng.uniform(6, 16) * np.sqrt(np.clip(1 - (away / radius) ** 2, 0, None))
                 break
-    return cv2.GaussianBlur(out, (0, 0), 1.0)
+    return np.asarray(cv2.GaussianBlur(out, (0, 0), 1.0), np.float64)
 
 
 def recorded_cell() -> Callable[[np.random.Generator], Real]:
