@@ -15,6 +15,7 @@ _COMMANDS = {
     "replay": "the same analysis over recorded frames",
     "reconstruct": "one reconstruction of a hologram",
     "focus": "distance of the objects in a hologram",
+    "plan": "what a configuration will do, and what limits the detail its optics see; touches no hardware",
     "arm": "look at everything before the box is left alone: preflight, endurance, next wake",
     "doctor": "what is present, missing, wrong, and what mends it",
     "twin": "render frames with known truth",

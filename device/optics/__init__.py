@@ -4,7 +4,7 @@ geometry         the recording geometry and its equivalent plane-wave form
 propagation      band-limited angular spectrum, kernels cached by geometry
 fresnel          by one transform, and onto a grid of one's own choosing      fft    the one place that knows the library
 pupil            what a lens, a window or a cover slip does to the wave
-coherence        what partial coherence and finite pixels leave of a fringe
+coherence        what partial coherence and finite pixels leave of a fringe; resolution: what they leave of detail, and why
 autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form

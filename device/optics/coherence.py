@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 
-__all__ = ["Coherence", "pixel_visibility", "visibility"]
+__all__ = ["Coherence", "fringe_visibility", "pixel_visibility", "visibility"]
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -42,16 +42,26 @@ def visibility(
     """
     fy = fft.fftfreq(shape[0], pitch_um)[:, None]
     fx = fft.fftfreq(shape[1], pitch_um)[None, :]
-    squared = fx**2 + fy**2
-    envelope = np.ones(shape)
+    frequency = np.sqrt(fy**2 + fx**2)
+    return fringe_visibility(frequency, wavelength_um, distance_um, bandwidth_um=bandwidth_um, blur_um=blur_um).astype(
+        np.float32
+    )
+
+
+def fringe_visibility(
+    frequency_per_um: NDArray[np.float64], wavelength_um: float, distance_um: float, *, bandwidth_um: float = 0.0,
+    blur_um: float = 0.0,
+) -> NDArray[np.float64]:  # fmt: skip
+    """`visibility` at spatial frequencies of any shape, in cycles per micrometre."""
+    envelope = np.ones(frequency_per_um.shape)
     if bandwidth_um > 0:
-        root = np.sqrt(np.maximum(1 / wavelength_um**2 - squared, 1e-12))
+        root = np.sqrt(np.maximum(1 / wavelength_um**2 - frequency_per_um**2, 1e-12))
         slope = 2 * np.pi * distance_um * (1 / wavelength_um**2 - 1 / (wavelength_um**3 * root))
         envelope *= np.exp(-0.5 * (slope * bandwidth_um / _FWHM) ** 2)
     if blur_um > 0:
-        argument = np.pi * blur_um * np.sqrt(squared)
+        argument = np.pi * blur_um * frequency_per_um
         envelope *= np.where(argument > 1e-6, 2 * scipy.special.j1(argument) / np.maximum(argument, 1e-6), 1)
-    return envelope.astype(np.float32)
+    return envelope
 
 
 def pixel_visibility(shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ run          the service
 replay       the same analysis over recorded frames
 reconstruct  one reconstruction
 focus        autofocus
+plan         what a configuration will do and its optics can see
 arm          preflight and endurance before the box is left alone
 doctor       what is present, missing, wrong, and what mends it
 twin         render frames with known truth

@@ -47,6 +47,23 @@ def _optics(config: Config) -> list[Check]:
         ]
 
 
+def _resolution(config: Config) -> Check:
+    """What limits detail, of the instrument as it is configured."""
+    from device.instrument import load_instrument
+    from device.messaging.payloads import Check
+    from device.optics.resolution import resolution
+
+    instrument = load_instrument(config.device.instrument)
+    told = resolution(instrument.geometry, (instrument.sensor.height_px, instrument.sensor.width_px))
+    wasted = told.nyquist_share < 0.8
+    return Check(
+        name="resolution", status="warning" if wasted else "ok",
+        message=f"{told.line_um:.2f} um lines, limited by {told.limits[0].cause}"
+        + (f": the light carries {told.nyquist_share:.0%} of what the pixels could hold" if wasted else ""),
+        remedy=f"{told.limits[0].advice.capitalize()} (holonode plan --optics)" if wasted else "",
+    )  # fmt: skip
+
+
 def _trend(config: Config) -> list[Check]:
     """How the optics went since commissioning, as the store tells."""
     import sqlite3
@@ -81,6 +98,7 @@ def execute(args: argparse.Namespace) -> int:
     checks = (
         run_checks(config, lambda: readiness_of(config).checks)
         + ([] if args.no_optics or busy else _optics(config))
+        + [_resolution(config)]
         + _trend(config)
     )
     if elsewhere := store_elsewhere(args.config, config.storage.folder):
