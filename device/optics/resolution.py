@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from device.optics.coherence import Coherence, fringe_visibility
 from device.optics.geometry import Geometry
 
-__all__ = ["Resolution", "ResolutionLimit", "resolution"]
+__all__ = ["Resolution", "ResolutionLimit", "light_line_um", "resolution"]
 
 _LEFT = 0.08
 """Of the fringes' contrast, at the finest detail."""
@@ -94,6 +94,20 @@ def resolution(geometry: Geometry, shape: tuple[int, int]) -> Resolution:
     together = _highest(lambda f: light(f) * np.sinc(f * geometry.object_pitch_um), min(nyquist, framed))
     seen = min(together, nyquist, framed)
     return Resolution(limits, 0.5 / seen, seen / nyquist)
+
+
+def light_line_um(geometry: Geometry) -> float:
+    """Width of the finest line that lamp and distance carry, whatever the pixels; 0 where they limit nothing."""
+    coherence = geometry.coherence or Coherence()
+    wavelength_um = geometry.wavelength_medium_um
+    highest = _highest(
+        lambda f: fringe_visibility(
+            f, wavelength_um, geometry.propagation_um, bandwidth_um=coherence.bandwidth_um / geometry.medium_index,
+            blur_um=geometry.source_blur_um,
+        ),
+        1 / wavelength_um,
+    )  # fmt: skip
+    return 0.0 if math.isinf(highest) else 0.5 / highest
 
 
 def _highest(left: Callable[[NDArray[np.float64]], NDArray[np.float64]], most: float) -> float:
