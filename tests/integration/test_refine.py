@@ -102,6 +102,14 @@ def test_pooling_draws_a_slide_together_and_leaves_floating_particles_alone() ->
     assert pooled(slide[:5]) == slide[:5]
 
 
+def test_pooling_leaves_two_planes_apart_where_most_lie_in_one() -> None:
+    rng = np.random.default_rng(4)
+    true_um = np.repeat([500.0, 515.0], [8, 6])
+    given = [Depth(float(z), 5.0) for z in true_um + rng.normal(0, 1, len(true_um))]
+    off = [abs(d.z_um - z) / d.uncertainty_um for d, z in zip(pooled(given), true_um, strict=True)]
+    assert max(off) < 1.96
+
+
 def test_in_the_dark_the_network_counts_for_more(scene: ScoringField, pipeline: Pipeline) -> None:
     result = pipeline.analyse(_hologram(scene)).reconstruction
     assert result is not None
