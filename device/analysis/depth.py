@@ -121,8 +121,9 @@ def pooled(depths: Sequence[Depth]) -> list[Depth]:
             out.append(depth)
             continue
         share = variance / (variance + own)
-        # Half of each error is taken to be common to all: it doesn't average out.
-        out.append(Depth(middle + share * (depth.z_um - middle), math.sqrt(max(share, 0.25) * own)))
+        drawn_um = (1 - share) * (middle - depth.z_um)
+        # Half of each error is taken to be common to all: it doesn't average out. And the plane may not be this one's.
+        out.append(Depth(depth.z_um + drawn_um, math.hypot(math.sqrt(max(share, 0.25) * own), drawn_um / 2)))
     return out
 
 
