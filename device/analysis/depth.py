@@ -98,10 +98,10 @@ def _span(geometry: Geometry, settings: DepthSettings) -> float:
 def pooled(depths: Sequence[Depth]) -> list[Depth]:
     """Depths of one frame that know of each other: where all scatter no more than their uncertainties, they share a plane.
 
-    Empirical Bayes with a normal population whose middle and spread come from the frame itself, by medians (DerSimonian and
-    Laird's moment estimate, made robust; doi:10.1016/0197-2456(86)90046-2). Particles on a slide are drawn to its plane as
-    far as each is uncertain; particles that float at depths of their own stay where they are, and so do strays. Fewer than
-    six say nothing of a population.
+    Empirical Bayes with a normal population whose middle and spread come from the frame itself (DerSimonian and Laird's moment
+    estimate, doi:10.1016/0197-2456(86)90046-2), strays by medians. Particles on a slide are drawn to its plane as far as each
+    is uncertain; particles that float at depths of their own or lie in two planes stay where they are, and so do strays. Fewer
+    than six say nothing of a population.
     """
     if len(depths) < _POPULATION:
         return list(depths)
@@ -111,6 +111,9 @@ def pooled(depths: Sequence[Depth]) -> list[Depth]:
     scatter = 1.4826 * float(np.median(np.abs(places[sure] - middle)))
     least = float(deviations.min())
     variance = max(scatter**2 - float(np.median(deviations[sure] ** 2)), (least / 2) ** 2)
+    # Where half of them share a plane, medians see no other plane beside it; moments do.
+    near = sure & (np.abs(places - middle) <= 4 * np.sqrt(deviations**2 + variance))
+    variance = max(variance, float(np.mean((places[near] - middle) ** 2 - deviations[near] ** 2)))
     out: list[Depth] = []
     for depth in depths:
         own = depth.uncertainty_um**2
@@ -118,8 +121,9 @@ def pooled(depths: Sequence[Depth]) -> list[Depth]:
             out.append(depth)
             continue
         share = variance / (variance + own)
-        # Half of each error is taken to be common to all: it doesn't average out.
-        out.append(Depth(middle + share * (depth.z_um - middle), math.sqrt(max(share, 0.25) * own)))
+        drawn_um = (1 - share) * (middle - depth.z_um)
+        # Half of each error is taken to be common to all: it doesn't average out. And the plane may not be this one's.
+        out.append(Depth(depth.z_um + drawn_um, math.hypot(math.sqrt(max(share, 0.25) * own), drawn_um / 2)))
     return out
 
 

@@ -51,7 +51,8 @@ particles (multi-slice), whose misfit is small and says little: 96 and 97 in 100
 first: a bead of eight pixels whose outline is a pixel too wide lies two defocus numbers too far."""
 
 _FINE_WEAK_LENS = 0.063
-"""As the weak lens of `depth`: 0.083 um nearer for each um of diameter at 850 nm and 1.12 um (61 simulated particles)."""
+"""As the weak lens of `depth`: 0.083 um nearer for each um of diameter at 850 nm and 1.12 um (61 simulated grains, lenses of many
+radians). Screens of one to three radians, at other pitches, have none of it: it is as uncertain as it is large."""
 
 _SOUGHT = 10.0
 """Half the range of depths tried around a first estimate, as a defocus number."""
@@ -213,13 +214,14 @@ def found_depth(patch: Patch, first: Depth, noise: float, geometry: Geometry, *,
     unit_um = geometry.object_pitch_um**2 / geometry.wavelength_medium_um
     diameter_px = 2 * math.sqrt(float(patch.support.sum()) / math.pi)
     of_unit, of_extent, of_misfit = _FINE_SHARES if fine else (1.0, _EXTENT_SHARE, 1.0)
-    z_um = patch.depth_um + (_FINE_WEAK_LENS * diameter_px * unit_um if fine else 0.0)
+    lens_um = _FINE_WEAK_LENS * diameter_px * unit_um if fine else 0.0
+    z_um = patch.depth_um + lens_um
     deviation_um = _deviation_um(patch, noise)
     if not math.isfinite(deviation_um):
         # Better still beyond what was tried: as uncertain as that is wide.
         return Depth(z_um, max(first.uncertainty_um, _SOUGHT * unit_um))
     extent_um = diameter_px * geometry.object_pitch_um
-    uncertainty_um = math.hypot(of_unit * unit_um, of_extent * extent_um, of_misfit * deviation_um)
+    uncertainty_um = math.hypot(of_unit * unit_um, of_extent * extent_um, of_misfit * deviation_um, lens_um)
     # What was uncertain for a reason (half its fringes outside the frame) stays uncertain.
     return Depth(z_um, max(uncertainty_um, 0.3 * first.uncertainty_um))
 

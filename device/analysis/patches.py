@@ -29,6 +29,10 @@ __all__ = [
     "transfer_function",
 ]
 
+_TIGHT = 0.05
+"""Of a body's inscribed radius, by which its outline is too tight: where a sphere thins out, nothing stands out of the blur. Spheres
+of 12 to 40 pixels have outlines of 0.93 to 0.97 of their diameter; a pixel of that at 38 reads as 1.5 depths of field too far."""
+
 Box = tuple[slice, slice]
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -70,7 +74,7 @@ class Patch:
     support: NDArray[np.bool_]
     """Within the box."""
     outline: NDArray[np.bool_]
-    """The same without the margin."""
+    """The same without the margin: where the particle is, as far as is known."""
     depth_um: float
     transfer: Complex
     """[side, side]"""
@@ -111,14 +115,14 @@ class Patch:
 def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometry, settings: RefineSettings) -> Patch:
     """One particle of an object field complex64 [height, width], at its depth in the equivalent plane-wave recording."""
     pitch_um, wavelength_um = geometry.object_pitch_um, geometry.wavelength_medium_um
-    margin = settings.support_margin_px
+    tight = round(_TIGHT * float(cv2.distanceTransform(np.pad(part.mask.astype(np.uint8), 1), cv2.DIST_L2, 3).max()))
+    margin = settings.support_margin_px + tight
     reach = min(fringe_reach_px(pitch_um, wavelength_um, depth_um), settings.most_reach_px)
     height, width = part.mask.shape
     side = fft.next_fast_len(max(height, width) + 2 * (reach + margin))
     top, left = part.y_px + height // 2 - side // 2, part.x_px + width // 2 - side // 2
-    outline = np.pad(part.mask.astype(np.uint8), margin)
-    size = 2 * margin + 1
-    grown = cv2.dilate(outline, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))).astype(bool)
+    outline = _dilated(np.pad(part.mask.astype(np.uint8), margin), tight)
+    grown = _dilated(outline, settings.support_margin_px).astype(bool)
     y, x = part.y_px - margin - top, part.x_px - margin - left
     box = (slice(y, y + grown.shape[0]), slice(x, x + grown.shape[1]))
     empty = np.zeros(grown.shape, np.complex64)
@@ -128,6 +132,11 @@ def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometr
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.given = patch.scattered
     return patch
+
+
+def _dilated(mask: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    size = 2 * pixels + 1
+    return np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)
 
 
 def overlap(shape: tuple[int, ...], patch: Patch) -> tuple[Box, Box]:

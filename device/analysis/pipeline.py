@@ -21,11 +21,13 @@ from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
 from device.analysis.refine import RefineSettings, predicted, refine
-from device.analysis.scene import FieldScene, fringes_of, in_pieces, off_plane, scene_of, too_noisy
+from device.analysis.scene import FieldScene, fringes_of, in_pieces, off_focus, off_plane, scene_of, too_noisy
 from device.analysis.second_look import RingGain
 from device.analysis.segment import Segment, SegmentSettings, segment
 from device.analysis.verify import VerifySettings, unexplained_regions, verify
+from device.errors import InputError
 from device.frames import Hologram
+from device.optics.autofocus import FocusEstimate, estimate_distance
 from device.optics.geometry import Geometry
 from device.records import Classification, Consistency, FrameCounts, Models, Particle
 
@@ -220,7 +222,7 @@ class Pipeline:
         if why_not is not None or not parts:
             crowded = self.settings.refine_most < len(parts) and self._checks
             unchecked = [Consistency(reason=why_not)] * len(parts)
-            return _Found(result, parts, depths, unchecked, 0, self._placed(scene, depths, geometry), crowded)
+            return _Found(result, parts, depths, unchecked, 0, self._placed(scene, depths, hologram), crowded)
         settings = RefineSettings(self.settings.refine_iterations)
         refined = refine(
             amplitude, result.field, parts, equivalent, geometry, settings, noise=hologram.noise, gain=self.ring_gain
@@ -235,20 +237,25 @@ class Pipeline:
         unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)
         final = fringes_of(amplitude, refined.explained, hologram.noise)
         scene = scene_of(given, final, covered, len(parts), f"{self._way}, refined", pieces)
-        return _Found(replace(result, field=field), parts, found, judged, unexplained, self._placed(scene, found, geometry))
+        return _Found(replace(result, field=field), parts, found, judged, unexplained, self._placed(scene, found, hologram))
 
     @property
     def _way(self) -> str:
         return "back-propagation" if self.network is None else "network"
 
-    def _placed(self, scene: FieldScene, depths: list[Depth], geometry: Geometry) -> FieldScene:
+    def _placed(self, scene: FieldScene, depths: list[Depth], hologram: Hologram) -> FieldScene:
         """With what speaks against the stated distance."""
         if self.network is None:
             return scene
+        geometry = hologram.geometry
         stated = self.settings.verification.distance_uncertainty_um
         calibration_um = geometry.distance_um / 50 if stated is None else stated
         half_range_um = self.settings.depth_half_range_um
         elsewhere = off_plane(depths, geometry, calibration_um=calibration_um, half_range_um=half_range_um)
+        # Particles at depths of their own have no focus in common; one reason is enough.
+        if self._checks and depths and half_range_um == 0 and not (elsewhere or scene.verdicts):
+            focus = _focus(hologram, depths)
+            elsewhere = off_focus(depths, focus, geometry, calibration_um=calibration_um) if focus else []
         return replace(scene, verdicts=(*scene.verdicts, *elsewhere))
 
     @property
@@ -298,3 +305,14 @@ def _covered(parts: list[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         height, width = part.mask.shape
         covered[part.y_px : part.y_px + height, part.x_px : part.x_px + width] |= part.mask
     return covered
+
+
+def _focus(hologram: Hologram, depths: list[Depth]) -> FocusEstimate | None:
+    """Of the whole frame, sought from half to twice of where it is said to lie and of where its particles do; None: too faint."""
+    geometry = hologram.geometry
+    places = geometry.distance_um, float(np.median([depth.z_um for depth in depths]))
+    farthest_um = 0.99 * (geometry.source_distance_um or np.inf)
+    try:
+        return estimate_distance(hologram.intensity, geometry, min(places) / 2, min(2 * max(places), farthest_um))
+    except InputError:
+        return None

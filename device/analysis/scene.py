@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from device.analysis.depth import Depth
 from device.analysis.segment import Segment
+from device.optics.autofocus import FocusEstimate
 from device.optics.geometry import Geometry
 from device.records import SCENE_KINDS
 
@@ -39,6 +40,7 @@ __all__ = [
     "Verdict",
     "fringes_of",
     "in_pieces",
+    "off_focus",
     "off_plane",
     "scene_of",
     "too_noisy",
@@ -89,6 +91,9 @@ _GAP_PX = 4
 _LONG_PX = 100
 _SLENDER = 8.0
 """Squared length over area from which a body is a thread: a disc has 2.5, a chain of five beads 6.4."""
+
+_SURE = 2.58
+"""Deviations that 99 in 100 lie within."""
 
 Level = Literal["suspect", "fail"]
 
@@ -280,18 +285,52 @@ def off_plane(depths: Sequence[Depth], geometry: Geometry, *, calibration_um: fl
     """
     if not depths:
         return []
-    unit_um = 4 * geometry.object_pitch_um**2 / geometry.wavelength_medium_um * _stretch(geometry)
-    places = np.array([depth.z_um for depth in depths])
-    middle = float(np.median(places))
-    scatter_um = 1.4826 * float(np.median(np.abs(places - middle)))
+    middle, scatter_um, own_um = _plane(depths)
     off_um = abs(middle - geometry.distance_um) - half_range_um
-    sure_um = float(np.median([depth.uncertainty_um for depth in depths])) / math.sqrt(len(depths))
-    limit_um = min(max(3 * math.hypot(calibration_um, sure_um), 2.5 * unit_um), 4.5 * unit_um)
+    limit_um = _misplaced_um(geometry, math.hypot(calibration_um, own_um / math.sqrt(len(depths))))
     if off_um <= limit_um or off_um < 2 * scatter_um:
         return []
     return [
         Verdict("suspect", f"what was found lies {middle:.0f} um from the sensor, not the {geometry.distance_um:.0f} um stated")
     ]
+
+
+def off_focus(depths: Sequence[Depth], focus: FocusEstimate, geometry: Geometry, *, calibration_um: float) -> list[Verdict]:
+    """Whether the frame's own focus, which knows nothing of particles, lies where they do and where they are said to.
+
+    Parameters: as of `off_plane`, of particles in a plane; `focus` of the same frame. The two ways to a plane err by what each states,
+    and by a depth of field.
+    """
+    if not depths or not focus.found:
+        return []
+    middle, scatter_um, own_um = _plane(depths)
+    told = f"the frame's own focus lies {focus.distance_um:.0f} um from the sensor, "
+    apart_um = abs(focus.distance_um - middle)
+    if apart_um > max(_SURE * math.hypot(focus.uncertainty_um, own_um), _depth_of_field_um(geometry), 2 * scatter_um):
+        return [Verdict("suspect", f"{told}what was found {middle:.0f} um")]
+    off_um = abs(focus.distance_um - geometry.distance_um)
+    if off_um > _misplaced_um(geometry, math.hypot(calibration_um, focus.uncertainty_um)):
+        return [Verdict("suspect", f"{told}not the {geometry.distance_um:.0f} um stated")]
+    return []
+
+
+def _plane(depths: Sequence[Depth]) -> tuple[float, float, float]:
+    """Median, scatter and median uncertainty of depths, in micrometres."""
+    places = np.array([depth.z_um for depth in depths])
+    middle = float(np.median(places))
+    scatter_um = 1.4826 * float(np.median(np.abs(places - middle)))
+    return middle, scatter_um, float(np.median([depth.uncertainty_um for depth in depths]))
+
+
+def _misplaced_um(geometry: Geometry, uncertainty_um: float) -> float:
+    """From where on a plane isn't the stated one: three deviations, between 2.5 and 4.5 depths of field."""
+    unit_um = _depth_of_field_um(geometry)
+    return min(max(3 * uncertainty_um, 2.5 * unit_um), 4.5 * unit_um)
+
+
+def _depth_of_field_um(geometry: Geometry) -> float:
+    """wavelength / NA^2, NA = wavelength / (2 pitch), of distance to the sensor."""
+    return 4 * geometry.object_pitch_um**2 / geometry.wavelength_medium_um * _stretch(geometry)
 
 
 def _stretch(geometry: Geometry) -> float:

@@ -5,13 +5,18 @@ that grows with distance, and shifts are free), and the reference has 0.25 rad o
 'tilt-free' is the correlation after the best plane is taken off its phase, 'raw' the plain one. The benchmark also prints
 how well the reference itself, with and without its slow phase, predicts the recorded frames.
 
-    python -m tests.benchmarks.real_multi_height [FOLDER]
+    python -m tests.benchmarks.real_multi_height [FOLDER] [--choice]
+
+With `--choice` alone: whether what the frames decide, sparse or dense, is the better of the two, on every recording of several
+heights: beads against the measured field, the simulated stack by what it predicts of a frame that was left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +24,9 @@ import scipy.ndimage
 import scipy.optimize
 from numpy.typing import NDArray
 
+from device.analysis.background import normalise
+from device.drivers.recorded import read_frames
+from device.optics.geometry import Geometry
 from device.optics.multiheight import MultiHeight, retrieve_multi_height
 from device.optics.phase_retrieval import retrieve_single_shot
 from device.optics.propagation import backpropagate, propagate
@@ -39,6 +47,8 @@ SUBSETS = [
     tuple(range(7, 15)),
     tuple(BEADS_MM),
 ]
+LEFT_OUT = [((0, 7), 4), ((0, 3), 7), ((2, 6), 0), ((1, 3, 5), 7), ((0, 2, 4, 6), 7)]
+"""Frames of the simulated stack, and which is predicted."""
 PLAIN_ITERATIONS = 20
 
 
@@ -53,10 +63,10 @@ def tilt_free_correlation(field: Field, truth: Field) -> float:
     return -float(scipy.optimize.minimize(without, start[0], method="Nelder-Mead", options={"initial_simplex": start}).fun)
 
 
-def load(data: Path, heights: tuple[int, ...]) -> MultiHeight:
+def load(data: Path, heights: tuple[int, ...], *, sparse: bool | None = None) -> MultiHeight:
     folder = data / "beads_multiheight_gt" / "fov1"
     frames = [_intensity(folder / f"holo_{n:02d}mm.mat") for n in heights]
-    return retrieve_multi_height(frames, [BEADS.at(1000 * BEADS_MM[n]) for n in heights])
+    return retrieve_multi_height(frames, [BEADS.at(1000 * BEADS_MM[n]) for n in heights], sparse=sparse)
 
 
 def plain_alternating(data: Path, heights: tuple[int, ...]) -> Field:
@@ -108,8 +118,51 @@ def _prediction(field: Field, frame: NDArray[np.float32], distance_um: float) ->
     return best
 
 
-def main() -> int:
-    data = Path(sys.argv[1]) if len(sys.argv) > 1 else real_data_folder()
+def print_choices(data: Path) -> None:
+    """What was chosen, and the score of either."""
+    truth = measured_field(data / "beads_multiheight_gt" / "fov1")
+    print(f"{'':34s}{'chosen':>8s}{'sparse':>9s}{'dense':>9s}")
+    for heights in SUBSETS:
+        found = {sparse: load(data, heights, sparse=sparse) for sparse in (None, True, False)}
+        scores = {sparse: complex_correlation(one.field, truth) for sparse, one in found.items()}
+        _print_choice(f"beads {' '.join(map(str, heights))} mm", found[None], scores)
+    stack = {int(path.stem[0]): path for path in (data / "simulated_multiheight").glob("*.tif")}
+    frames = {k: normalise(next(iter(read_frames(path))).pixels).intensity for k, path in stack.items()}
+    geometries = {k: Geometry(0.532, 1.12, float(path.stem.split("_")[1])) for k, path in stack.items()}
+    for used, left_out in LEFT_OUT:
+        given = [frames[k] for k in used], [geometries[k] for k in used]
+        found = {sparse: retrieve_multi_height(*given, sparse=sparse) for sparse in (None, True, False)}
+        scores = {sparse: _predicts(one.field, frames[left_out], geometries[left_out]) for sparse, one in found.items()}
+        _print_choice(f"stack {' '.join(map(str, used))}, predicting {left_out}", found[None], scores)
+
+
+def _print_choice(name: str, found: MultiHeight, scores: dict[bool | None, float]) -> None:
+    better = max(True, False, key=lambda sparse: scores[sparse])
+    said = "sparse" if found.sparse else "dense"
+    print(
+        f"{name:34s}{said:>8s}{scores[True]:9.3f}{scores[False]:9.3f}{'' if better == found.sparse else '  the other is better'}",
+        flush=True,
+    )
+
+
+def _predicts(field: Field, frame: NDArray[np.float32], geometry: Geometry) -> float:
+    """Correlation with a frame that had no part in the field, away from the border."""
+    inner = (slice(64, -64),) * 2
+    there = propagate(
+        field, pitch_um=geometry.pitch_um, wavelength_um=geometry.wavelength_um, distance_um=geometry.distance_um
+    )
+    return float(np.corrcoef(np.abs(there[inner]).ravel(), np.sqrt(frame[inner]).ravel())[0, 1])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=real_data_folder())
+    parser.add_argument("--choice", action="store_true", help="sparse or dense alone")
+    args = parser.parse_args(arguments)
+    data: Path = args.data
+    if args.choice:
+        print_choices(data)
+        return 0
     folder = data / "beads_multiheight_gt" / "fov1"
     truth = measured_field(folder)
     print(f"{'frames':34s}{'plain raw':>10s}{'raw':>8s}{'tilt-free':>10s}  largest shift px, spread of 1 mm steps um")

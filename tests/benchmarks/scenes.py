@@ -5,7 +5,7 @@ full      simulated full fields of eleven kinds (tests/foreign_fields.py), a sha
 threads   lint in an else clean field: how many pieces, and whether they pass
 wrong     every in-line recording five depths of field and more from its own distance, both ways: 95 % must not pass. Of single
           beads that is the measured one (tests/benchmarks/focus_references.py)
-right     the same recordings at their own distance, and simulated particles: at most 2 % suspect
+right     beads and red cells at their own distance, and simulated particles: at most 2 % suspect
 twin      intervals of the simulated instruments as they come: at most 2 % suspect
 cost      the scene test and an empty frame, in ns a pixel
 
@@ -217,7 +217,7 @@ def right(judge: Judge, table: Table, fields: int, every: int) -> None:
     for recording in recordings(real_data_folder())[::every]:
         if recording.kind in ("beads", "red cells"):
             name = f"{recording.path.parent.name}/{recording.path.name}"
-            table.run(recording.kind, name, lambda r=recording: judge.interval(r.hologram()))
+            table.run(recording.kind, name, lambda r=recording: judge.interval(r.at_its_distance().hologram()))
 
 
 def _particles(k: int) -> Hologram:

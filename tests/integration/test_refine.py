@@ -11,9 +11,11 @@ import pytest
 from device.analysis.depth import Depth, pooled
 from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.analysis.refine import RefineSettings, refine
-from device.analysis.segment import segment
+from device.analysis.segment import Segment, segment
 from device.config import load_config
 from device.frames import Hologram
+from device.optics.geometry import Geometry
+from device.optics.propagation import propagate
 from device.rig.models import build_pipeline, model_store
 from models.recipes.hidef.evaluation import GEOMETRY, ScoringField, field_metrics, scoring_fields
 
@@ -100,6 +102,30 @@ def test_pooling_draws_a_slide_together_and_leaves_floating_particles_alone() ->
     floating = [Depth(float(z), 3.0) for z in rng.uniform(400, 600, 30)]
     assert np.abs([a.z_um - b.z_um for a, b in zip(pooled(floating), floating, strict=True)]).max() < 1
     assert pooled(slide[:5]) == slide[:5]
+
+
+@pytest.mark.parametrize("beyond", [6, 2])
+def test_pooling_leaves_two_planes_apart_or_says_that_it_may_be_wrong(beyond: int) -> None:
+    rng = np.random.default_rng(4)
+    true_um = np.repeat([500.0, 515.0], [8, beyond])
+    given = [Depth(float(z), 5.0) for z in true_um + rng.normal(0, 1, len(true_um))]
+    off = [abs(d.z_um - z) / d.uncertainty_um for d, z in zip(pooled(given), true_um, strict=True)]
+    assert max(off) < 1.96
+
+
+@pytest.mark.parametrize("diameter_px", [12.0, 38.0])
+def test_an_outline_that_is_a_twentieth_too_tight_tells_the_depth(pipeline: Pipeline, diameter_px: float) -> None:
+    near = Geometry(0.532, 3.45, 30 * 3.45**2 / 0.532)
+    y, x = np.mgrid[:256, :256] - 128
+    radius = np.hypot(y, x) / (diameter_px / 2)
+    field = np.exp(1.5j * np.sqrt(np.clip(1 - radius**2, 0, None))).astype(np.complex64)
+    there = propagate(field, pitch_um=near.pitch_um, wavelength_um=near.wavelength_um, distance_um=near.distance_um)
+    amplitude = np.abs(there)
+    part = Segment(88, 88, (radius < 0.95)[88:168, 88:168], touches_edge=False)
+    unit_um = 4 * near.pitch_um**2 / near.wavelength_um
+    given = [Depth(near.distance_um + 0.4 * unit_um, unit_um)]
+    (found,) = refine(amplitude, field, [part], given, near, gain=pipeline.ring_gain).sought
+    assert abs(found.z_um - near.distance_um) < min(0.8 * unit_um, 1.96 * found.uncertainty_um)
 
 
 def test_in_the_dark_the_network_counts_for_more(scene: ScoringField, pipeline: Pipeline) -> None:

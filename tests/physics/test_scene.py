@@ -9,8 +9,9 @@ import pytest
 
 from device.analysis.depth import Depth
 from device.analysis.locate import is_empty
-from device.analysis.scene import KINDS, FieldScene, fringes_of, in_pieces, off_plane, scene_of
+from device.analysis.scene import KINDS, FieldScene, fringes_of, in_pieces, off_focus, off_plane, scene_of
 from device.analysis.segment import Segment
+from device.optics.autofocus import FocusEstimate
 from device.optics.geometry import Geometry
 from tests.foreign_fields import FULL_FIELDS, OPTICS, canvas_px, recorded
 
@@ -130,6 +131,32 @@ def test_the_distance_of_a_diverging_recording_is_judged_at_its_own_scale() -> N
         Depth(diverging.distance_of(equivalent / (diverging.propagation_um / diverging.equivalent_um(15_000.0))), 10.0)
     ] * 9
     assert off_plane(depths, diverging, calibration_um=1.0, half_range_um=0.0)
+
+
+def _focus(off_dof: float, reason: str = "") -> FocusEstimate:
+    there_um = 9000.0 + off_dof * DEPTH_OF_FIELD_UM
+    return FocusEstimate(there_um, 120.0, (there_um - 235, there_um + 235), reason, (), np.array([]), np.array([]))
+
+
+@pytest.mark.parametrize(
+    ("particles_dof", "focus_dof", "reason", "said"),
+    [
+        (0.5, 0.0, "", None),
+        (0.0, 5.0, "", "what was found"),
+        (3.0, -2.0, "", "what was found"),
+        (5.0, 5.0, "", "stated"),
+        (0.0, 5.0, "the criteria disagree", None),
+    ],
+)
+def test_the_frame_s_own_focus_contradicts_particles_or_the_stated_distance(
+    particles_dof: float, focus_dof: float, reason: str, said: str | None
+) -> None:
+    shifts = particles_dof + 0.2 * np.random.default_rng(4).standard_normal(12)
+    depths = [Depth(9000.0 + DEPTH_OF_FIELD_UM * float(shift), 160.0) for shift in shifts]
+    verdicts = off_focus(depths, _focus(focus_dof, reason), GEOMETRY, calibration_um=180.0)
+    assert [verdict.level for verdict in verdicts] == (["suspect"] if said else [])
+    assert all(said in verdict.reason for verdict in verdicts if said)
+    assert off_focus([], _focus(focus_dof, reason), GEOMETRY, calibration_um=180.0) == []
 
 
 def test_speckle_as_fine_as_the_pixels_is_no_empty_field() -> None:
