@@ -74,6 +74,16 @@ export function connect() {
   mine.addEventListener("error", () => { if (mine === source) lost(); });
 }
 
+/** Once the box has said how it is, or it is clear that it won't; after so many ms at the latest. */
+export function said(mostMs) {
+  const waits = () => live.get().link === "connecting" && source !== null;
+  return new Promise((go) => {
+    if (!waits()) { go(); return; }
+    const stop = live.listen(() => { if (!waits()) { stop(); go(); } });
+    setTimeout(() => { stop(); go(); }, mostMs);
+  });
+}
+
 /** Listen no more, and know nothing. */
 export function disconnect() {
   clearTimeout(retry);
