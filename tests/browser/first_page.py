@@ -12,7 +12,6 @@ from playwright.sync_api import Browser
 
 from tests.browser.site import Site, Visitor, chromium
 
-
 _USABLE = """
 const found = () => document.querySelector(".first-line .lead");
 const watch = new MutationObserver(() => {

@@ -65,7 +65,11 @@ export function connect() {
   const mine = new EventSource("/api/stream");
   source = mine;
   mine.addEventListener("open", () => { if (session.get() === null) refreshSession(); });
-  mine.addEventListener("state", (message) => { const state = parsed(message); if (state) heard({ state }); });
+  mine.addEventListener("state", (message) => {
+    // Whole at first, then what changed.
+    const told = parsed(message);
+    if (told) heard({ state: { ...live.get().state, ...told } });
+  });
   mine.addEventListener("look", (message) => { const look = parsed(message); if (look) heard({ look }); });
   mine.addEventListener("event", (message) => {
     const event = parsed(message);
