@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -334,6 +336,25 @@ def test_half_open_connections_make_room_for_whoever_asks(served: tuple[Dashboar
     finally:
         for line in lines:
             line.close()
+
+
+def test_a_refusal_ends_its_connection_whatever_else_was_sent_on_it(browser: Browser) -> None:
+    request = f"GET /favicon.ico HTTP/1.1\r\nhost: 127.0.0.1:{browser.port}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", browser.port), timeout=60) as line:
+        sender = threading.Thread(target=_send_all, args=(line, request * 3000))
+        sender.start()
+        answers = b""
+        with contextlib.suppress(ConnectionError):
+            while data := line.recv(262_144):
+                answers += data
+        sender.join()
+    assert answers.count(b"HTTP/1.1 429") <= 1
+    assert answers.count(b"HTTP/1.1 200") < 2500
+
+
+def _send_all(line: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        line.sendall(data)
 
 
 def test_beyond_this_machine_there_is_tls_with_the_boxs_own_key(tmp_path: Path) -> None:
