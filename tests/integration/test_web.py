@@ -312,6 +312,12 @@ def test_pages_come_with_a_strict_policy_and_are_kept_by_their_content(browser: 
         assert browser.ask("GET", path).headers["content-security-policy"] == policy
 
 
+def test_the_manual_is_the_readme_of_the_package(browser: Browser) -> None:
+    text = browser.ask("GET", "/api/manual").json["text"]
+    assert text.startswith("# Holonode")
+    assert "## The field week" in text
+
+
 def test_who_watches_hears_the_newest_and_hears_no_more_once_the_session_ends(
     served: tuple[Dashboard, StandIn], browser: Browser
 ) -> None:
@@ -319,7 +325,7 @@ def test_who_watches_hears_the_newest_and_hears_no_more_once_the_session_ends(
     stream = browser.stream()
     assert next(stream)[1]["doing"] == "waiting"
     served[1].state = structs.replace(served[1].state, doing="sampling")
-    told = next(told for kind, told in stream if told.get("doing") == "sampling")
+    told = next(told for _, told in stream if told.get("doing") == "sampling")
     assert "info" not in told, "what didn't change is not told again"
     assert browser.ask("DELETE", "/api/session").status == 200
     served[1].state = state_of("box", doing="paused")
