@@ -9,7 +9,7 @@ ALTER TABLE records ADD COLUMN id text, ADD COLUMN interval_id text, ADD COLUMN 
 COMMENT ON COLUMN records.id IS 'of the record; empty where it has none; NULL: its columns are not filled yet';
 COMMENT ON COLUMN records.record IS 'the whole record as it came, fields this version does not know among them; NULL: given up';
 ALTER TABLE records ALTER COLUMN record DROP NOT NULL;
--- The record goes out of line and is compressed, so that the columns lie close together.
+-- A record of more than PostgreSQL's 2 kB goes out of line and is compressed, so that the columns lie close together.
 ALTER TABLE records SET (toast_tuple_target = 256);
 DO $$
 BEGIN
