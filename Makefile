@@ -179,6 +179,7 @@ vendor: $(VENV)/.box
 .PHONY: bench-fleet
 bench-fleet: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.benchmarks.fleet_load
+	$(BIN)/python -m tests.benchmarks.fleet_history
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

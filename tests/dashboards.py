@@ -77,7 +77,7 @@ def dashboard(folder: Path, history: Any = None, web: WebConfig = WEB, **changes
     shown = StandIn(state_of(config.device.id, **changes))
     box = DashboardContext(
         config.device.id, folder, config, lambda: config, nominal, shown, shown, history, shown.receive, audit,
-        log_tail=lambda: "said\n", models=lambda: model_store(config), geometry=lambda: (nominal.geometry, 1),
+        log_tail=lambda: "said\n", models=lambda: model_store(config), geometry=lambda: (nominal.geometry, 1), optics=list,
     )  # fmt: skip
     served = Dashboard.of(box, web)
     served.start()

@@ -10,10 +10,11 @@ clashes     keys that come again: duplicates, corrected stamps, two contents
 rejections  messages that are no records, within a quota
 notes       what a collector says of them, without a flood of lines
 schema      migrations/*.sql, applied in order
+backfill    columns of records that were written before there were any
 comments    what their columns mean, in the database itself
 database    connections, and what their errors mean
 alarms      what is wrong with a box, told once: by e-mail, webhook, MQTT
 dashboard   all boxes, their alarms, and each box's pages from far away
-prune       records that are older than they are kept
+prune       what is no longer kept: whole months
 status      devices, last records, gaps, what was wrong
 """

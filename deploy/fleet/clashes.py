@@ -24,10 +24,11 @@ _LOOK = """SELECT i.n, r.digest FROM received r JOIN (
 WHERE r.digest IS DISTINCT FROM i.digest OR (i.synchronised AND NOT r.synchronised)
 ORDER BY device_id, spool_id, seq, i.n FOR UPDATE OF r"""
 
-# Keys written before there were digests: the record itself is compared. NULL where it is gone.
+# Keys written before there were digests: the record itself is compared. NULL where it is gone; where only its columns are left,
+# nobody can say, and both are kept.
 _STAMPS = "'{captured_at,started_at,ended_at,since,clock,historical}'::text[]"
 _COMPARE = f"""WITH {INPUT}
-SELECT c.record - {_STAMPS} = i.record::jsonb - {_STAMPS} FROM received r JOIN input i USING (device_id, spool_id, seq)
+SELECT CASE WHEN c.seq IS NOT NULL THEN coalesce(c.record - {_STAMPS} = i.record::jsonb - {_STAMPS}, false) END FROM received r JOIN input i USING (device_id, spool_id, seq)
 LEFT JOIN records c ON (c.device_id, c.at, c.spool_id, c.seq) = (r.device_id, r.at, r.spool_id, r.seq) ORDER BY i.n"""
 
 _SIGN = f"""WITH {INPUT} UPDATE received r SET digest = i.digest FROM input i

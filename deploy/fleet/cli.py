@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "watch": "tell by e-mail, webhook or MQTT what is wrong with a box, and when it is over",
         "alarms": "list what is wrong, take charge of it, tell nobody for a while",
         "dashboard": "the boxes' pages from far away: all of them, alarms, the history of each",
-        "prune": "delete records that are older than they are kept, as the owner of the database; hours stay",
+        "prune": "drop months of records that are older than they are kept, as the owner of the database; sums stay",
     }.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument(
@@ -104,7 +104,12 @@ def _add_dashboard(sub: argparse.ArgumentParser) -> None:
 
 def _add_prune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--kind", choices=("detections", "intervals", "events"), default="detections", help="default: detections")
-    sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="since a collector wrote them")
+    sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="of a month, since its end")
+    sub.add_argument(
+        "--payloads",
+        action="store_true",
+        help="of detections, only the records as they came: what is asked for stays, in columns",
+    )
 
 
 def _add_collect(sub: argparse.ArgumentParser) -> None:
@@ -139,7 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
     }  # fmt: skip
 
     def run() -> int:
-        _need_database(args)
+        if not getattr(args, "code", False):
+            _need_database(args)
         return commands[args.command](args)
 
     return at_the_edge(f"holonode-fleet {args.command}", run, debug=args.debug)
@@ -239,9 +245,6 @@ def _dashboard(args: argparse.Namespace) -> int:
     import threading
     from pathlib import Path
 
-    from deploy.fleet.dashboard.app import FleetDashboard, Served
-    from deploy.fleet.database import connect
-    from deploy.fleet.schema import check
     from device.web.security.access_store import AccessStore
 
     folder = Path(args.folder).expanduser()
@@ -251,6 +254,10 @@ def _dashboard(args: argparse.Namespace) -> int:
         print(access.new_code())
         access.close()
         return 0
+    from deploy.fleet.dashboard.app import FleetDashboard, Served
+    from deploy.fleet.database import connect
+    from deploy.fleet.schema import check
+
     with connect(args.database) as connection:
         check(connection)
     served = Served(
@@ -273,13 +280,20 @@ def _prune(args: argparse.Namespace) -> int:
     import msgspec
 
     from deploy.fleet.database import connect
-    from deploy.fleet.prune import prune
+    from deploy.fleet.prune import prune, prune_payloads
     from deploy.fleet.schema import check
 
+    if args.payloads and args.kind != "detections":
+        raise InputError(
+            "only of detections are there columns enough", where="--payloads", expected="--kind detections", got=args.kind
+        )
     with connect(args.database) as connection:
         check(connection)
-        deleted = prune(connection, args.kind, args.older_than_days)
-    print(msgspec.json.encode({"deleted": deleted}).decode() if args.json else f"{deleted} {args.kind} deleted")
+        if args.payloads:
+            done, word = prune_payloads(connection, args.older_than_days), "given_up"
+        else:
+            done, word = prune(connection, args.kind, args.older_than_days), "deleted"
+    print(msgspec.json.encode({word: done}).decode() if args.json else f"{done} {args.kind} {word.replace('_', ' ')}")
     return 0
 
 

@@ -31,6 +31,21 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
         "kind": "detections, intervals or events.",
         "received_at": "When a collector committed it.",
         "unknown_schema": "Of a record whose schema the collector that wrote it did not know.",
+        **dict.fromkeys(
+            ("mode", "volume_ml", "volume_m3", "ended_at", "dead_time_s", "particles"), "Of an interval, as in the view."
+        ),
+        **dict.fromkeys(
+            ("interval_id", "label", "score", "esd_um", "esd_uncertainty_um", "x_um", "y_um", "z_um"),
+            "Of a detection, as in the view.",
+        ),
+        "qc": "Of a detection or an interval.",
+    },
+    "day_sizes": {
+        "device_id": "The box.",
+        "day": "UTC; a detection counts on the day on which it was captured.",
+        "label": "Class.",
+        "size_class": "Of the equivalent spherical diameter: four to an octave, class 0 begins at 1 um.",
+        "n": "Detections.",
     },
     "spools": {
         "highest": "The highest seq that has come.",
@@ -140,7 +155,7 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
 """Columns that no step says it of."""
 
 _KNOWN = """SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v') AND a.attnum > 0 AND NOT a.attisdropped"""
+WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped"""
 
 
 def comment(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import psycopg
 
+from deploy.fleet.backfill import fill_columns
 from deploy.fleet.comments import comment
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import CheckError, InputError
@@ -17,6 +18,9 @@ __all__ = ["Migration", "check", "migrate", "steps"]
 
 _LOCK = 0x486F6C6F6E6F6465
 """Of one migration at a time: the bytes of 'Holonode'."""
+
+_MONTHS = 9
+"""The step before which the columns of all records must be filled."""
 
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -55,6 +59,8 @@ def migrate(connection: Connection, wanted: list[Migration] | None = None) -> li
         _compare(applied, wanted)
         missing = wanted[len(applied) :]
         for step in missing:
+            if step.number == _MONTHS:
+                fill_columns(connection)
             _apply(connection, step)
         _comment(connection)
         return missing

@@ -58,6 +58,9 @@ _OWN_FAULTS = ("0A", "21", "22", "23", "38", "39", "54", "P0", "XX")
 """Classes of SQLSTATE that one record alone can be the cause of: a zero character, a number out of range, nested too deep.
 The others are of the server or the connection: full disks, deadlocks, rights that were taken away, a standby."""
 
+_MONTHS_AHEAD = 2
+"""For which there is a part of `records` in time."""
+
 _CANARY = Arrival(
     Key(device_id="-", spool_id="-", seq=1), "events", datetime(2000, 1, 1, tzinfo=UTC), False, "{}", digest=b"canary"
 )
@@ -95,6 +98,7 @@ class Store:
     def __init__(self, database: str) -> None:
         self._database = database
         self._connection: Connection | None = None
+        self._month = (0, 0)
 
     def open(self) -> Connection:
         """Connect, and refuse a database without the tables."""
@@ -115,10 +119,19 @@ class Store:
     def commit(self, taken: Sequence[Arrival | Rejection]) -> BatchResult:
         """Everything is in the database when this returns; TransientError where it can't be: then nothing may be acknowledged."""
         try:
-            return _commit(self.open(), taken)
+            connection = self.open()
+            self._make_months(connection)
+            return _commit(connection, taken)
         except _REFUSALS as error:
             self.close()
             raise TransientError("PostgreSQL takes no records", got=" ".join(str(error).split())) from error
+
+    def _make_months(self, connection: Connection) -> None:
+        """Once a month, in time."""
+        today = datetime.now(UTC)
+        if (today.year, today.month) != self._month:
+            connection.execute("SELECT make_months(%s)", (_MONTHS_AHEAD,))
+            self._month = (today.year, today.month)
 
 
 @dataclass(frozen=True)

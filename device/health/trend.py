@@ -31,7 +31,7 @@ from device.analysis.theil_sen import Slope, theil_sen
 from device.messaging.payloads import Check
 from device.sampling.findings import SamplingEvent
 
-__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "OpticsObservation", "OpticsTrend", "forgotten", "stored_checks"]
+__all__ = ["DAYS_KEY", "FIGURES", "STATE_KEY", "FigureDays", "OpticsObservation", "OpticsTrend", "forgotten", "stored_checks"]
 
 _T = TypeVar("_T")
 
@@ -146,6 +146,29 @@ class _Day(Struct, kw_only=True):
     values: dict[str, float]
 
 
+class FigureDays(Struct, frozen=True, kw_only=True):
+    """One figure from day to day."""
+
+    name: str
+    """As `stats` has it."""
+    words: str
+    """What it is."""
+    allowed: float
+    """Departure from the baseline that a person should know of."""
+    worse: Literal[-1, 0, 1]
+    """Side that is worse; 0: both."""
+    remedy: str
+    """What to do about it."""
+    base: float | None
+    """What it was when the box was commissioned; None: not known yet."""
+    relative: bool
+    """Whether departures are shares of `base`."""
+    drifting_since: str
+    """RFC 3339; empty: it doesn't drift."""
+    days: list[tuple[str, float]]
+    """Date in UTC and the day's mean departure, the oldest first, today's as far as it has come."""
+
+
 class OpticsTrend:
     """Takes every interval's look, says what drifted.
 
@@ -186,6 +209,21 @@ class OpticsTrend:
     def values(self) -> dict[str, float | None]:
         """Departure of each figure from its baseline, as of the last block; None where there is none yet."""
         return {name: _rounded(self._series(name).last) for name in FIGURES}
+
+    def days(self) -> list[FigureDays]:
+        """All figures over the last two months. For any thread: nothing that is looked at here is changed in place."""
+        state, past = self._state, self._days
+        found: list[FigureDays] = []
+        for name, figure in FIGURES.items():
+            series = state.series.get(name) or _Series()
+            days = [(_date(day.day), day.values[name]) for day in past if name in day.values]
+            blocks, mean = series.today
+            days += [(_date(state.day), _rounded(mean) or 0.0)] if blocks else []
+            found.append(FigureDays(
+                name=name, words=figure.words, allowed=figure.allowed, worse=figure.worse, remedy=figure.remedy, base=series.base,
+                relative=figure.relative, drifting_since=series.drifting_since, days=days,
+            ))  # fmt: skip
+        return found
 
     def drifting(self) -> dict[str, str]:
         """Since when each figure drifts; empty text where it doesn't."""
@@ -364,6 +402,10 @@ def _unit(figure: _Figure) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * _DAY_S, UTC).date().isoformat()
 
 
 def _packed(cells: NDArray[np.bool_]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device.config import WebConfig
 from device.errors import HolonodeError
+from device.health.trend import FigureDays
 from device.messaging.payloads import Check
 from device.records import Event
 from device.rig.models import model_store
@@ -46,6 +47,7 @@ class DashboardKeeper:
         recorder: Recorder,
         history: HistoryReader,
         looks: LookBoard,
+        optics: Callable[[], list[FigureDays]],
     ) -> DashboardKeeper:
         """Of a service."""
         outbox = handlers.outbox
@@ -53,7 +55,7 @@ class DashboardKeeper:
             outbox.device_id, outbox.folder, handlers.file,
             config=lambda: handlers.work.config, nominal=handlers.nominal, states=board, looks=looks, history=history,
             receive=dispatcher.receive, audit=audit, log_tail=log_tail.text, models=lambda: model_store(handlers.work.config),
-            geometry=lambda: (handlers.calibrated.instrument.geometry, handlers.work.pipeline.binning),
+            geometry=lambda: (handlers.calibrated.instrument.geometry, handlers.work.pipeline.binning), optics=optics,
         )  # fmt: skip
 
         def hear(records: Sequence[Record]) -> None:

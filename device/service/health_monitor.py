@@ -85,7 +85,7 @@ class HealthMonitor:
             *trust_checks(self._config),
             store_check(self._outbox),
             disk_check(self._config),
-            clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun")),
+            clock_check(self._clock.quality(), wakes_by_it=schedule in ("cron", "sun"), simulated=not parts.real),
             expiry(self._calibrated, self._clock.now()),
             *surroundings_checks(self._environment),
             *self.optics.checks(),

@@ -325,7 +325,7 @@ class Service:
 
         self._dashboard = DashboardKeeper.of(
             handlers, maker.board, self._dispatcher, self._audit, self._log_tail, self._say, self._recorder,
-            self._history.reader, self._looks,
+            self._history.reader, self._looks, lambda: self._health_monitor.optics.days(),  # noqa: PLW0108 - other settings, another monitor
         )  # fmt: skip
         ends.callback(self._looks.stop)
         ends.callback(self._dashboard.stop)

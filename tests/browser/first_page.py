@@ -12,6 +12,17 @@ from playwright.sync_api import Browser
 
 from tests.browser.site import Site, Visitor, chromium
 
+_USABLE = """
+const found = () => document.querySelector(".first-line .lead");
+const watch = new MutationObserver(() => {
+  if (!found()) return;
+  watch.disconnect();
+  requestAnimationFrame(() => setTimeout(() => { window.usableMs = performance.now(); }));
+});
+watch.observe(document, { childList: true, subtree: true });
+"""
+"""Looked at from within, so that no one who asks takes part: the first line stands and has been painted."""
+
 
 def _visit(site: Site, browser: Browser, slower: float) -> tuple[float, int]:
     """Seconds until the first line stands, and bytes of pages and libraries on the wire; nothing is in the browser's cache."""
@@ -22,12 +33,12 @@ def _visit(site: Site, browser: Browser, slower: float) -> tuple[float, int]:
     visitor.page.on(
         "requestfinished", lambda done: sizes.append(done.sizes()["responseBodySize"]) if "/api/" not in done.url else None
     )
+    visitor.page.add_init_script(_USABLE)
     visitor.page.goto(f"{site.url}/#/now", wait_until="commit")
-    visitor.page.wait_for_selector(".first-line .lead")
-    usable_s = visitor.page.evaluate("() => performance.now()") / 1000
-    visitor.page.wait_for_timeout(500)
+    visitor.page.wait_for_timeout(5000)
+    usable_ms = visitor.page.evaluate("() => window.usableMs")
     visitor.close()
-    return usable_s, sum(sizes)
+    return usable_ms / 1000, sum(sizes)
 
 
 def main() -> int:

@@ -49,6 +49,8 @@ random_share = 1.0
 [storage]
 folder = "{store}"
 min_free_mb = 0
+[calibration]
+folder = "calibration"
 [web]
 port = {port}
 """

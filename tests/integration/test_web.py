@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from starlette.routing import Route
 
 from device.config import WebConfig
@@ -309,14 +312,21 @@ def test_pages_come_with_a_strict_policy_and_are_kept_by_their_content(browser: 
         assert browser.ask("GET", path).headers["content-security-policy"] == policy
 
 
+def test_the_manual_is_the_readme_of_the_package(browser: Browser) -> None:
+    text = browser.ask("GET", "/api/manual").json["text"]
+    assert text.startswith("# Holonode")
+    assert "## The field week" in text
+
+
 def test_who_watches_hears_the_newest_and_hears_no_more_once_the_session_ends(
     served: tuple[Dashboard, StandIn], browser: Browser
 ) -> None:
     browser.set_up()
     stream = browser.stream()
     assert next(stream)[1]["doing"] == "waiting"
-    served[1].state = state_of("box", doing="sampling")
-    assert next(told for kind, told in stream if told["doing"] == "sampling")
+    served[1].state = structs.replace(served[1].state, doing="sampling")
+    told = next(told for _, told in stream if told.get("doing") == "sampling")
+    assert "info" not in told, "what didn't change is not told again"
     assert browser.ask("DELETE", "/api/session").status == 200
     served[1].state = state_of("box", doing="paused")
     assert not list(stream), "it ended"
@@ -332,6 +342,25 @@ def test_half_open_connections_make_room_for_whoever_asks(served: tuple[Dashboar
     finally:
         for line in lines:
             line.close()
+
+
+def test_a_refusal_ends_its_connection_whatever_else_was_sent_on_it(browser: Browser) -> None:
+    request = f"GET /favicon.ico HTTP/1.1\r\nhost: 127.0.0.1:{browser.port}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", browser.port), timeout=60) as line:
+        sender = threading.Thread(target=_send_all, args=(line, request * 3000))
+        sender.start()
+        answers = b""
+        with contextlib.suppress(ConnectionError):
+            while data := line.recv(262_144):
+                answers += data
+        sender.join()
+    assert answers.count(b"HTTP/1.1 429") <= 1
+    assert answers.count(b"HTTP/1.1 200") < 2500
+
+
+def _send_all(line: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        line.sendall(data)
 
 
 def test_beyond_this_machine_there_is_tls_with_the_boxs_own_key(tmp_path: Path) -> None:

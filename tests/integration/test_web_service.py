@@ -67,9 +67,10 @@ def test_a_box_shows_what_it_does_and_does_what_it_is_asked(box: Service, capsys
     picture = browser.ask("GET", f"/api/look/{seen['id']}/hologram.jpg")
     assert picture.status == 404 or picture.body[:2] == b"\xff\xd8", "there, or a newer one took its place"
     assert browser.ask("POST", "/api/requests/stop", {"transaction": "t-1"}).json["data"]["sampling"] == "stopped"
-    found = dict[str, Any]()
-    while not (found.get("state", {}).get("doing") == "paused" and found.get("event", {}).get("code") == "command"):
-        found |= [next(stream)]
+    found: dict[str, dict[str, Any]] = {"state": {}, "event": {}, "look": {}}
+    while not (found["state"].get("doing") == "paused" and found["event"].get("code") == "command"):
+        kind, told = next(stream)
+        found[kind] |= told
     stream.close()
     status = until(lambda: (one := browser.ask("GET", "/api/history/status").json)["behind"] == 0 and one)
     series = browser.ask("GET", "/api/history/series?points=2000").json

@@ -15,6 +15,7 @@ from device import clock as clock_module
 from device.analysis.report import Losses, SampledVolume
 from device.clock import BoxClock, KernelTime, kernel_time
 from device.frames import Clock, Hologram
+from device.health.clock import clock_check
 from device.identifiers import record_ulid
 from device.optics.geometry import Geometry
 from device.records import Event, FrameCounts, iso_time
@@ -222,3 +223,16 @@ def test_a_recorded_frame_keeps_its_files_stamp() -> None:
     recorded = replace(hologram(RIGHT - DECADES), clock=Clock("file"))
     span = Span.since(Beginning.at(box.clock), box.clock)
     assert span.stamped(findings(recorded)).frames[0].hologram is recorded
+
+
+def test_on_a_simulated_box_an_unvouched_clock_is_told_and_no_warning_unless_a_schedule_wakes_by_it() -> None:
+    clock = Clock(source="system", synchronised=False, uncertainty_s=86_400.0)
+    said = {
+        (simulated, wakes): clock_check(clock, wakes_by_it=wakes, simulated=simulated)
+        for simulated in (False, True)
+        for wakes in (False, True)
+    }
+    assert {case: check.status for case, check in said.items()} == {
+        (False, False): "warning", (False, True): "failed", (True, False): "ok", (True, True): "failed",
+    }  # fmt: skip
+    assert all("not synchronised" in check.message for check in said.values())

@@ -176,3 +176,19 @@ def test_checks_of_the_store_are_those_of_the_service() -> None:
     box.looks(60, level=0.2)
     assert stored_checks(box.store.get) == box.trend.checks()
     assert stored_checks({}.get) == []
+
+
+def test_days_are_told_with_what_is_allowed_today_as_far_as_it_has_come() -> None:
+    box = Box()
+    box.looks(300)
+    box.looks(150, level=0.27)
+    told = {figure.name: figure for figure in box.trend.days()}
+    assert list(told) == list(FIGURES)
+    level = told["level"]
+    assert (level.allowed, level.base) == (FIGURES["level"].allowed, pytest.approx(0.28))
+    dates = [date for date, _ in level.days]
+    assert dates == sorted(set(dates))
+    assert dates[-1] == f"{box.at:%Y-%m-%d}"
+    assert level.days[0][1] == pytest.approx(0, abs=1e-6)
+    assert level.days[-1][1] == pytest.approx(0.27 / 0.28 - 1, abs=1e-4)
+    assert told["sharpness"].days == []

@@ -14,7 +14,7 @@ from device.errors import InputError, TransientError
 from device.web.security.access_store import FILE, AccessStore
 from device.web.security.own_certificate import fingerprint_of
 from device.web.security.passwords import PasswordKeeper
-from device.web.security.rate_limits import Allowance, RateLimits, network_of
+from device.web.security.rate_limits import Allowance, RateLimits, TokenBucket, network_of
 from device.web.security.requester import HostPolicy
 from device.web.serving.governor import Governor, unhurried
 from device.web.serving.server import listening
@@ -226,3 +226,11 @@ def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
     config.write_text('[web]\naddress = "everywhere"\n')
     with pytest.raises(InputError, match=r"web\.address"):
         load_config(config)
+
+
+def test_a_bucket_says_how_long_to_wait() -> None:
+    clock = Hand()
+    bucket = TokenBucket(Allowance(at_once=2, per_s=4), clock)
+    assert [bucket.take_or_wait_s() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.25)]
+    clock.now += 0.25
+    assert bucket.take_or_wait_s() == 0.0

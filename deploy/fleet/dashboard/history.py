@@ -12,8 +12,10 @@ import numpy as np
 
 from deploy.fleet.dashboard.pool import ConnectionPool
 from deploy.fleet.database import Connection
+from device.analysis.count import ARTEFACTS
 from device.errors import InputError
 from device.records import Concentration, iso_time
+from device.storage.history.entries import edge_um
 from device.storage.history.estimates import concentrations
 from device.storage.history.values import (
     HistoryGap,
@@ -39,7 +41,6 @@ _MOST_POINTS = 2000
 _MOST_ROWS = 10_000
 _PER = {"m^3": "m^-3", "mL": "mL^-1"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EDGES_UM = tuple(float(f"{edge:.3g}") for edge in np.geomspace(1.0, 1000.0, 49))
 
 _SPAN = "SELECT min(hour), max(hour) FROM hours WHERE device_id = %s AND intervals > 0"
 _FEW = """SELECT count(*) FROM (SELECT 1 FROM records WHERE device_id = %s AND kind = 'intervals' AND is_known(unknown_schema)
@@ -57,7 +58,7 @@ _LABELS = """SELECT floor(extract(epoch FROM c.hour) / %(step)s)::bigint, c.labe
     WHERE c.device_id = %(device)s AND c.hour >= %(since)s AND c.hour < %(until)s AND h.intervals > h.failed
     AND (%(labels)s::text[] IS NULL OR c.label = ANY(%(labels)s)) GROUP BY 1, 2"""
 _GAPS = """SELECT ended, begins FROM (
-    SELECT max(time_of(record -> 'ended_at')) OVER (ORDER BY at) AS ended, lead(at) OVER (ORDER BY at) AS begins
+    SELECT max(ended_at) OVER (ORDER BY at) AS ended, lead(at) OVER (ORDER BY at) AS begins
     FROM records WHERE device_id = %s AND kind = 'intervals' AND is_known(unknown_schema) AND at >= %s AND at < %s) steps
     WHERE begins - ended > make_interval(secs => %s) ORDER BY ended LIMIT 1000"""
 _HOUR_GAPS = """SELECT hour + interval '1 hour', next FROM (
@@ -65,21 +66,27 @@ _HOUR_GAPS = """SELECT hour + interval '1 hour', next FROM (
     WHERE device_id = %s AND intervals > 0 AND hour >= %s AND hour < %s) steps
     WHERE next - hour - interval '1 hour' > make_interval(secs => %s) ORDER BY hour LIMIT 1000"""
 _BY_HOURS_BEYOND = timedelta(days=8)
-_SIZES = """SELECT width_bucket(number_of(record -> 'esd_um'), %(edges)s::double precision[]), count(*) FROM records
-    WHERE device_id = %(device)s AND kind = 'detections' AND is_known(unknown_schema) AND at >= %(since)s AND at < %(until)s
-    AND (%(label)s::text IS NULL OR record ->> 'label' = %(label)s) GROUP BY 1"""
+_SIZES = """SELECT size_class, sum(n)::bigint FROM day_sizes WHERE device_id = %(device)s AND day >= %(first)s AND day <= %(last)s
+    AND CASE WHEN %(label)s::text IS NULL THEN label <> ALL(%(artefacts)s) ELSE label = %(label)s END GROUP BY 1 HAVING sum(n) > 0"""
 _EVENTS = """SELECT record FROM records WHERE device_id = %s AND kind = 'events' AND is_known(unknown_schema)
     AND at >= %s AND at < %s ORDER BY at DESC LIMIT %s"""
-_PARTICLES = """SELECT spool_id, seq, at, record FROM records WHERE device_id = %(device)s AND kind = 'detections'
-    AND is_known(unknown_schema) AND at >= %(since)s AND at < %(until)s
-    AND (%(label)s::text IS NULL OR record ->> 'label' = %(label)s)
-    AND (%(score)s <= 0 OR number_of(record -> 'score') >= %(score)s) ORDER BY {order} LIMIT %(limit)s OFFSET %(after)s"""
+_PARTICLES = """SELECT at, spool_id, seq, label, score, esd_um, esd_uncertainty_um, z_um FROM records
+    WHERE device_id = %(device)s AND kind = 'detections' AND is_known(unknown_schema) AND at >= %(since)s AND at < %(until)s
+    AND {label} AND (%(score)s <= 0 OR score >= %(score)s) ORDER BY {order} LIMIT %(limit)s OFFSET %(after)s"""
+# By score over a long time: the first of each class by its index, and the first of these.
+_BY_CLASS = """SELECT p.* FROM (SELECT DISTINCT label FROM day_sizes WHERE device_id = %(device)s
+    AND day >= %(since)s::timestamptz::date AND day <= %(until)s::timestamptz::date) classes
+    CROSS JOIN LATERAL (SELECT at, spool_id, seq, label, score, esd_um, esd_uncertainty_um, z_um FROM records r
+        WHERE device_id = %(device)s AND kind = 'detections' AND is_known(unknown_schema) AND at >= %(since)s AND at < %(until)s
+        AND r.label = classes.label AND (%(score)s <= 0 OR score >= %(score)s) ORDER BY {order} LIMIT %(limit)s + %(after)s) p
+    ORDER BY {order} LIMIT %(limit)s OFFSET %(after)s"""
 _ORDERS: dict[Sort, str] = {
     "time": "at, spool_id, seq",
     "-time": "at DESC, spool_id DESC, seq DESC",
-    "score": "number_of(record -> 'score') NULLS LAST, at, spool_id, seq",
-    "-score": "number_of(record -> 'score') DESC NULLS LAST, at, spool_id, seq",
+    "score": "score NULLS FIRST, at, spool_id, seq",
+    "-score": "score DESC NULLS LAST, at, spool_id, seq",
 }
+"""Without a score: least sure."""
 
 
 class BoxHistory:
@@ -122,11 +129,22 @@ class BoxHistory:
         return _series(since, until, float(step_s), chosen, self._summed(since_at, until_at, step_s, chosen, wanted))
 
     def sizes(self, since: str, until: str, label: str | None = None) -> SizeDistribution:
-        """Of the detections that are still kept."""
-        asked = {"device": self._device, "since": since, "until": until, "label": label, "edges": list(_EDGES_UM)}
-        counts = dict(self._rows(_SIZES, asked))
-        n = tuple(int(counts.get(k, 0)) for k in range(1, len(_EDGES_UM)))
-        return SizeDistribution(since=since, until=until, edges_um=_EDGES_UM, n=n)
+        """Of the detections of the days (UTC) from `since` up to `until`; of a label, or of all but artefacts such as bubbles."""
+        days = [(at - _EPOCH).days for at in (_time(since), max(_time(since), _time(until) - timedelta(microseconds=1)))]
+        first, last = (_EPOCH + timedelta(days=day) for day in days)
+        asked = {
+            "device": self._device,
+            "first": first.date(),
+            "last": last.date(),
+            "label": label,
+            "artefacts": list(ARTEFACTS),
+        }
+        found = {int(number): int(n) for number, n in self._rows(_SIZES, asked)}
+        classes = range(min(found), max(found) + 1) if found else range(0)
+        return SizeDistribution(
+            since=_stamp(first), until=_stamp(last + timedelta(days=1)), n=tuple(found.get(k, 0) for k in classes),
+            edges_um=tuple(round(edge_um(k), 4) for k in (*classes, classes.stop)) if found else (),
+        )  # fmt: skip
 
     def gaps(self, since: str, until: str, longer_than_s: float) -> Sequence[HistoryGap]:
         """Times of which there is no interval; over more than some days by whole hours."""
@@ -160,7 +178,9 @@ class BoxHistory:
             "device": self._device, "since": since, "until": until, "label": label, "score": min_score, "limit": limit + 1,
             "after": passed,
         }  # fmt: skip
-        rows = self._rows(_PARTICLES.format(order=_ORDERS[sort]), asked)
+        by_class = label is None and sort.endswith("score") and _time(until) - _time(since) > _BY_HOURS_BEYOND
+        query = _BY_CLASS if by_class else _PARTICLES
+        rows = self._rows(query.format(order=_ORDERS[sort], label="true" if label is None else "label = %(label)s"), asked)
         held = self._rows("SELECT min(at) FROM records WHERE device_id = %s AND kind = 'detections'", (self._device,))[0][0]
         return ParticlePage(
             particles=tuple(_particle(*row) for row in rows[:limit]), after=str(passed + limit) if len(rows) > limit else None,
@@ -279,11 +299,11 @@ def _event(record: dict[str, Any]) -> LoggedEvent | None:
         return None
 
 
-def _particle(spool_id: str, seq: int, at: datetime, record: dict[str, Any]) -> LoggedParticle:
-    figures = {key: _number(record.get(key)) for key in ("score", "esd_um", "esd_uncertainty_um", "z_um")}
+def _particle(at: datetime, spool_id: str, seq: int, label: str | None, *figures: float | None) -> LoggedParticle:
+    score, esd_um, esd_uncertainty_um, z_um = figures
     return LoggedParticle(
-        at=_stamp(at), spool_id=spool_id, seq=seq, label=str(record.get("label", "")), score=figures["score"],
-        esd_um=figures["esd_um"] or 0.0, esd_uncertainty_um=figures["esd_uncertainty_um"] or 0.0, z_um=figures["z_um"] or 0.0,
+        at=_stamp(at), spool_id=spool_id, seq=seq, label=label or "", score=score, esd_um=esd_um or 0.0,
+        esd_uncertainty_um=esd_uncertainty_um or 0.0, z_um=z_um or 0.0,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from device.config import Config
+from device.health.trend import FigureDays
 from device.inference.store import ModelStore
 from device.instrument import Instrument
 from device.messaging.request_messages import IncomingRequest
@@ -131,4 +132,6 @@ class DashboardContext:
     models: Callable[[], ModelStore]
     geometry: Callable[[], tuple[Geometry, float]]
     """Of recordings as calibrated, and how many pixels along a side are averaged (below 1: interpolated)."""
+    optics: Callable[[], list[FigureDays]]
+    """Day by day against commissioning."""
     events: NewEvents = field(default_factory=NewEvents)

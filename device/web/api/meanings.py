@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from msgspec import Struct, inspect
@@ -14,6 +15,7 @@ from device.records import Consistency, Detection, Event, Interval
 from device.schemas import catalogue
 from device.storage.history.values import HistoryStatus, SeriesPoint
 from device.web.api.box import States
+from device.web.serving.answers import RefusedError
 from device.web.serving.routes import Endpoint, HttpRequest
 
 __all__ = ["MeaningEndpoints"]
@@ -25,20 +27,35 @@ _KINDS: dict[str, type[Struct]] = {
 
 
 class MeaningEndpoints:
-    """The route."""
+    """The routes."""
 
     def __init__(self, states: States | None = None) -> None:
         """`states`: of a box; None: of none."""
         self._states = states
 
     def endpoints(self) -> list[Endpoint]:
-        """Of meanings."""
-        return [Endpoint("GET", "/api/meanings", "viewer", self._all)]
+        """Of meanings, and of the text that comes with the program."""
+        return [
+            Endpoint("GET", "/api/meanings", "viewer", self._all),
+            Endpoint("GET", "/api/manual", "viewer", lambda _request: {"text": _readme()}),
+        ]
 
     def _all(self, _request: HttpRequest) -> dict[str, Any]:
         state = {} if self._states is None else _fields_of("state", type(self._states.now()))
         events = {code: event.published() for code, event in catalogue().items()}
         return {"fields": state | _known(), "events": events}
+
+
+@cache
+def _readme() -> str:
+    """README, as the installed package carries it."""
+    try:
+        said = distribution("holonode").read_text("METADATA") or ""
+    except PackageNotFoundError:
+        raise RefusedError(
+            404, "the program isn't installed as a package", remedy="Install it: README is part of it."
+        ) from None
+    return said.partition("\n\n")[2]  # behind the headers
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,12 +22,17 @@ _PICTURE_S = 3600
 """A look's pictures never change."""
 
 
-class _News:
-    """What a stream tells: the state, that there is another look, and every event."""
+_SIGN_OF_LIFE_S = 10.0
+"""A page sees by the state's time, told at least so often, that the box is there."""
 
-    def __init__(self, box: DashboardContext) -> None:
-        self._box = box
+
+class _News:
+    """What a stream tells: of the state what changed, that there is another look, and every event."""
+
+    def __init__(self, box: DashboardContext, clock: Callable[[], float] = time.monotonic) -> None:
+        self._box, self._clock = box, clock
         self._state: Any = None
+        self._told_s = clock()
         self._look: Any = None
         self._events = 0
 
@@ -36,40 +42,48 @@ class _News:
         self._events = self._box.events.count
         with self._box.looks.watch():
             yield
+        self._state = None
 
     def now(self) -> Sequence[ServerSentEvent]:
-        """The state and the look as they are."""
-        look = self._box.looks.newest()
-        return [_event("state", self._box.states.now()), *([_event("look", _name_of(look))] if look else [])]
+        """The whole state and the look as they are."""
+        look, state = self._box.looks.newest(), self._box.states.now()
+        if self._state is None:
+            self._state = state
+        return [_event("state", state, state.__struct_fields__), *([_name_of(look)] if look else [])]
 
     def news(self) -> Sequence[ServerSentEvent]:
         """What differs from the last time."""
         box, news = self._box, list[ServerSentEvent]()
-        state = box.states.now()
-        if self._state is None or _differs(state, self._state):
-            self._state = state
-            news.append(_event("state", state))
+        if changed := self._changed(box.states.now()):
+            news.append(_event("state", self._state, changed))
         if (look := box.looks.newest()) is not self._look:
             self._look = look
-            news += [_event("look", _name_of(look))] if look else []
-        news += [_event("event", event, replaces=False) for event in box.events.after(self._events)]
+            news += [_name_of(look)] if look else []
+        news += [_event("event", event, event.__struct_fields__, replaces=False) for event in box.events.after(self._events)]
         self._events = box.events.count
         return news
 
+    def _changed(self, state: Any) -> Sequence[str]:
+        """Fields to tell; the time alone seldom."""
+        told, now_s = self._state, self._clock()
+        names = state.__struct_fields__
+        changed = names if told is None else [name for name in names if _differ(getattr(state, name), getattr(told, name))]
+        if not changed or (changed == ["at"] and now_s - self._told_s < _SIGN_OF_LIFE_S):
+            return ()
+        self._state, self._told_s = state, now_s
+        return changed
 
-def _event(kind: str, value: Any, *, replaces: bool = True) -> ServerSentEvent:
-    return ServerSentEvent(kind, msgspec.json.encode(value), replaces)
+
+def _differ(value: Any, told: Any) -> bool:
+    return value is not told and value != told
 
 
-def _differs(state: Any, told: Any) -> bool:
-    """Whether more than the time changed, or that by some seconds: a page sees by it that the box is there."""
-    if any(getattr(state, name) != getattr(told, name) for name in state.__struct_fields__ if name != "at"):
-        return True
-    return state.at[:18] != told.at[:18]
+def _event(kind: str, value: Any, names: Sequence[str], *, replaces: bool = True) -> ServerSentEvent:
+    return ServerSentEvent(kind, {name: msgspec.json.encode(getattr(value, name)) for name in names}, replaces)
 
 
-def _name_of(look: Any) -> dict[str, Any]:
-    return {"id": look.id, "taken_at": look.taken_at}
+def _name_of(look: Any) -> ServerSentEvent:
+    return _event("look", look, ("id", "taken_at"))
 
 
 class NowEndpoints:
@@ -84,12 +98,16 @@ class NowEndpoints:
         return [
             Endpoint("GET", "/api/state", "viewer", self._state),
             Endpoint("GET", "/api/stream", "viewer", self._stream),
+            Endpoint("GET", "/api/health/trend", "viewer", self._trend),
             Endpoint("GET", "/api/look", "viewer", self._look),
             Endpoint("GET", "/api/look/{id}/{picture}", "viewer", self._picture),
         ]
 
     def _state(self, _request: HttpRequest) -> Any:
         return self._box.states.now()
+
+    def _trend(self, _request: HttpRequest) -> dict[str, Any]:
+        return {"figures": self._box.optics()}
 
     async def _stream(self, request: HttpRequest) -> StreamingResponse:
         return self.streams.response(self._still_may(request))

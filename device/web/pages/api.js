@@ -6,7 +6,7 @@ import { t } from "./i18n.js";
 /** Of a fleet's dashboard, whose page of one box this is: what its addresses begin with; else nothing. */
 export const BOX = location.pathname.match(/^\/boxes\/[a-z0-9-]{1,64}/)?.[0] ?? "";
 /** Where a path is asked: passwords and sessions are the place's, everything else the box's. */
-export const at = (path) => (BOX && path.startsWith("/api/") && !/^\/api\/(session|setup|meanings)/.test(path) ? BOX + path : path);
+export const at = (path) => (BOX && path.startsWith("/api/") && !/^\/api\/(session|setup|meanings|manual)/.test(path) ? BOX + path : path);
 
 /** {set_up, user, csrf, place, device_id, may_set_up}; null: not asked yet. */
 export const session = store(null);
@@ -105,7 +105,7 @@ export function useAnswer(path, { everyS = 0, question = path } = {}) {
       },
     );
     return () => stop.abort();
-  }, [path, turn]);
+  }, [path, question, turn]);
   useEffect(() => {
     if (!everyS) return undefined;
     const timer = setInterval(() => { if (!document.hidden) again((n) => n + 1); }, everyS * 1000);

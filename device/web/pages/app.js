@@ -3,7 +3,7 @@ import { html, kept, render, route, store, useEffect, useErrorBoundary, useLayou
 import { BOX, isFar, refreshSession, session } from "./api.js";
 import { clockAhead, span, zone } from "./format.js";
 import { LANGUAGES, language, speak, t } from "./i18n.js";
-import { connect, disconnect, live } from "./live.js";
+import { connect, disconnect, live, said } from "./live.js";
 import { Explanation, Failed, Icon, Loading, Old, Toasts } from "./parts.js";
 import { LogIn, Notes, SetUp, logOut } from "./doors.js";
 import { Now } from "./now.js";
@@ -130,6 +130,9 @@ function App() {
     <${Foot} /><${Toasts} /><${Explanation} />`;
 }
 
+const FIRST_WORD_MS = 1500;
+
+/** The box is listened to while the texts come, so that the first page is drawn once, with what it says; or without, if it is slow. */
 async function begin() {
   const root = document.getElementById("app");
   try {
@@ -138,7 +141,7 @@ async function begin() {
     root.textContent = `Holonode: ${error.message}`;
     return;
   }
-  listen();
+  await said(FIRST_WORD_MS);
   root.textContent = "";
   render(html`<${App} />`, root);
 }
@@ -154,7 +157,7 @@ function listen() {
 let before = null;
 session.listen(() => {
   const who = session.get(), now = `${who?.user?.role} ${who?.may_read}`;
-  if (before !== null && now !== before) listen();
+  if (now !== before) listen();
   before = now;
 });
 

@@ -4,6 +4,11 @@ import { html, useEffect, useLayoutEffect, useRef } from "./dom.js";
 import { axisTimes, number } from "./format.js";
 import { language } from "./i18n.js";
 
+/** Its own style sheet comes with it: the first page needs neither. */
+const sheet = document.createElement("link");
+Object.assign(sheet, { rel: "stylesheet", href: new URL("./vendor/uplot.css", import.meta.url).pathname });
+document.head.append(sheet);
+
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const SERIES_COLOURS = 6;
 export const seriesColour = (k) => style(`--series-${(k % SERIES_COLOURS) + 1}`);

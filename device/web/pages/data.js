@@ -6,11 +6,11 @@ import { has, t } from "./i18n.js";
 import { Badge, Card, Empty, Explained, Failed, OperatorsOnly, Sight, Time, request, say, words } from "./parts.js";
 
 const FORMATS = ["csv", "parquet", "netcdf", "ecotaxa", "darwincore", "influx", "bundle"];
-const DAY = 86_400_000;
+const DAY = 86_400_000, MINUTE = 60_000;
 
-/** Two times that a form asks for. */
+/** Two times that a form asks for; to the minute, so that the one that goes on is in it. */
 function usePeriod(days) {
-  const [from, setFrom] = useState(() => toLocalInput(Date.now() - days * DAY)), [until, setUntil] = useState(() => toLocalInput(Date.now()));
+  const [from, setFrom] = useState(() => toLocalInput(Date.now() - days * DAY)), [until, setUntil] = useState(() => toLocalInput(Date.now() + MINUTE));
   const wrong = !(fromLocalInput(until) > fromLocalInput(from));
   const fields = (id) => html`<div class="period"><label for=${`${id}-from`}>${t("history.from")}</label><input id=${`${id}-from`} type="datetime-local" value=${from} aria-invalid=${wrong ? "true" : undefined} onInput=${(event) => setFrom(event.target.value)} />
     <label for=${`${id}-to`}>${t("history.to")}</label><input id=${`${id}-to`} type="datetime-local" value=${until} aria-invalid=${wrong ? "true" : undefined} onInput=${(event) => setUntil(event.target.value)} />${wrong && html`<p class="warn" role="alert">${t("history.backwards")}</p>`}</div>`;

@@ -63,7 +63,9 @@ function timeFormat(options) {
   return timeFormats.get(key);
 }
 
-export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+let place = null;
+/** The viewer's time zone; asked for once, for it takes long. */
+export const zone = () => (place ??= Intl.DateTimeFormat().resolvedOptions().timeZone);
 
 const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
 const moment = (time) => (typeof time === "number" ? time : Date.parse(time));

@@ -11,6 +11,14 @@ const HOUR = 3_600_000, DAY = 24 * HOUR;
 const RANGES = { "15min": HOUR / 4, "1h": HOUR, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "180d": 180 * DAY };
 const LONGEST = 3660 * DAY;
 const COMPARED = { before: null, week: 7 * DAY, year: 364 * DAY };
+
+/** How much earlier the other period begins, ms; null: there is none. `against` names one, or is a time. */
+function shiftOf(against, period) {
+  if (!against) return null;
+  if (against in COMPARED) return COMPARED[against] ?? period.until - period.since;
+  const from = Date.parse(against);
+  return Number.isFinite(from) && from !== period.since ? period.since - from : null;
+}
 const TOTAL = "total";
 
 /** The period that the address asks for, ms; a range without an end ends now, to the minute. */
@@ -71,6 +79,7 @@ function Controls({ asked, period, labels, known }) {
   const { since, until, range } = period;
   const width = until - since;
   const [own, setOwn] = useState(false);
+  const against = asked.get("against") ?? "";
   const shift = (by) => go(asked, { range: null, since: utc(since + by), until: utc(Math.min(until + by, Date.now() + DAY)) });
   const zoom = (by) => { const middle = (since + until) / 2, half = Math.min(LONGEST, Math.max(60_000, width * by)) / 2; go(asked, { range: null, since: utc(middle - half), until: utc(middle + half) }); };
   const choose = (label, on) => {
@@ -88,8 +97,9 @@ function Controls({ asked, period, labels, known }) {
     ${(own || range === null) && html`<${OwnPeriod} asked=${asked} since=${since} until=${until} />`}
     <fieldset class="labels"><legend>${t("history.labels")}</legend>${known.map((label) => html`<label key=${label} class="check"><input type="checkbox" checked=${labels.includes(label)} onChange=${(event) => choose(label, event.target.checked)} />
       <span class=${labels.includes(label) ? `key key-${(labels.indexOf(label) % SERIES_COLOURS) + 1}` : "key"} aria-hidden="true"></span>${label === TOTAL ? t("label.total") : label}</label>`)}</fieldset>
-    <label class="inline">${t("history.against")} <select value=${asked.get("against") ?? ""} onChange=${(event) => go(asked, { against: event.target.value })}>
-      <option value="">${t("against.none")}</option>${Object.keys(COMPARED).map((key) => html`<option key=${key} value=${key}>${t(`against.${key}`)}</option>`)}</select></label>
+    <div class="against"><label class="inline">${t("history.against")} <select value=${against && !(against in COMPARED) ? "own" : against} onChange=${(event) => go(asked, { against: event.target.value === "own" ? utc(since - width) : event.target.value })}>
+      <option value="">${t("against.none")}</option>${[...Object.keys(COMPARED), "own"].map((key) => html`<option key=${key} value=${key}>${t(`against.${key}`)}</option>`)}</select></label>
+      ${against && !(against in COMPARED) && html`<label class="inline">${t("history.against-from")} <input type="datetime-local" value=${toLocalInput(Number.isFinite(Date.parse(against)) ? Date.parse(against) : since - width)} onChange=${(event) => { const from = fromLocalInput(event.target.value); if (Number.isFinite(from)) go(asked, { against: utc(from) }); }} /></label>`}</div>
   </div>`;
 }
 
@@ -243,7 +253,7 @@ export function History() {
   const asking = (what) => (period.range ? { question: `${what} ${period.range} ${labels} ${asked.get("against")} ${points}` } : {});
   const answer = useAnswer(points && path(period.since, period.until, points), asking("series"));
   const against = asked.get("against");
-  const shift = against in COMPARED ? COMPARED[against] ?? length : null;
+  const shift = shiftOf(against, period);
   const other = useAnswer(points && shift ? path(period.since - shift, period.until - shift, points) : null, asking("other"));
   const sum = useAnswer(path(period.since, period.until, 1), asking("sum"));
   const otherSum = useAnswer(shift ? path(period.since - shift, period.until - shift, 1) : null, asking("other sum"));

@@ -4,11 +4,11 @@ import { ask, listOf, mayOperate, session, useAnswer } from "./api.js";
 import { boxNow, number, quantity, span, unitText } from "./format.js";
 import { has, t } from "./i18n.js";
 import { live } from "./live.js";
-import { Badge, Card, Empty, Explained, Failed, Icon, Loading, OperatorsOnly, Sight, Time, Uncertain, meaningOf, request } from "./parts.js";
+import { Ago, Badge, Card, Empty, Explained, Failed, Icon, Loading, OperatorsOnly, Sight, Time, Uncertain, meaningOf, request, say } from "./parts.js";
 
 const DAY_S = 86_400;
 const SOON_S = 30 * DAY_S;
-const PROCEDURES = ["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "transfer"];
+const PROCEDURES = ["dark", "flat", "distance", "tilt", "pitch", "flow", "counts", "dose", "transfer"];
 
 // -- calibration -----------------------------------------------------------------------------------------------------------
 
@@ -27,34 +27,76 @@ function Records({ records, refused, guide }) {
       <dl class="figures small">${valuesOf(record).map((one) => html`<div class="figure" key=${one.name}><dt><${Explained} field=${`calibration.${one.name}`} what="uncertainty" title=${one.name.replaceAll("_", " ")}>${one.name.replaceAll("_", " ")}</${Explained}></dt><dd><${Uncertain} value=${one.value} uncertainty=${one.uncertainty} unit=${one.unit} /></dd></div>`)}</dl>
       ${(record.reasons ?? []).length > 0 && html`<ul class="reasons" lang="en">${record.reasons.map((reason) => html`<li key=${reason}>${reason}</li>`)}</ul>`}
       <p class="muted small-text">${t("calibration.made")} <${Time} at=${record.made_at} date="always" />${record.operator && ` · ${record.operator}`} · ${t("calibration.until")} <${Time} at=${record.valid_until} date="always" /> · <code>${record.id}</code>
-        ${" "}<button type="button" class="plain link" onClick=${() => guide(record.procedure)}>${t("calibration.again")}</button></p></li>`)}</ul>`;
+        ${" "}${guide && html`<button type="button" class="plain link" onClick=${() => guide(record.procedure)}>${t("calibration.again")}</button>`}</p></li>`)}</ul>`;
 }
 
-/** One procedure, step by step, with what the camera sees. */
-function Guide({ procedure, onClose }) {
+/** What a procedure must be told, beside what is in the configuration; those without a default end in "!". */
+const TOLD = {
+  distance: ["diameter-um"], tilt: ["diameter-um"], pitch: ["ruling-um"], flow: ["interval-s!", "channel-width-um!", "diameter-um"],
+  counts: ["concentration-per-ml!", "volume-ml!"], dose: ["doses-per-ul!"],
+};
+
+/** The command with what was told; only figures get into it. */
+function Command({ procedure }) {
+  const [told, tell] = useState({});
+  const asked = (TOLD[procedure] ?? []).map((one) => ({ name: one.replace("!", ""), needed: one.endsWith("!") }));
+  const good = (text) => /^\s*\d+(\.\d+)?(e[+-]?\d+)?(\s+\d+(\.\d+)?(e[+-]?\d+)?)*\s*$/i.test(text ?? "");
+  const words = asked.filter(({ name }) => good(told[name])).map(({ name }) => `--${name} ${told[name].trim().replace(/\s+/g, " ")}`);
+  const missing = asked.filter(({ name, needed }) => needed && !good(told[name]));
+  const command = ["holonode-calibrate", procedure, "--config", "box.toml", ...words, ...missing.map(({ name }) => `--${name} …`)].join(" ");
+  return html`${asked.map(({ name, needed }) => html`<label key=${name}>${t(`guide.told-${name}`)}${needed && " *"}<input inputmode="decimal" value=${told[name] ?? ""} aria-invalid=${told[name] && !good(told[name]) ? "true" : undefined} onInput=${(event) => tell({ ...told, [name]: event.target.value })} /></label>`)}
+    <p class="command"><code>${command}</code> ${navigator.clipboard && html`<button type="button" class="small secondary outline" disabled=${missing.length > 0} onClick=${() => navigator.clipboard.writeText(command).then(() => say(t("guide.copied")), () => {})}>${t("guide.copy")}</button>`}</p>
+    <p>${t("guide.command")}</p><p class="muted small-text">${t("guide.one-program")}</p>`;
+}
+
+/** What the camera sees, with its age: nothing is taken while sampling is paused. */
+function LivePicture() {
+  const { look, state, link } = useStore(live);
+  useStore(session);
+  const paused = state?.doing === "paused";
+  const [busy, setBusy] = useState(false);
+  const once = async () => { setBusy(true); await request("sample_now"); setBusy(false); };
+  return html`<div>${look?.id ? html`<figure class="picture"><img src=${`/api/look/${encodeURIComponent(look.id)}/hologram.jpg`} alt=${t("guide.live")} /><figcaption>${t("guide.live")} <strong><${Ago} at=${look.taken_at} /></strong></figcaption></figure>` : html`<p class="muted">${t("now.picture-none")}</p>`}
+    ${link === "lost" ? html`<p class="warn" role="status">${t("guide.away")}</p>` : paused && html`<p class="muted small-text">${t("now.picture-paused")}</p>`}
+    ${mayOperate() && html`<button type="button" class="small secondary outline" disabled=${busy || link === "lost"} aria-busy=${busy} onClick=${once}>${t("guide.look")}</button>`}</div>`;
+}
+
+/** Waits for the record that a procedure leaves; one that was there before doesn't count. */
+function Arrival({ procedure, before }) {
+  const answer = useAnswer("/api/calibration", { everyS: 4 });
+  const { state } = useStore(live);
+  const found = listOf(answer.value, "records").find((record) => record.procedure === procedure && !before.has(record.id));
+  if (!found) return html`<p class="muted waits" role="status"><span class="spinner" aria-hidden="true"></span> ${t("guide.waiting")}</p>`;
+  const used = state?.started_at && Date.parse(state.started_at) > Date.parse(found.made_at);
+  return html`<section class="arrived" aria-live="polite"><h3>${t("guide.arrived")}</h3><${Records} records=${[found]} refused=${[]} />
+    <p>${t(found.verdict !== "pass" ? "guide.failed" : used ? "guide.used" : "guide.next-start")}</p></section>`;
+}
+
+/** One procedure, step by step, with what the camera sees, to the record that comes of it. */
+function Guide({ procedure, before, onClose }) {
   const [step, setStep] = useState(1);
-  const { look } = useStore(live);
   let last = 1;
   while (has(`guide.${procedure}.${last + 1}`)) last += 1;
-  const path = look?.id ? `/api/look/${encodeURIComponent(look.id)}/hologram.jpg` : null;
   return html`<${Dialog} wide title=${t("guide.title", { procedure: t(`procedure.${procedure}`) })} onClose=${onClose}>
     <p>${t(`explain.procedure-${procedure}`)}</p><p class="muted" aria-live="polite">${t("guide.step", { step, last })}</p>
-    <div class="guide"><div><p class="guide-step">${t(`guide.${procedure}.${step}`)}</p>${step === last && html`<p><code>holonode-calibrate ${procedure}</code></p><p>${t("guide.command")}</p>`}</div>
-      ${path ? html`<figure class="picture"><img src=${path} alt=${t("guide.live")} /><figcaption>${t("guide.live")}</figcaption></figure>` : html`<p class="muted">${t("now.picture-none")}</p>`}</div>
+    <div class="guide"><div><p class="guide-step">${t(`guide.${procedure}.${step}`)}</p>${step === last && html`<${Command} procedure=${procedure} /><${Arrival} procedure=${procedure} before=${before} />`}</div>
+      <${LivePicture} /></div>
     <footer class="controls"><button type="button" class="secondary outline small" disabled=${step === 1} onClick=${() => setStep(step - 1)}>${t("guide.back")}</button>
       ${step < last ? html`<button type="button" class="small" onClick=${() => setStep(step + 1)}>${t("guide.next")}</button>` : html`<button type="button" class="small" onClick=${onClose}>${t("guide.done")}</button>`}</footer></${Dialog}>`;
 }
 
 function Calibration() {
   const answer = useAnswer("/api/calibration");
-  const [guided, guide] = useState(null);
+  const [guided, guide_] = useState(null);
+  // What is there when a guide begins is not what comes of it.
+  const guide = (procedure) => guide_(procedure && { procedure, before: new Set(listOf(answer.value, "records").map((record) => record.id)) });
   return html`<${Card} id="calibration" title=${t("instrument.calibration")} aside=${html`<${Explained} what="calibration">${t("calibration.what")}</${Explained}>`}>
     <${Sight} of=${answer}>${(value) => {
       const records = listOf(value, "records");
       const missing = PROCEDURES.filter((procedure) => !records.some((record) => record.procedure === procedure));
       return html`${records.length ? html`<${Records} records=${records} refused=${value?.refused ?? []} guide=${guide} />` : html`<${Empty} title=${t("calibration.none")}><p>${t("calibration.none-why")}</p></${Empty}>`}
         <p class="guides"><span>${t("calibration.guides")}</span> ${[...missing, ...PROCEDURES.filter((one) => !missing.includes(one))].map((procedure) => html`<button type="button" key=${procedure} class="secondary outline small" onClick=${() => guide(procedure)}>${t(`procedure.${procedure}`)}</button>`)}</p>`;
-    }}</${Sight}>${guided && html`<${Guide} key=${guided} procedure=${guided} onClose=${() => guide(null)} />`}</${Card}>`;
+    }}</${Sight}>${guided && html`<${Guide} key=${guided.procedure} ...${guided} onClose=${() => { guide_(null); answer.again(); }} />`}</${Card}>`;
 }
 
 // -- models ----------------------------------------------------------------------------------------------------------------

@@ -65,13 +65,27 @@ export function connect() {
   const mine = new EventSource("/api/stream");
   source = mine;
   mine.addEventListener("open", () => { if (session.get() === null) refreshSession(); });
-  mine.addEventListener("state", (message) => { const state = parsed(message); if (state) heard({ state }); });
+  mine.addEventListener("state", (message) => {
+    // Whole at first, then what changed.
+    const told = parsed(message);
+    if (told) heard({ state: { ...live.get().state, ...told } });
+  });
   mine.addEventListener("look", (message) => { const look = parsed(message); if (look) heard({ look }); });
   mine.addEventListener("event", (message) => {
     const event = parsed(message);
     if (event) heard({ events: [event, ...live.get().events].slice(0, 50) });
   });
   mine.addEventListener("error", () => { if (mine === source) lost(); });
+}
+
+/** Once the box has said how it is, or it is clear that it won't; after so many ms at the latest. */
+export function said(mostMs) {
+  const waits = () => live.get().link === "connecting" && source !== null;
+  return new Promise((go) => {
+    if (!waits()) { go(); return; }
+    const stop = live.listen(() => { if (!waits()) { stop(); go(); } });
+    setTimeout(() => { stop(); go(); }, mostMs);
+  });
 }
 
 /** Listen no more, and know nothing. */

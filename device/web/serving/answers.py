@@ -80,6 +80,9 @@ def error_response(error: HolonodeError) -> Response:
     status = error.status if isinstance(error, RefusedError) else _STATUSES.get(type(error), 500)
     retry_s = error.retry_s if isinstance(error, RefusedError) else 5.0 if status == 503 else None
     headers = {} if retry_s is None else {"retry-after": str(max(1, round(retry_s)))}
+    if status == 429:
+        # What else was sent on this connection is not even read.
+        headers["connection"] = "close"
     told = {
         "message": _short(error.what), "where": _short(error.where), "expected": _short(error.expected), "got": _short(error.got),
         "remedy": _short(error.remedy),

@@ -11,6 +11,7 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio.to_thread
 from starlette.responses import Response
 
 from device.web.serving.answers import RefusedError
@@ -64,9 +65,9 @@ class StaticPages:
         self._look()
         return self._sent("icon.svg", request, "no-cache")
 
-    def _asset(self, request: HttpRequest) -> Response:
+    async def _asset(self, request: HttpRequest) -> Response:
         if not self._assets:
-            self._look()
+            await anyio.to_thread.run_sync(self._look)
         version, _, rest = request.path["path"].partition("/")
         current = version == self._version
         return self._sent(rest if current else request.path["path"], request, _FOR_GOOD if current else "no-cache")

@@ -1,6 +1,7 @@
 """Connections with bounds: however many are half open, send by drops or never read, they hold a fixed number of small buffers.
 
-uvicorn bounds what it reads of a request, and stops writing to who doesn't read; it waits for both without an end.
+uvicorn bounds what it reads of a request, and stops writing to who doesn't read; it waits for both without an end. However many
+come, so many a second are taken and the rest wait in the system's queue: a refusal that ends its connection bounds a flood by that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from device.web.security.rate_limits import Allowance, TokenBucket
+
 __all__ = ["BoundedConnection", "ConnectionAcceptor"]
 
 _REQUEST_S = 10.0
@@ -26,6 +29,8 @@ _HANDSHAKE_S = 5.0
 _WRITE_BUFFER_BYTES = 64 * 1024
 _MOST_CONNECTIONS = 256
 _NO_MORE_FILES_S = 0.2
+_TAKEN = Allowance(at_once=_MOST_CONNECTIONS, per_s=50)
+"""Connections. A browser opens six and keeps them."""
 
 
 class BoundedConnection(H11Protocol):
@@ -90,11 +95,15 @@ class ConnectionAcceptor:
         self.state = ServerState()
         self._config, self._context, self._most = config, context, most
         self._shaking: dict[asyncio.Task[None], socket.socket] = {}
+        self._takes = TokenBucket(_TAKEN)
 
     async def accept(self, listener: socket.socket) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            if (wait_s := self._takes.take_or_wait_s()) > 0:
+                await asyncio.sleep(wait_s)
+                continue
             try:
                 taken, _ = await loop.sock_accept(listener)
             except OSError:

@@ -1,7 +1,7 @@
 """Server-sent events (WHATWG HTML, 9.2) to many watchers: what is shown is encoded once, and each watcher gets the newest.
 
-Nobody is waited for. A watcher holds one text a kind and a short queue of what must not be passed over; who reads slowly sees
-fewer of the former, and is told where the latter ran over.
+Only what changed is told, field by field. Nobody is waited for: a watcher holds the newest text of each field and a short queue of
+what must not be passed over; who reads slowly sees fewer of the former, and is told where the latter ran over.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,10 +36,10 @@ class ServerSentEvent:
     """One event."""
 
     kind: str
-    data: bytes
-    """One line of JSON."""
+    fields: Mapping[str, bytes]
+    """Each as one line of JSON; together they are an object."""
     replaces: bool = True
-    """Whether a newer one of its kind makes this one worthless."""
+    """Whether a newer value of a field makes an older one of its kind worthless."""
 
 
 class EventSource(Protocol):
@@ -60,13 +60,13 @@ class EventSource(Protocol):
 
 class _Watcher:
     def __init__(self) -> None:
-        self._newest: dict[str, ServerSentEvent] = {}
+        self._newest: dict[str, dict[str, bytes]] = {}
         self._queue: deque[ServerSentEvent] = deque(maxlen=_MOST_QUEUED)
         self._there = asyncio.Event()
 
     def give(self, told: ServerSentEvent) -> None:
         if told.replaces:
-            self._newest[told.kind] = told
+            self._newest.setdefault(told.kind, {}).update(told.fields)
         else:
             self._queue.append(told)
         self._there.set()
@@ -78,10 +78,14 @@ class _Watcher:
         except TimeoutError:
             return b": there\n\n"
         self._there.clear()
-        waiting = [*self._queue, *self._newest.values()]
+        waiting = [*((told.kind, told.fields) for told in self._queue), *self._newest.items()]
         self._queue.clear()
         self._newest.clear()
-        return b"".join(b"event: %s\ndata: %s\n\n" % (told.kind.encode(), told.data) for told in waiting)
+        return b"".join(b"event: %s\ndata: {%s}\n\n" % (kind.encode(), _members(fields)) for kind, fields in waiting)
+
+
+def _members(fields: Mapping[str, bytes]) -> bytes:
+    return b",".join(b'"%s":%s' % (name.encode(), value) for name, value in fields.items())
 
 
 class EventStreams:
