@@ -59,6 +59,10 @@ EVENTS: Mapping[str, EventMeaning] = {
     "hardware_failed": _alarm("A sample was lost because a part of the instrument failed; `value` counts them.", "Look at the part that the message names: `holonode doctor`."),
     "samples_missed": _warning("The schedule had samples while the box was off; `value` counts them.", "See to its supply where it should have been on."),
     "frames_unchecked": _warning("Frames held more particles than are checked against the hologram; `value` counts them.", "Dilute, sample less, or raise analysis.refine_most_particles."),
+    "model_failed": _alarm(
+        "A model failed its checks: the last good version is in use, or it is left out and the records say so.", "Install it again from where it was released: `holonode models verify` tells what is wrong.",
+    ),
+    "model_restored": _info("Every model that the configuration names is in use again."),
     # The clock.
     "clock_set": _info("The wall clock was set by `value`; records are in order by seq."),
     "clock_synchronised": _info("The wall clock is known to be right; the stamps of `value` records that waited were corrected."),

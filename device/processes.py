@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-__all__ = ["Process", "find", "process"]
+__all__ = ["Process", "find", "process", "processor_time_s"]
 
 _PROC = Path("/proc")
 _LOOK_S = 0.05
@@ -70,6 +70,15 @@ def process(pid: int) -> Process | None:
     except OSError:
         executable = ""
     return Process(pid=pid, started_ticks=int(after_name[19]), boot_id=boot_id, executable=executable)
+
+
+def processor_time_s(pid: int) -> float:
+    """What a process took of the processor, by itself and for it in the kernel; 0 where there is none of this number."""
+    try:
+        after_name = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def find(is_it: Callable[[Sequence[str]], bool]) -> list[Process]:

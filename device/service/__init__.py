@@ -8,6 +8,7 @@ recorder.py             what is committed: intervals with their detections, even
 timekeeper.py           wall time: stamps, and what becomes of them when the clock is set
 health_monitor.py       how the box is: trend of the optics, `health`
 work.py                 what can change while it runs: settings, models
+model_keeper.py         models that failed their checks: told, and opened again later
 loop_requests.py        what was asked from afar and waits for the loop
 request_dispatcher.py   requests: judged, logged, done once, answered
 request_handlers.py     what each of them does

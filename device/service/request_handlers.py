@@ -134,7 +134,9 @@ class RequestHandlers:
         return {"active": msgspec.to_builtins(bundle.use), "changed": True, "applies": _FROM_NEXT}
 
     def _reopen(self) -> None:
-        self._go_on_as(Work.of(self.work.config, self.calibrated, self.outbox.spool_id))
+        # Where a model is left out already, mending another one must not fail for it.
+        tolerant = bool(self.work.left_out)
+        self._go_on_as(Work.of(self.work.config, self.calibrated, self.outbox.spool_id, tolerant=tolerant))
 
     # -- media ------------------------------------------------------------------------------------------------------------
 

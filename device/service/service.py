@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
 from device.service.look import LookBoard
 from device.service.loop_requests import LoopRequests
+from device.service.model_keeper import ModelKeeper
 from device.service.output_status import OutputStatus, output_check
 from device.service.recorder import Recorder, Tally
 from device.service.request_dispatcher import RequestDispatcher
@@ -106,6 +108,8 @@ class Service:
         self._state_maker: StateMaker | None = None
         self._history: HistoryKeeper | None = None
         self._looks = LookBoard()
+        self._model_keeper = ModelKeeper(self._reported)
+        self._handlers: RequestHandlers | None = None
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
         self._dashboard: DashboardKeeper | None = None
@@ -118,6 +122,11 @@ class Service:
     def _say(self, line: str) -> None:
         self._log_tail.add(line)
         self._print(line)
+
+    def _reported(self, code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
+        """Said, and kept as an event."""
+        self._say(message)
+        self._recorder.event(code, severity, message, value, unit)
 
     def _status(self) -> str:
         """For the service manager."""
@@ -172,6 +181,7 @@ class Service:
         timekeeper = Timekeeper(outbox, self._recorder.clock)
         check()
         work = self._first_work(calibrated, outbox)
+        self._model_keeper.works_as(work, calibrated)
         check()
         self._loop_requests = LoopRequests(outbox)
         self._own_broker(outbox.folder, ends)
@@ -195,6 +205,7 @@ class Service:
             config, work, nominal, calibrated, outbox, self._loop_requests, link, drivers,
             describe=self._described, log_tail=self._log_tail.text,
         )  # fmt: skip
+        self._handlers = handlers
         check()
         self._dispatcher = maker.dispatcher = self._start_dispatcher(handlers, link, outbox)
         link.start()
@@ -212,13 +223,8 @@ class Service:
     def _begun_history(self, outbox: Outbox, ends: ExitStack) -> HistoryKeeper:
         """What pages read, kept up with the outbox."""
         storage = self._config.storage
-
-        def report(code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
-            self._say(message)
-            self._recorder.event(code, severity, message, value, unit)
-
         keeper = HistoryKeeper(
-            outbox, report, particles_bytes=round(storage.history_particles_mb * 2**20),
+            outbox, self._reported, particles_bytes=round(storage.history_particles_mb * 2**20),
             min_free_bytes=round(storage.min_free_mb * 2**20),
         )  # fmt: skip
         self._recorder.hearers += (keeper.take,)
@@ -245,17 +251,15 @@ class Service:
         if self._config.mqtt.url:
             return
 
-        def report(code: str, severity: str, message: str) -> None:
-            self._say(message)
-            self._recorder.event(code, severity, message)
-
-        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), report)
+        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), self._reported)
         ends.callback(self._broker.stop)
         self._broker.start()
 
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
-        checks = [] if self._broker is None else [self._broker.check()]
+        checks = [self._model_keeper.check()]
+        if self._broker is not None:
+            checks.append(self._broker.check())
         if self._history is not None:
             checks.append(history_check(self._history.progress()))
         if self._console is not None and self._console.lost:
@@ -266,15 +270,22 @@ class Service:
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         """As configured, with what was changed from afar; where that can't be any more, as configured."""
+        # Where self-tests that passed are remembered.
+        with contextlib.suppress(OSError):
+            (outbox.folder / "models").mkdir(exist_ok=True)
+        with self._steps.step("testing models", self._allowed.models_s):
+            return self._opened(calibrated, outbox)
+
+    def _opened(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         overlay = overlay_of(outbox.get_state(SETTINGS_KEY))
         try:
-            return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id)
+            return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id, tolerant=True)
         except StoppedError:
             raise
         except HolonodeError as error:
             if not overlay:
                 raise
-            work = Work.of(self._config, calibrated, outbox.spool_id)
+            work = Work.of(self._config, calibrated, outbox.spool_id, tolerant=True)
             outbox.keep({SETTINGS_KEY: "{}"})
             message = f"settings that were changed from afar were given up, the configuration file's hold: {error}"
             self._say(message)
@@ -287,6 +298,7 @@ class Service:
         first = True
         while work is not None:
             self._config, self._allowed = work.config, allowances_of(work.config)
+            self._model_keeper.works_as(work, calibrated)
             if not first:
                 self._health_monitor = HealthMonitor(
                     work.config, handlers.nominal, calibrated, outbox, drivers.environment, self._checks
@@ -299,6 +311,15 @@ class Service:
             pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed, self._looks.offer)
             mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
             work, first = self._loop(work.origin, mode, sleeper, outbox, link, maker), False
+
+    def _mended_work(self) -> Work | None:
+        """Where models that failed pass by now; not where somebody just asked for something else."""
+        with self._steps.step("testing models", self._allowed.models_s):
+            mended = self._model_keeper.mended()
+        if mended is not None and self._handlers is not None and not self._loop_requests.pending:
+            self._handlers.work = mended
+            return mended
+        return None
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
@@ -420,6 +441,7 @@ class Service:
                 return None
             with self._steps.step("preflight", self._allowed.preflight_s):
                 work = loop_requests.next_work(mode.under_way)
+                work = work or self._mended_work()
             if work is not None:
                 return work
             asked = loop_requests.sample_asked()
@@ -450,6 +472,7 @@ class Service:
                 found = mode.take()
                 if found is None:
                     return False
+                found = self._model_keeper.judged(found)
                 notices, kept = self._health_monitor.assess(found, outbox.clock.now())
             with self._steps.step("store", self._allowed.store_s):
                 self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)

@@ -40,5 +40,5 @@ def _hanging(work: Callable[..., Any], trigger: Path) -> Callable[..., Any]:
 if __name__ == "__main__":
     kind, name = _STAGES[sys.argv[1]]
     setattr(kind, name, _hanging(getattr(kind, name), Path(sys.argv[2])))
-    service.allowances_of = lambda _config: Allowances(60.0, *[ALLOWED_S] * 6)  # type: ignore[attr-defined]
+    service.allowances_of = lambda _config: Allowances(60.0, 60.0, *[ALLOWED_S] * 6)  # type: ignore[attr-defined]
     sys.exit(main(sys.argv[3:]))
