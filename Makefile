@@ -54,6 +54,13 @@ firmware:
 faketime:
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || sh deploy/install-faketime.sh
 
+# A release in one archive: wheels by their hashes, units, installer. ARCHES, PYTHONS: which ones
+.PHONY: bundle
+ARCHES ?= $(shell uname -m)
+PYTHONS ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+bundle: $(VENV)/bin/python
+	$(BIN)/python -m deploy.bundle --arch $(ARCHES) --python $(PYTHONS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
