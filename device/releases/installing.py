@@ -30,13 +30,17 @@ from device.releases.system import (
 __all__ = ["install", "look_over", "remove", "runs_systemd", "start"]
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def install(
     bundle: Path,
     layout: Layout,
     machine: Machine | None = None,
     *,
     device_id: str | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = _say,
 ) -> Release:
     """Make the release of a bundle the current one, with user, settings and links; the service is stopped where it ran.
 
