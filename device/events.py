@@ -57,6 +57,7 @@ EVENTS: Mapping[str, EventMeaning] = {
         "Settings that were changed from afar don't fit this configuration any more; the file's hold.", "Send `set` again where they are still wanted.",
     ),
     "hardware_failed": _alarm("A sample was lost because a part of the instrument failed; `value` counts them.", "Look at the part that the message names: `holonode doctor`."),
+    "start_waits": _warning("A part that the start needs isn't there yet: a full disk, a controller that isn't plugged in. It is tried again, ever later.", "Do what the message says."),
     "samples_missed": _warning("The schedule had samples while the box was off; `value` counts them.", "See to its supply where it should have been on."),
     "frames_unchecked": _warning("Frames held more particles than are checked against the hologram; `value` counts them.", "Dilute, sample less, or raise analysis.refine_most_particles."),
     "model_failed": _alarm(

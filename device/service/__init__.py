@@ -13,9 +13,12 @@ loop_requests.py        what was asked from afar and waits for the loop
 request_dispatcher.py   requests: judged, logged, done once, answered
 request_handlers.py     what each of them does
 support.py              the support bundle
+patience.py             what the start waits for rather than end
 interruptible_sleep.py  how the loop sleeps, and what cuts that short
 heartbeat.py            READY, WATCHDOG and STATUS for a service manager, while every stage moves
 watched.py              camera and analysis that say what they are at
+update_requests.py      the command `update`, in a thread of its own
+update_confirmer.py     a release on trial: what shows that it works
 output_status.py        what became of the lines it said
 dashboard.py            the dashboard: what it is given, and that its trouble is nobody else's
 announce.py             what it says of itself: greeting, info, stats

@@ -32,6 +32,7 @@ from device.rig.rig import Rig
 from device.service.loop_requests import LoopRequests
 from device.service.request_dispatcher import CompletionCallback, RequestHandler
 from device.service.support import bundle_path, write_bundle
+from device.service.update_requests import UpdateRequests
 from device.service.work import Work
 from device.settings import STATE_KEY, changed, overlaid, overlay_of
 from device.storage.crop_pictures import crop_picture
@@ -83,7 +84,8 @@ class RequestHandlers:
             "activate": self._activate, "rollback": self._rollback, "support_bundle": self._support_bundle,
         }  # fmt: skip
         handlers: dict[str, RequestHandler] = {name: _now(handler) for name, handler in at_once.items()}
-        return handlers | {"arm": self._arm}
+        updates = UpdateRequests(self.file, lambda: self.calibrated.instrument.geometry, self._reopen)
+        return handlers | {"arm": self._arm, "update": updates.begin}
 
     def _start(self, _request: Request) -> dict[str, Any]:
         self.loop_requests.pause(paused=False)

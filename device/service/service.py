@@ -19,7 +19,7 @@ from device.config import Config, public
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
-from device.frames import RawFrame
+from device.frames import Exposure, RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
 from device.health.stored import history_check
@@ -29,13 +29,15 @@ from device.messaging.broker import OwnBroker
 from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Check, Info
+from device.messaging.payloads import Check, Health, Info
 from device.messaging.request_messages import BUTTONS, IncomingRequest
 from device.messaging.topics import Topics
 from device.parts import parts_of
+from device.processes import waits_for_disk
 from device.rig.build import build_rig
 from device.rig.modes import build_mode
 from device.rig.records import calibrations
+from device.rig.rig import Rig
 from device.sampling.findings import Mode
 from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
@@ -49,6 +51,7 @@ from device.service.look import LookBoard
 from device.service.loop_requests import LoopRequests
 from device.service.model_keeper import ModelKeeper
 from device.service.output_status import OutputStatus, output_check
+from device.service.patience import Patience
 from device.service.recorder import Recorder, Tally
 from device.service.request_dispatcher import RequestDispatcher
 from device.service.request_handlers import RequestHandlers, takes_requests
@@ -56,6 +59,7 @@ from device.service.state import StateBoard
 from device.service.state_maker import RETRYING, StateMaker
 from device.service.support import LogTail
 from device.service.timekeeper import Beginning, Timekeeper
+from device.service.update_confirmer import UpdateConfirmer
 from device.service.watched import watched_drivers, watched_pipeline
 from device.service.work import Work
 from device.settings import STATE_KEY as SETTINGS_KEY
@@ -101,6 +105,8 @@ class Service:
         self._steps = Steps("the service's loop", self._allowed.between_s)
         self._heart = Heartbeat(Notifier.from_environment(), self._status)
         self._heart.watch(self._steps.late)
+        self._patience = Patience(self._stopping, self._steps, self._say)
+        self._link_state: Callable[[], str] | None = None
         self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
         self._tally = Tally()
@@ -108,6 +114,7 @@ class Service:
         self._state_maker: StateMaker | None = None
         self._history: HistoryKeeper | None = None
         self._looks = LookBoard()
+        self._confirmer = UpdateConfirmer(config)
         self._model_keeper = ModelKeeper(self._reported)
         self._handlers: RequestHandlers | None = None
         self._dispatcher: RequestDispatcher | None = None
@@ -130,7 +137,8 @@ class Service:
 
     def _status(self) -> str:
         """For the service manager."""
-        return f"{self._steps.now_at}; {self._tally.intervals} intervals since the start"
+        link = f"; broker {self._link_state()}" if self._link_state else ""
+        return f"{self._steps.now_at}; {self._tally.intervals} intervals since the start{link}"
 
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
@@ -153,8 +161,8 @@ class Service:
         ends.callback(self._heart.stop)
         with self._steps.step("starting", self._allowed.start_s):
             handlers, maker = self._started(ends)
-        self._heart.ready()
         try:
+            self._first_frame(handlers.drivers)
             self._work(handlers.work, handlers, maker)
         finally:
             maker.at("stopping", "ends what is under way")
@@ -172,11 +180,16 @@ class Service:
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
         reclaimables = [DamagedCopies(folder / HISTORY_FOLDER), *([self._review] if self._review else [])]
         check()
-        outbox = Outbox(
-            folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
+        outbox = self._patience.until(
+            "the store",
+            lambda: Outbox(
+                folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
+            ),
         )
         ends.callback(outbox.close)
         self._recorder = Recorder(outbox, self._review, self._say, parts_of(config).simulated)
+        for message in self._patience.waited:
+            self._recorder.event("start_waits", "warning", message)
         self._tally = self._recorder.tally
         timekeeper = Timekeeper(outbox, self._recorder.clock)
         check()
@@ -189,7 +202,11 @@ class Service:
         info = self._info(work, calibrated, outbox)
         link = self._link(outbox, work, calibrated, info)
         # A twin goes on: where the store already holds records, with other particles than those.
-        drivers = build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder)
+        drivers = self._patience.until(
+            "the instrument",
+            lambda: build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder),
+            lambda message: self._waits(message, link, outbox, ends),
+        )
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed, self._saw)
@@ -208,17 +225,37 @@ class Service:
         self._handlers = handlers
         check()
         self._dispatcher = maker.dispatcher = self._start_dispatcher(handlers, link, outbox)
-        link.start()
-        ends.callback(self._end_link, link, outbox)
-        self._heart.watch(lambda: link.late(self._allowed.link_s))
+        self._start_link(link, outbox, ends)
         timekeeper.start()
         ends.callback(timekeeper.stop)
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
         self._serve_dashboard(handlers, maker, ends)
+        self._confirmer.start(maker.board)
+        ends.callback(self._confirmer.stop)
         drivers.camera.start()
         return handlers, maker
+
+    def _start_link(self, link: MqttLink, outbox: Outbox, ends: ExitStack) -> None:
+        """Once."""
+        if self._link_state is not None:
+            return
+        self._link_state = lambda: link.state.value
+        link.start()
+        ends.callback(self._end_link, link, outbox)
+        self._heart.watch(lambda: self._link_late(link))
+
+    def _link_late(self, link: MqttLink) -> str | None:
+        allowed = self._allowed
+        return link.late(allowed.link_s if waits_for_disk() else min(allowed.link_s, allowed.link_still_s))
+
+    def _waits(self, message: str, link: MqttLink, outbox: Outbox, ends: ExitStack) -> None:
+        """Nobody who is far away should take a box that waits for a part of itself for one that is gone."""
+        self._recorder.event("start_waits", "warning", message)
+        self._start_link(link, outbox, ends)
+        check = Check(name="start", status="failed", message=message, remedy="Do what the message says; it is tried again")
+        link.publish("health", Health.of([check]), retain=True, qos=1)
 
     def _begun_history(self, outbox: Outbox, ends: ExitStack) -> HistoryKeeper:
         """What pages read, kept up with the outbox."""
@@ -232,7 +269,24 @@ class Service:
         keeper.start()
         return keeper
 
+    def _first_frame(self, drivers: Rig) -> None:
+        """Of a real camera, tried for a while before the schedule is waited for: only a frame says that it is there."""
+        camera = self._config.camera
+        exposure, pause_s = Exposure(camera.exposure_us, camera.gain), 1.0
+        while self._camera is not None and pause_s <= LONGEST_PAUSE_S and not self._stopping.asked:
+            try:
+                drivers.camera.capture(exposure, drivers.lamp.state)
+                return
+            except CameraStuckError:
+                raise
+            except HardwareError:
+                # Told by the camera itself, and tried again with every sample.
+                with self._steps.step(RETRYING, pause_s + self._allowed.between_s):
+                    self._stopping.wait(pause_s)
+                pause_s *= 2
+
     def _saw(self, frame: RawFrame) -> None:
+        self._heart.ready()
         if self._state_maker is not None:
             self._state_maker.saw(frame)
 
@@ -251,7 +305,8 @@ class Service:
         if self._config.mqtt.url:
             return
 
-        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), self._reported)
+        own = self._patience.until("its own broker", lambda: OwnBroker.start(folder, self._config.mqtt.own_broker_port))
+        self._broker = BrokerKeeper(own, self._reported)
         ends.callback(self._broker.stop)
         self._broker.start()
 
@@ -446,6 +501,7 @@ class Service:
                 return work
             asked = loop_requests.sample_asked()
             if loop_requests.paused and not asked:
+                self._settled()
                 maker.at("paused", "sampling is stopped until somebody starts it")
                 maker.pulse()
                 self._stopping.wait(SLICE_S)
@@ -474,7 +530,7 @@ class Service:
                     return False
                 found = self._model_keeper.judged(found)
                 notices, kept = self._health_monitor.assess(found, outbox.clock.now())
-            with self._steps.step("store", self._allowed.store_s):
+            with self._steps.step("store", self._allowed.store_s, self._allowed.store_still_s):
                 self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
             self._retry_s = 1.0
         except CameraStuckError:
@@ -487,8 +543,14 @@ class Service:
             self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
         return True
 
+    def _settled(self) -> None:
+        """The loop waits for something else than a frame; a camera that is none is as good as there."""
+        if self._camera is None:
+            self._heart.ready()
+
     def _woken(self, wakes: Wakes | None) -> dict[str, str]:
         """Wait for the schedule, where there is one to wait for; the state to keep of it."""
+        self._settled()
         return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
     def _wakes(self, sleeper: InterruptibleSleep, outbox: Outbox) -> Wakes | None:
