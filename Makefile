@@ -61,6 +61,23 @@ PYTHONS ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 bundle: $(VENV)/bin/python
 	$(BIN)/python -m deploy.bundle --arch $(ARCHES) --python $(PYTHONS)
 
+# Debian 13 for 64-bit ARM with the release on it; as root. deploy/image/README.md
+.PHONY: image image-tools test-boot test-power
+IMAGE = build/image/holonode-debian13-arm64.img
+image-tools:
+	@command -v mmdebstrap sfdisk mkfs.vfat mcopy depmod qemu-system-aarch64 >/dev/null || sh deploy/install-image-tools.sh
+image: image-tools $(VENV)/bin/python
+	$(MAKE) --no-print-directory bundle ARCHES=aarch64 PYTHONS=3.13
+	$(BIN)/python -m deploy.image build/bundles/holonode-*-aarch64-cp313.tar --out $(IMAGE)
+
+# That image booted in an emulated machine: ready, publishing, three supply cuts
+test-boot: $(VENV)/.dev mosquitto image
+	$(BIN)/python -m tests.boot.boots $(IMAGE)
+
+# Many cuts, into PostgreSQL; hours
+test-power: $(VENV)/.dev mosquitto postgresql image
+	$(BIN)/python -m tests.boot.power $(IMAGE)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

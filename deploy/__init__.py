@@ -2,5 +2,7 @@
 
 fleet/     collectors into PostgreSQL
 bundle.py  a release in one archive
+image/     an arm64 image that boots into a sampler
+signing/   the owner's side of updates: keys and the signed list
 vendor.py  the libraries of the dashboard's pages
 """
