@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ class Layout:
     def is_release_name(name: str) -> bool:
         """Whether a folder of that name can be a release."""
         return _RELEASE_NAME.fullmatch(name) is not None
+
+    def clear(self) -> None:
+        """Remove what a power cut left half made or half removed; for whoever is alone at work."""
+        for path in self.releases.glob(".*-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Generator[None]:

@@ -67,6 +67,7 @@ def roll_back(layout: Layout) -> Release:
 def drop(layout: Layout, keep: int = 2) -> list[Release]:
     """Remove releases that neither run nor ran before, but for the newest `keep` of all; those that were removed."""
     with layout.locked():
+        layout.clear()
         held = {current(layout), previous(layout)}
         old = [release for release in releases(layout)[keep:] if release not in held]
         for release in old:

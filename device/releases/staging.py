@@ -68,7 +68,7 @@ def check_room(bundle: Bundle, layout: Layout) -> None:
 
 def _staged(bundle: Bundle, layout: Layout, release: Release, machine: Machine) -> None:
     staging = layout.releases / f"{STAGING}{release.name}"
-    _remove(layout.releases)
+    layout.clear()
     umask = os.umask(0o022)
     try:
         staging.mkdir()
@@ -92,12 +92,6 @@ def _staged(bundle: Bundle, layout: Layout, release: Release, machine: Machine) 
         raise
     finally:
         os.umask(umask)
-
-
-def _remove(releases: Path) -> None:
-    """What a power cut left half-made or half-removed."""
-    for path in releases.glob(".*-*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _lay_out(bundle: Bundle, staging: Path, machine: Machine, *, runs_at: str) -> None:
