@@ -26,6 +26,7 @@ analysis/    hologram to counts         sampling/   how a sample is taken
 recordings/  foreign files read right   exports/    data out of the store
 storage/     the outbox                 messaging/  MQTT
 health/      checks                     subcommands/  one file per subcommand
+updates/     signed releases and models, on trial
 releases/    one tree on a box for installation, image, package and update
 rig/         the one composition root: configuration in; parts, models and way of sampling out
 service      sample, analyse, commit, publish (`holonode run`)          web/  the dashboard
