@@ -26,7 +26,7 @@ MANIFEST = "bundle.json"
 _MOST_MANIFEST_BYTES = 1 << 20
 _MOST_FILES = 2000
 _BLOCK_BYTES = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*(/[A-Za-z0-9_][A-Za-z0-9._+-]*)*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)*")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,40}")
 _REMEDY = "Copy the bundle again, from where it was made."
 

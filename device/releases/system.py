@@ -60,7 +60,7 @@ def check_alone(layout: Layout) -> None:
                 "another Holonode is installed on this machine", where=path, expected=f"none, or one below {_OURS}",
                 remedy="Remove that one the way it came; its data can stay.",
             )  # fmt: skip
-    known = {"releases", "current", "previous", ".current-next", ".previous-next"}
+    known = {"releases", "current", "previous", "updates", ".current-next", ".previous-next"}
     if layout.tree.is_dir() and (strange := sorted({path.name for path in layout.tree.iterdir()} - known)):
         raise InputError("this folder holds something else", where=layout.tree, got=strange[0], remedy="Move it away.")
 
