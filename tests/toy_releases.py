@@ -148,6 +148,7 @@ class ToyBox:
         self.control = ToyControl(self.root)
         self.layout = Layout(self.root)
         self.places = UpdatePlaces(self.layout)
+        self.limits = DownloadLimits(reserve_bytes=0)
 
     @classmethod
     def installed(cls, root: Path, signed: SignedList, bundles: Path) -> ToyBox:
@@ -165,7 +166,7 @@ class ToyBox:
 
     def asking(self, source: UpdateSource) -> UpdateAsk:
         """The service's side."""
-        trust = UpdateTrust(self.places.service, self.places.pinned, limits=DownloadLimits(reserve_bytes=0))
+        trust = UpdateTrust(self.places.service, self.places.pinned, limits=self.limits)
         running = current(self.layout)
         return UpdateAsk(self.places, source, trust, toy_machine(), running and running.version)
 
@@ -181,7 +182,7 @@ class ToyBox:
 
     def update(self, confirm_within_s: float = 60.0) -> ReleaseUpdate:
         return ReleaseUpdate(
-            self.layout, self.control, ReleaseTestRun(self.layout), toy_machine(), confirm_within_s, DownloadLimits(reserve_bytes=0),
+            self.layout, self.control, ReleaseTestRun(self.layout), toy_machine(), confirm_within_s, self.limits,
             sleep=lambda _s: time.sleep(0.02),
         )  # fmt: skip
 
