@@ -25,12 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
+    from device.allocator import give_back_soon
     from device.console import Console
     from device.edge import at_the_edge
     from device.stopping import PROGRAM
 
     if args.dry_run:
         return _dry_run(args)
+    give_back_soon()
     try:
         with Console() as console:
             # Within the console: an error that nobody reads must not hold up the end.

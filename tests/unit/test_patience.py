@@ -38,10 +38,9 @@ def refusing(times: int, error: Exception) -> Callable[[], str]:
 
 
 def full_disk() -> InputError:
-    try:
-        raise InputError("the store folder can't be used") from OSError(errno.ENOSPC, "No space left on device")
-    except InputError as error:
-        return error
+    error = InputError("the store folder can't be used")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return error
 
 
 @pytest.mark.parametrize("error", [HardwareError("no controller"), TransientError("the disk is full"), full_disk()])
