@@ -122,6 +122,7 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.web_load --seconds 10 --rounds 1
 	$(BIN)/python -m tests.faults.history_kills --kills 50 --commits 20 --full 5
 	$(BIN)/python -m tests.faults.update_matrix --every 12
+	$(BIN)/python -m tests.faults.identity_matrix
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store

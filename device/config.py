@@ -48,6 +48,8 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Unique per box: lower-case letters, digits, hyphens."""
     instrument: str = "bioaerosol-imx219-850nm"
     """A reference instrument's name or the path of an instrument file."""
+    identity_folder: str = "~/.local/share/holonode/identity"
+    """Of the key that `holonode identity` makes, and its certificate."""
 
 
 class _CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -441,6 +443,7 @@ def load_config(path: str | Path | None = None) -> Config:
 
 
 _PATHS = {
+    "device": ("identity_folder",),
     "camera": ("device", "replay_inputs"),
     "controller": ("port",),
     "twin": ("truth_file",),

@@ -14,6 +14,7 @@ comments    what their columns mean, in the database itself
 database    connections, and what their errors mean
 alarms      what is wrong with a box, told once: by e-mail, webhook, MQTT
 dashboard   all boxes, their alarms, and each box's pages from far away
+enrolment   certificates for boxes: codes, renewals, revocations
 prune       records that are older than they are kept
 status      devices, last records, gaps, what was wrong
 """

@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "watch": "tell by e-mail, webhook or MQTT what is wrong with a box, and when it is over",
         "alarms": "list what is wrong, take charge of it, tell nobody for a while",
         "dashboard": "the boxes' pages from far away: all of them, alarms, the history of each",
+        "enrol": "certificates for boxes: one-time codes, renewals, revocations; no database",
         "prune": "delete records that are older than they are kept, as the owner of the database; hours stay",
     }.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -107,6 +108,12 @@ def _add_prune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="since a collector wrote them")
 
 
+def _add_enrol(sub: argparse.ArgumentParser) -> None:
+    from deploy.fleet.enrolment.command import add_enrol
+
+    add_enrol(sub)
+
+
 def _add_collect(sub: argparse.ArgumentParser) -> None:
     _add_broker(sub)
     host = socket.gethostname()
@@ -128,6 +135,7 @@ _OPTIONS = {
     "alarms": _add_alarms,
     "dashboard": _add_dashboard,
     "prune": _add_prune,
+    "enrol": _add_enrol,
 }
 
 
@@ -136,10 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parsed(_parser(), arguments)
     commands = {
         "collect": _collect, "migrate": _migrate, "status": _status, "watch": _watch, "alarms": _alarms, "dashboard": _dashboard, "prune": _prune,
+        "enrol": _enrol,
     }  # fmt: skip
 
     def run() -> int:
-        _need_database(args)
+        if args.command != "enrol":
+            _need_database(args)
         return commands[args.command](args)
 
     return at_the_edge(f"holonode-fleet {args.command}", run, debug=args.debug)
@@ -281,6 +291,12 @@ def _prune(args: argparse.Namespace) -> int:
         deleted = prune(connection, args.kind, args.older_than_days)
     print(msgspec.json.encode({"deleted": deleted}).decode() if args.json else f"{deleted} {args.kind} deleted")
     return 0
+
+
+def _enrol(args: argparse.Namespace) -> int:
+    from deploy.fleet.enrolment.command import execute_enrol
+
+    return execute_enrol(args)
 
 
 def _migrate(args: argparse.Namespace) -> int:

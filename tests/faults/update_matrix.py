@@ -344,7 +344,8 @@ def room(folder: Path, sizes_kb: Sequence[int]) -> Verdict:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", str(mounted)], check=True)
         try:
             shutil.copytree(folder / "box", mounted / "box", symlinks=True)
-            used_kb = sum(-(-path.lstat().st_size // 4096) * 4 for path in (mounted / "box").rglob("*"))
+            held = os.statvfs(mounted)
+            used_kb = (held.f_blocks - held.f_bfree) * held.f_frsize // 1024
             subprocess.run(["mount", "-o", f"remount,size={used_kb + size_kb}k", str(mounted)], check=True)
             box = ToyBox(mounted / "box")
             said = ""
@@ -407,7 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda: cuts(folder / "silent", "silent", args.every, args.seed),
         ]
         if os.geteuid() == 0:
-            parts.append(lambda: room(folder / "room", range(0, 400, 8 * args.every)))
+            parts.append(lambda: room(folder / "room", range(0, 240, 4 * args.every)))
         for part in parts:
             verdict = part()
             print(verdict, flush=True)
