@@ -31,7 +31,7 @@ from device.rig.models import model_store
 from device.rig.rig import Rig
 from device.service.loop_requests import LoopRequests
 from device.service.request_dispatcher import CompletionCallback, RequestHandler
-from device.service.support import bundle_path, write_bundle
+from device.service.support import bundle_path, secrets_of, write_bundle
 from device.service.update_requests import UpdateRequests
 from device.service.work import Work
 from device.settings import STATE_KEY, changed, overlaid, overlay_of
@@ -177,7 +177,7 @@ class RequestHandlers:
     def _support_bundle(self, _request: Request) -> dict[str, Any]:
         records = self.outbox.ask(lambda store: store.last(_LAST_RECORDS))
         try:
-            path = write_bundle(self.outbox.folder, self.describe(), self.log_tail(), records)
+            path = write_bundle(self.outbox.folder, self.describe(), self.log_tail(), records, secrets_of(self.work.config))
         except OSError as error:
             raise TransientError("the bundle can't be written", where=self.outbox.folder, got=error.strerror) from error
         return {"id": path.stem, "bytes": path.stat().st_size, "file": path.name, "fetch": f"media {path.stem}"}
