@@ -312,7 +312,7 @@ class Service:
 
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
-        checks = [self._model_keeper.check()]
+        checks = [self._model_keeper.check(), *self._confirmer.checks()]
         if self._broker is not None:
             checks.append(self._broker.check())
         if self._history is not None:

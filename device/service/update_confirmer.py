@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 
 from device.config import Config
+from device.messaging.payloads import Check
 from device.releases import Layout
 from device.service.state import Mailbox, State, StateBoard
 from device.updates.confirmation import TrialConfirmation, running_release
-from device.updates.trials import UpdatePlaces
+from device.updates.trials import TrialBook, UpdatePlaces
 
 __all__ = ["UpdateConfirmer", "proofs"]
 
@@ -42,7 +43,8 @@ class UpdateConfirmer:
         """As the service begins: the release that this process is of must be known before `current` leads elsewhere."""
         layout = layout or Layout()
         places = UpdatePlaces(layout, Path(config.updates.folder).expanduser())
-        self._confirmation = TrialConfirmation.of(places, running_release(layout))
+        self._book, self._release = TrialBook(places), running_release(layout)
+        self._confirmation = TrialConfirmation.of(places, self._release)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -58,6 +60,23 @@ class UpdateConfirmer:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(2 * _LOOK_S)
+
+    def checks(self) -> list[Check]:
+        """For `health`: how the last update came out; nothing where there was none."""
+        trial, outcomes = self._book.trial(), self._book.outcomes()
+        if trial is not None and trial.release == self._release:
+            missing = ", ".join(self._confirmation.missing) if self._confirmation is not None else ""
+            message = f"{trial.release} is on trial; not seen yet: {missing or 'nothing, it is confirmed'}"
+            return [Check(name="update", status="warning", message=message, remedy=f"Else {trial.before} runs again by itself")]
+        if not outcomes:
+            return []
+        last = outcomes[-1]
+        if last.result == "good":
+            return [Check(name="update", status="ok", value=last.release, message=f"good since {last.at}")]
+        message = f"{last.release} was {last.result}: {last.reason}"
+        return [
+            Check(name="update", status="warning", message=message, remedy="A newer release; `holonode update status` has more")
+        ]
 
     def _look(self, board: StateBoard, mailbox: Mailbox[State], confirmation: TrialConfirmation) -> None:
         try:

@@ -67,7 +67,7 @@ class UpdateAsk:
         trust = UpdateTrust(places.service, Path(settings.root_file).expanduser())
         return cls(places, update_source(written), trust, this_machine(), running and running.version)
 
-    def carry_out(self, what: What, store: ModelStore, geometry: Geometry) -> Updated:
+    def carry_out(self, what: What, store: ModelStore, geometry: Geometry | None) -> Updated:
         """Look, and fetch, and take models and ask for the release, as far as `what` goes."""
         news, done = self.look(store), list[str]()
         for offer in news.offers if what != "check" else ():
