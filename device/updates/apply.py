@@ -79,22 +79,25 @@ class ReleaseUpdate:
     def apply_pending(self) -> str:
         """Put on trial what the service asks for; returns what was done. Whatever can't be used is refused, once."""
         with sole_change(self.places.own):
-            self._refuse_second_trial()
-            name, sha256 = "the request", ""
+            request, final = UpdateRequest("the request", ""), False
             try:
-                request = self.book.request()
-                if request is None:
+                asked = self.book.request()
+                if asked is None:
                     return "nothing is asked for"
-                name, sha256 = request.name[:200], request.sha256[:64]
-                if self.book.attempt(sha256) > _MOST_ATTEMPTS:
-                    raise CheckError("this update was cut off too often", where=name, got=f"{_MOST_ATTEMPTS} times")
+                request = UpdateRequest(asked.name[:200], asked.sha256[:64])
+                self._refuse_second_trial()
+                final = self.book.attempt(request.sha256) > _MOST_ATTEMPTS
+                if final:
+                    raise CheckError("this update was cut off too often", where=request.name, got=f"{_MOST_ATTEMPTS} times")
                 offer, file = self._verified(request)
-                release = self._put_on_trial(file, sha256, offer.custom)
+                # From here on it is the bundle that is judged, not the list or this moment.
+                final = True
+                release = self._put_on_trial(file, request.sha256, offer.custom)
             except HolonodeError as error:
-                self._refused(name, sha256, str(error))
+                self._refused(request, str(error), final=final and isinstance(error, CheckError))
                 raise
             except OSError as error:
-                self._refused(name, sha256, str(error))
+                self._refused(request, str(error), final=False)
                 raise TransientError("the update can't be made", where=error.filename, got=error.strerror) from error
             remove(self.places.request)
             self._forget_files()
@@ -113,9 +116,13 @@ class ReleaseUpdate:
                 "another release is on trial", where=trial.release, remedy="Wait until it is good or rolled back."
             )
 
-    def _refused(self, name: str, sha256: str, reason: str) -> None:
+    def _refused(self, request: UpdateRequest, reason: str, *, final: bool) -> None:
+        """Told and gone: root's unit would be started again and again for a request that stays."""
+        result = "refused" if final else "put off"
         with contextlib.suppress(OSError):  # a full disk
-            self.book.tell(UpdateOutcome(result="refused", release=name, sha256=sha256, reason=reason, at=self._at()))
+            self.book.tell(
+                UpdateOutcome(result=result, release=request.name, sha256=request.sha256, reason=reason, at=self._at())
+            )
         remove(self.places.request)
         self._forget_files()
 

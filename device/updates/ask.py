@@ -92,7 +92,7 @@ class UpdateAsk:
         if newest is None or self.running is None or release_key(newest.custom.version) <= release_key(self.running):
             return UpdateNews(None, models)
         for outcome in TrialBook(self.places).outcomes():
-            if outcome.sha256 == newest.sha256 and outcome.result != "good":
+            if outcome.sha256 == newest.sha256 and outcome.result in ("refused", "rolled back"):
                 return UpdateNews(None, models, f"{newest.name} was {outcome.result} here: {outcome.reason}")
         return UpdateNews(newest, models)
 

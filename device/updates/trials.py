@@ -78,7 +78,8 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class UpdateOutcome(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an update came out."""
 
-    result: Literal["good", "rolled back", "refused"]
+    result: Literal["good", "rolled back", "refused", "put off"]
+    """put off: for want of room, or because the list or this moment was wrong; it may be asked for again."""
     release: str
     """Name of the release, or of the file where it never became one."""
     sha256: str = ""

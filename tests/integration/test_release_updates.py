@@ -95,6 +95,7 @@ def test_a_release_that_fails_its_self_test_never_runs(box: ToyBox, offered: Cal
     assert [release.version for release in releases(box.layout)] == ["1.0.0"]
     assert box.comes_up().startswith("1.0.0-")
     assert not box.places.request.exists()
+    assert box.update().book.outcomes()[-1].result == "refused"
 
 
 def test_a_trial_sees_so_many_starts_of_the_machine_and_no_more(box: ToyBox, offered: Callable[..., None]) -> None:
@@ -196,7 +197,8 @@ def test_nothing_else_is_put_on_trial_meanwhile(box: ToyBox, offered: Callable[.
     offered("1.2.0")
     with pytest.raises(TransientError, match="on trial"):
         box.update().apply_pending()
-    assert box.places.request.exists()
+    assert not box.places.request.exists()
+    assert box.update().book.outcomes()[-1].result == "put off"
 
 
 def test_a_person_may_vouch_for_an_unsigned_bundle(box: ToyBox, tmp_path: Path) -> None:
