@@ -104,6 +104,8 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.stop_anytime --stops 30
 	$(BIN)/python -m tests.faults.heartbeat
+	$(BIN)/python -m tests.faults.stages
+	$(BIN)/python -m tests.faults.slow_machine
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
@@ -205,6 +207,11 @@ vendor: $(VENV)/.box
 .PHONY: bench-fleet
 bench-fleet: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.benchmarks.fleet_load
+
+# What the sampler takes of the memory, with and without the twin
+.PHONY: bench-memory
+bench-memory: $(VENV)/.dev mosquitto
+	$(BIN)/python -m tests.benchmarks.memory
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

@@ -22,6 +22,7 @@ from device.errors import HardwareError, HolonodeError, TransientError
 from device.frames import Exposure, RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
+from device.health.board_power import BoardPower
 from device.health.stored import history_check
 from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
@@ -117,6 +118,7 @@ class Service:
         self._confirmer = UpdateConfirmer(config)
         self._model_keeper = ModelKeeper(self._reported)
         self._handlers: RequestHandlers | None = None
+        self._board_power = BoardPower()
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
         self._dashboard: DashboardKeeper | None = None
@@ -312,7 +314,7 @@ class Service:
 
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
-        checks = [self._model_keeper.check(), *self._confirmer.checks()]
+        checks = [self._model_keeper.check(), *self._board_power.checks(), *self._confirmer.checks()]
         if self._broker is not None:
             checks.append(self._broker.check())
         if self._history is not None:

@@ -122,6 +122,7 @@ def test_a_step_that_computes_hangs_once_it_gets_no_more_of_the_processor() -> N
     )  # fmt: skip
 
     def looks(count: int, works_s: float = 0.0) -> str | None:
+        late = None
         for _ in range(count):
             now_s[0] += 2.0
             took_s[0] += works_s

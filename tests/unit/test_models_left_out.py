@@ -125,7 +125,7 @@ def test_the_last_good_version_stands_in_for_one_that_was_damaged_and_is_told(tm
     assert (work.pipeline.models["classifier"].version, work.faults()) == ("9.0.0", [])
     damage(tmp_path / "store" / "models", "bioaerosol")
     work, calibrated = work_of(tmp_path)
-    keeper = ModelKeeper(lambda *_told: None)
+    keeper = ModelKeeper(lambda _code, _severity, _message: None)
     keeper.works_as(work, calibrated)
     assert not work.left_out
     assert work.pipeline.models["classifier"].version != "9.0.0"
