@@ -171,7 +171,7 @@ def _confirmed(args: argparse.Namespace) -> str:
     trial = TrialBook(places).trial()
     confirmation = None if trial is None else TrialConfirmation.of(places, trial.release)
     if trial is None or confirmation is None:
-        raise InputError("no release is on trial", remedy="holonode update status")
+        raise InputError("no release is on trial", remedy="`holonode update status` tells more.")
     for part in PARTS:
         confirmation.see(part, f"seen by {args.by}")
     confirmation.give()

@@ -78,6 +78,7 @@ class ReleaseUpdate:
 
     def apply_pending(self) -> str:
         """Put on trial what the service asks for; returns what was done. Whatever can't be used is refused, once."""
+        self._require_installed()
         with sole_change(self.places.own):
             request, final = UpdateRequest("the request", ""), False
             try:
@@ -105,10 +106,16 @@ class ReleaseUpdate:
 
     def apply_unsigned(self, file: Path) -> str:
         """The same for a bundle that a person at this box vouches for."""
+        self._require_installed()
         with sole_change(self.places.own):
             self._refuse_second_trial()
             release = self._put_on_trial(file, "", None)
         return f"{release.name} is on trial, unsigned"
+
+    def _require_installed(self) -> Release:
+        if (running := current(self.layout)) is None:
+            raise InputError("nothing is installed here that could be updated", where=self.layout.current)
+        return running
 
     def _refuse_second_trial(self) -> None:
         if (trial := self.book.trial()) is not None:
@@ -138,9 +145,7 @@ class ReleaseUpdate:
         raise CheckError("no signed list names this release", where=request.name[:200], remedy="It is not used.")
 
     def _put_on_trial(self, file: Path, sha256: str, signed: Custom | None) -> Release:
-        bundle, running = read_bundle(file), current(self.layout)
-        if running is None:
-            raise InputError("nothing is installed here that could be updated", where=self.layout.current)
+        bundle, running = read_bundle(file), self._require_installed()
         self._refuse(bundle, running, signed)
         release = stage(bundle, self.layout, self.machine)
         try:

@@ -185,6 +185,7 @@ def _explained(error: exceptions.RepositoryError | exceptions.DownloadError, now
     if isinstance(error, exceptions.DownloadLengthMismatchError):
         return CheckError("longer than can be", where=where, got=got, remedy="It is not used.")
     if isinstance(error, exceptions.DownloadError):
+        got = f"{got}: {error.__cause__}" if error.__cause__ else got
         return TransientError("the signed list of updates can't be had", got=got, remedy="Is the source there, and complete?")
     return CheckError("the signed list of updates is damaged or mixed", got=got, remedy="It is not used.")
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -239,13 +238,11 @@ def test_a_swap_that_was_cut_off_before_the_link_leaves_no_trial(box: ToyBox) ->
     assert box.comes_up().startswith("1.0.0-")
 
 
-def test_a_rollback_takes_seconds(box: ToyBox, offered: Callable[..., None]) -> None:
-    offered("1.1.0", "silent")
-    update = box.update(confirm_within_s=0.0)
-    update.apply_pending()
-    started = len(box.starts())
-    began_s = time.monotonic()
-    update.watch()
-    while len(box.starts()) == started or not box.starts()[-1].startswith("1.0.0-"):
-        time.sleep(0.01)
-    print(f"rolled back in {time.monotonic() - began_s:.2f} s")
+def test_a_machine_without_an_installed_release_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    bare = ToyBox(tmp_path / "bare")
+    with pytest.raises(InputError, match="nothing is installed"):
+        bare.update().apply_pending()
+    assert bare.update().at_boot() == ""
+    assert bare.update().watch() == "nothing is on trial"
+    assert list(bare.root.iterdir()) == []
