@@ -78,6 +78,11 @@ test-boot: $(VENV)/.dev mosquitto image
 test-power: $(VENV)/.dev mosquitto postgresql image
 	$(BIN)/python -m tests.boot.power $(IMAGE)
 
+# The installer on clean Debian 12 and 13, without a network, as root: install, run, update, refuse, uninstall; ten minutes
+.PHONY: test-install
+test-install: $(VENV)/.dev
+	$(BIN)/python -m tests.install
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
