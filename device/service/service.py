@@ -234,7 +234,9 @@ class Service:
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
         self._serve_dashboard(handlers, maker, ends)
-        self._confirmer.start(maker.board)
+        if self._confirmer.start(maker.board, lambda: link.published):
+            # A schedule may have nothing to do for hours, and a trial ends sooner.
+            self._loop_requests.ask_sample()
         ends.callback(self._confirmer.stop)
         drivers.camera.start()
         return handlers, maker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from device.config import Config
@@ -22,8 +23,11 @@ _AGAIN_S = 30.0
 """After a disk that didn't take it."""
 
 
-def proofs(state: State) -> dict[str, str]:
-    """What works, by part, as far as this state shows: all of it since the service began."""
+def proofs(state: State, acknowledged: int) -> dict[str, str]:
+    """What works, by part, as far as this state shows: all of it since the service began.
+
+    acknowledged: records that the broker took.
+    """
     found: dict[str, str] = {}
     if state.camera is not None:
         found["camera"] = f"frame {state.camera.frame} at {state.camera.taken_at}"
@@ -31,8 +35,8 @@ def proofs(state: State) -> dict[str, str]:
         found["lamp"] = "acknowledged by its controller"
     if state.last_interval is not None and state.last_interval.started_at >= state.started_at:
         found["inference"] = f"interval {state.last_interval.id} analysed"
-    if state.stats is not None and state.stats.published > 0:
-        found["broker"] = f"{state.stats.published} records acknowledged"
+    if acknowledged > 0:
+        found["broker"] = f"{acknowledged} records acknowledged"
     return found
 
 
@@ -48,12 +52,14 @@ class UpdateConfirmer:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, board: StateBoard) -> None:
-        """Look at every state from here on."""
-        if self._confirmation is not None:
-            mailbox = board.subscribe()
-            self._thread = threading.Thread(target=self._look, args=(board, mailbox, self._confirmation), daemon=True)
-            self._thread.start()
+    def start(self, board: StateBoard, acknowledged: Callable[[], int]) -> bool:
+        """Look at every state from here on, and at how many records the broker took; whether there is anything to look for."""
+        if self._confirmation is None:
+            return False
+        mailbox = board.subscribe()
+        self._thread = threading.Thread(target=self._look, args=(board, mailbox, acknowledged, self._confirmation), daemon=True)
+        self._thread.start()
+        return True
 
     def stop(self) -> None:
         """Safe to call twice."""
@@ -78,11 +84,13 @@ class UpdateConfirmer:
             Check(name="update", status="warning", message=message, remedy="A newer release; `holonode update status` has more")
         ]
 
-    def _look(self, board: StateBoard, mailbox: Mailbox[State], confirmation: TrialConfirmation) -> None:
+    def _look(
+        self, board: StateBoard, mailbox: Mailbox[State], acknowledged: Callable[[], int], confirmation: TrialConfirmation
+    ) -> None:
         try:
             while not self._ended.is_set():
-                state = mailbox.take(_LOOK_S)
-                for part, proof in proofs(state).items() if state is not None else ():
+                mailbox.take(_LOOK_S)
+                for part, proof in proofs(board.now(), acknowledged()).items():
                     confirmation.see(part, proof)
                 if not confirmation.missing and self._given(confirmation):
                     return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from deploy.signing.described import describe
 from device.config import Config, UpdatesConfig
 from device.errors import CheckError
 from device.inference.store import ModelStore
-from device.messaging.payloads import Stats
 from device.releases import Layout, this_machine
 from device.rig.models import ARTEFACTS
 from device.service.state import StateBoard
@@ -22,9 +20,11 @@ from device.updates.ask import UpdateAsk
 from device.updates.sources import FolderSource
 from device.updates.trials import Trial, TrialBook, UpdateOutcome, UpdatePlaces
 from device.updates.trust import UpdateTrust
+from tests.brokers import broker
 from tests.dashboards import NOW, state_of
 from tests.integration.test_link import eventually
 from tests.owners import owner
+from tests.services import Service
 
 RELEASE = "1.1.0-0123456789ab"
 
@@ -79,28 +79,24 @@ def confirmer_of(places: UpdatePlaces, tmp_path: Path) -> UpdateConfirmer:
     return UpdateConfirmer(Config(updates=UpdatesConfig(folder=str(places.service))), Layout(tmp_path / "root"))
 
 
-def stats(published: int) -> Stats:
-    rest: dict[str, Any] = dict.fromkeys(Stats.__struct_fields__)
-    return Stats(**rest | {"published": published, "sampling": "started", "shortened": ()})
-
-
-def seen(board: StateBoard, *, published: int) -> None:
-    """Camera, lamp and interval of this run; the broker acknowledged so many."""
+def seen(board: StateBoard) -> None:
+    """Camera, lamp and interval of this run."""
     frame, lamp, interval = (type("Seen", (), values)() for values in (
         {"frame": 3, "taken_at": NOW}, {"acknowledged": True}, {"started_at": NOW, "id": "I"},
     ))  # fmt: skip
-    board.change(camera=frame, lamp=lamp, last_interval=interval, stats=stats(published))
+    board.change(camera=frame, lamp=lamp, last_interval=interval)
 
 
 def test_the_service_confirms_once_camera_lamp_inference_and_broker_were_seen(places: UpdatePlaces, tmp_path: Path) -> None:
     confirmer, board = confirmer_of(places, tmp_path), StateBoard(state_of("box-1"), lambda: 0.0)
     trial = TrialBook(places).trial()
     assert trial is not None
-    confirmer.start(board)
-    seen(board, published=0)
+    acknowledged: list[int] = []
+    assert confirmer.start(board, lambda: len(acknowledged))
+    seen(board)
     eventually(lambda: "not seen yet: broker" in confirmer.checks()[0].message)
     assert TrialBook(places).confirmation(trial) is None
-    seen(board, published=1)
+    acknowledged.append(1)
     eventually(lambda: TrialBook(places).confirmation(trial) is not None)
     confirmer.stop()
     TrialBook(places).end(UpdateOutcome(result="good", release=RELEASE, at=NOW))
@@ -112,10 +108,39 @@ def test_a_service_of_another_release_confirms_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(Path(sys.prefix).parents[1] / "1.0.0-000000000000" / "venv"))
     confirmer, board = confirmer_of(places, tmp_path), StateBoard(state_of("box-1"), lambda: 0.0)
-    confirmer.start(board)
-    seen(board, published=5)
+    assert not confirmer.start(board, lambda: 5)
+    seen(board)
     confirmer.stop()
     assert not places.confirmed.exists()
     assert confirmer.checks() == []
     TrialBook(places).end(UpdateOutcome(result="rolled back", release=RELEASE, reason="not confirmed", at=NOW))
     assert [check.status for check in confirmer.checks()] == ["warning"]
+
+
+_AS_RELEASE = """
+import sys
+from pathlib import Path
+from device.releases import Layout
+import device.service.update_confirmer as confirmer
+root = Path({root!r})
+sys.prefix = str(root / "opt/holonode/releases" / {release!r} / "venv")
+confirmer.Layout = lambda: Layout(root)
+from device.cli import main
+sys.exit(main())
+"""
+
+
+def test_a_box_that_samples_once_a_year_confirms_its_release_all_the_same(places: UpdatePlaces, tmp_path: Path) -> None:
+    schedule = f'[sampling.schedule]\nkind = "interval"\nevery_s = 31622400\n[updates]\nfolder = "{places.service}"'
+    trial = TrialBook(places).trial()
+    assert trial is not None
+    with broker(tmp_path / "broker") as running:
+        box = Service.configured(tmp_path / "box", running.url, mqtt=schedule)
+        box.start(("-c", _AS_RELEASE.format(root=str(tmp_path / "root"), release=RELEASE)))
+        try:
+            eventually(lambda: TrialBook(places).confirmation(trial) is not None, timeout_s=300)
+        finally:
+            box.stop()
+    word = TrialBook(places).confirmation(trial)
+    assert word is not None
+    assert sorted(word.proofs) == ["broker", "camera", "inference", "lamp"]
