@@ -111,6 +111,7 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.heartbeat
 	$(BIN)/python -m tests.faults.stages
 	$(BIN)/python -m tests.faults.slow_machine
+	$(BIN)/python -m tests.faults.sandboxed
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
