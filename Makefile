@@ -54,6 +54,35 @@ firmware:
 faketime:
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || sh deploy/install-faketime.sh
 
+# A release in one archive: wheels by their hashes, units, installer. ARCHES, PYTHONS: which ones
+.PHONY: bundle
+ARCHES ?= $(shell uname -m)
+PYTHONS ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+bundle: $(VENV)/bin/python
+	$(BIN)/python -m deploy.bundle --arch $(ARCHES) --python $(PYTHONS)
+
+# Debian 13 for 64-bit ARM with the release on it; as root. deploy/image/README.md
+.PHONY: image image-tools test-boot test-power
+IMAGE = build/image/holonode-debian13-arm64.img
+image-tools:
+	@command -v mmdebstrap sfdisk mkfs.vfat mcopy depmod qemu-system-aarch64 >/dev/null || sh deploy/install-image-tools.sh
+image: image-tools $(VENV)/bin/python
+	$(MAKE) --no-print-directory bundle ARCHES=aarch64 PYTHONS=3.13
+	$(BIN)/python -m deploy.image build/bundles/holonode-*-aarch64-cp313.tar --out $(IMAGE)
+
+# That image booted in an emulated machine: ready, publishing, three supply cuts
+test-boot: $(VENV)/.dev mosquitto image
+	$(BIN)/python -m tests.boot.boots $(IMAGE)
+
+# Many cuts, into PostgreSQL; hours
+test-power: $(VENV)/.dev mosquitto postgresql image
+	$(BIN)/python -m tests.boot.power $(IMAGE)
+
+# The installer on clean Debian 12 and 13, without a network, as root: install, run, update, refuse, uninstall; ten minutes
+.PHONY: test-install
+test-install: $(VENV)/.dev
+	$(BIN)/python -m tests.install
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -80,6 +109,9 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.stop_anytime --stops 30
 	$(BIN)/python -m tests.faults.heartbeat
+	$(BIN)/python -m tests.faults.stages
+	$(BIN)/python -m tests.faults.slow_machine
+	$(BIN)/python -m tests.faults.sandboxed
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
@@ -97,6 +129,8 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_delivery --service-kills 30 --producer-kills 10 --broker-kills 5 --collector-kills 5
 	$(BIN)/python -m tests.faults.web_load --seconds 10 --rounds 1
 	$(BIN)/python -m tests.faults.history_kills --kills 50 --commits 20 --full 5
+	$(BIN)/python -m tests.faults.update_matrix --every 12
+	$(BIN)/python -m tests.faults.identity_matrix
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store
@@ -180,6 +214,11 @@ vendor: $(VENV)/.box
 bench-fleet: $(VENV)/.dev mosquitto postgresql
 	$(BIN)/python -m tests.benchmarks.fleet_load
 	$(BIN)/python -m tests.benchmarks.fleet_history
+
+# What the sampler takes of the memory, with and without the twin
+.PHONY: bench-memory
+bench-memory: $(VENV)/.dev mosquitto
+	$(BIN)/python -m tests.benchmarks.memory
 
 bench-exports: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks.exports

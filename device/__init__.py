@@ -4,6 +4,7 @@ errors       the one error root and its subclasses by remedy
 edge         where a program ends: an error is one line and an exit status
 console      stdout and stderr of a service, which goes on without them
 stopping     SIGINT and SIGTERM as a request        processes  known by more than their number
+allocator    what is free goes back to the system
 text         texts from outside, cleaned for terminal, table and page          arguments  bounded numbers on a command line
 frames       Exposure, LampState, RawFrame, Hologram
 records      Particle, Detection, Interval, Event: what leaves the box          records_1  the same as they were in version 1
@@ -26,6 +27,8 @@ analysis/    hologram to counts         sampling/   how a sample is taken
 recordings/  foreign files read right   exports/    data out of the store
 storage/     the outbox                 messaging/  MQTT
 health/      checks                     subcommands/  one file per subcommand
+updates/     signed releases and models, on trial          identity/  the box's key and certificate
+releases/    one tree on a box for installation, image, package and update
 rig/         the one composition root: configuration in; parts, models and way of sampling out
 service      sample, analyse, commit, publish (`holonode run`)          web/  the dashboard
 replay       the same analysis over recorded frames

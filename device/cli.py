@@ -22,6 +22,8 @@ _COMMANDS = {
     "review": "crops kept for a person to look at: list, label, export",
     "export": "data out of the store: CSV, Parquet, EcoTaxa, netCDF, Darwin Core",
     "models": "the model store",
+    "update": "signed releases and models: check, fetch, apply, status",
+    "identity": "this box's key and its certificate for the fleet's broker",
     "window": "tell the service that the impactor has a clean window",
     "web": "the dashboard's one-time code, the fingerprint of its certificate",
     "schema": "the published schemas",

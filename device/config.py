@@ -48,6 +48,8 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Unique per box: lower-case letters, digits, hyphens."""
     instrument: str = "bioaerosol-imx219-850nm"
     """A reference instrument's name or the path of an instrument file."""
+    identity_folder: str = "~/.local/share/holonode/identity"
+    """Of the key that `holonode identity` makes, and its certificate."""
 
 
 class _CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -387,6 +389,17 @@ class DeliveryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A record that nobody confirms within this is sent again, and ever later while nobody confirms any."""
 
 
+class UpdatesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Signed updates: `holonode update`."""
+
+    source: str = ""
+    """Address (https://...) or folder of the owner's signed list; empty: only what --source names."""
+    folder: str = "~/.local/share/holonode/updates"
+    """What is fetched and trusted; of an installation /var/lib/holonode/updates, where root's unit looks for requests."""
+    root_file: str = "/etc/holonode/update-root.json"
+    """Root metadata of whose updates this box takes, put there by `holonode update trust`."""
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -409,6 +422,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     delivery: DeliveryConfig = DeliveryConfig()
     web: WebConfig = WebConfig()
+    updates: UpdatesConfig = UpdatesConfig()
 
 
 def load_config(path: str | Path | None = None) -> Config:
@@ -429,6 +443,7 @@ def load_config(path: str | Path | None = None) -> Config:
 
 
 _PATHS = {
+    "device": ("identity_folder",),
     "camera": ("device", "replay_inputs"),
     "controller": ("port",),
     "twin": ("truth_file",),
@@ -436,6 +451,7 @@ _PATHS = {
     "calibration": ("folder",),
     "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
     "web": ("cert_file", "key_file"),
+    "updates": ("source", "folder", "root_file"),
 }
 """Settings that name files and folders; beside these, an instrument or a model may."""
 _MODELS = ("reconstruction_model", "classifier_model")

@@ -1,7 +1,8 @@
 """What a service prints: stdout and stderr may be slow, full, closed or gone, and the service goes on.
 
 A thread of its own writes, so that nobody waits for a reader. What can't be written is counted, and said in one line once
-something can. Descriptors 1 and 2 lead here too, for what libraries print past Python.
+something can. Descriptors 1 and 2 lead here too, for what libraries print past Python. Where the system's journal reads, every
+line is a JSON object after its priority (sd-daemon(3)), so that whoever looks for one can ask for it by field.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
+import json
 import logging
 import os
 import queue
 import select
 import sys
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TextIO
 
 from device.text import plain
 
-__all__ = ["Console"]
+__all__ = ["Console", "into_the_journal"]
 
 _OUT, _ERR = 1, 2
 _MOST_WAITING = 1000
@@ -27,13 +31,17 @@ _MOST_WAITING = 1000
 _AT_ONCE = 512
 """Bytes: a pipe that is ready takes as many without blocking (POSIX's least PIPE_BUF)."""
 _LOOK_S = 0.5
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+"""Of syslog(3), by level."""
 _UNREAD = "nobody reads it"
 
 
 class Console:
     """Takes the place of stdout and stderr between `with` and its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, structured: bool = False) -> None:
+        """`structured`: JSON lines with a priority."""
+        self._structured = structured
         self.lost = 0
         """Lines that could not be written since the start."""
         self.trouble = ""
@@ -70,11 +78,16 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line on stdout, without what a terminal would obey; never waits, never fails."""
-        self._take(_OUT, line)
+        self._take(_OUT, line, logging.INFO)
 
-    def warn(self, line: str) -> None:
-        """A line on stderr; likewise."""
-        self._take(_ERR, line)
+    def warn(self, line: str, level: int = logging.WARNING, logger: str = "") -> None:
+        """A line on stderr; likewise. `level` and `logger` as in `logging`."""
+        self._take(_ERR, line, level, logger)
+
+    def said(self, record: logging.LogRecord, line: str) -> None:
+        """What was logged, formatted as `line`; in JSON the logger has a field of its own."""
+        told = line.removeprefix(f"{record.name}: ") if self._structured else line
+        self.warn(told, record.levelno, record.name)
 
     def handler(self) -> logging.Handler:
         """For what is logged."""
@@ -97,10 +110,13 @@ class Console:
                 os.close(file)
         self._files = {}
 
-    def _take(self, number: int, line: str) -> None:
+    def _take(self, number: int, line: str, level: int, logger: str = "") -> None:
+        told = plain(line, lines=True)
+        if self._structured:
+            told = _structured(told, level, logger)
         with self._lock:
             try:
-                self._waiting.put_nowait((number, plain(line, lines=True), self._left_out))
+                self._waiting.put_nowait((number, told, self._left_out))
                 self._left_out = 0
             except queue.Full:
                 self._left_out += 1
@@ -114,6 +130,7 @@ class Console:
             number, line, left_out = item
             missing += left_out
             note = f"({missing} lines before this could not be printed: {self.trouble or _UNREAD})"
+            note = _structured(note, logging.WARNING, "") if self._structured else note
             if missing and self._write(files[number], number, note):
                 missing = 0
             if self._write(files[number], number, line):
@@ -165,6 +182,22 @@ class Console:
         os.close(heard)
 
 
+def into_the_journal() -> bool:
+    """Whether stderr leads to the system's journal: its manager says so, and nobody led it elsewhere since."""
+    try:
+        there = os.fstat(_ERR)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _structured(line: str, level: int, logger: str) -> str:
+    named = max((known for known in _PRIORITIES if known <= level), default=logging.DEBUG)
+    told = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "level": logging.getLevelName(named).lower()}
+    told |= ({"logger": logger} if logger else {}) | {"message": line}
+    return f"<{_PRIORITIES[named]}>{json.dumps(told, ensure_ascii=False)}"
+
+
 _MOST_HELD = 65536
 """Bytes without an end of line."""
 
@@ -173,7 +206,7 @@ class _Stream(io.TextIOBase):
     """`print`, warnings and tracebacks, on their way to the console."""
 
     def __init__(self, console: Console, number: int) -> None:
-        self._take = console.say if number == _OUT else console.warn
+        self._take: Callable[[str], None] = console.say if number == _OUT else console.warn
         self._number, self._held, self._lock = number, "", threading.Lock()
 
     def fileno(self) -> int:
@@ -203,6 +236,6 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         try:
-            self._console.warn(self.format(record))
+            self._console.said(record, self.format(record))
         except (TypeError, ValueError) as error:
             self._console.warn(f"a message can't be shown: {record.msg!r}: {error}")

@@ -57,8 +57,13 @@ EVENTS: Mapping[str, EventMeaning] = {
         "Settings that were changed from afar don't fit this configuration any more; the file's hold.", "Send `set` again where they are still wanted.",
     ),
     "hardware_failed": _alarm("A sample was lost because a part of the instrument failed; `value` counts them.", "Look at the part that the message names: `holonode doctor`."),
+    "start_waits": _warning("A part that the start needs isn't there yet: a full disk, a controller that isn't plugged in. It is tried again, ever later.", "Do what the message says."),
     "samples_missed": _warning("The schedule had samples while the box was off; `value` counts them.", "See to its supply where it should have been on."),
     "frames_unchecked": _warning("Frames held more particles than are checked against the hologram; `value` counts them.", "Dilute, sample less, or raise analysis.refine_most_particles."),
+    "model_failed": _alarm(
+        "A model failed its checks: the last good version is in use, or it is left out and the records say so.", "Install it again from where it was released: `holonode models verify` tells what is wrong.",
+    ),
+    "model_restored": _info("Every model that the configuration names is in use again."),
     # The clock.
     "clock_set": _info("The wall clock was set by `value`; records are in order by seq."),
     "clock_synchronised": _info("The wall clock is known to be right; the stamps of `value` records that waited were corrected."),

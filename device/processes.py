@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-__all__ = ["Process", "find", "process"]
+__all__ = ["Process", "find", "process", "processor_time_s", "thread_activity", "waits_for_disk"]
 
 _PROC = Path("/proc")
 _LOOK_S = 0.05
@@ -70,6 +70,31 @@ def process(pid: int) -> Process | None:
     except OSError:
         executable = ""
     return Process(pid=pid, started_ticks=int(after_name[19]), boot_id=boot_id, executable=executable)
+
+
+def processor_time_s(pid: int) -> float:
+    """What a process took of the processor, by itself and for it in the kernel; 0 where there is none of this number."""
+    return _activity(_PROC / str(pid) / "stat")[0]
+
+
+def thread_activity(native_id: int) -> float:
+    """What a thread of this process took of the processor, in seconds; 0 where there is none of this number."""
+    return _activity(_PROC / "self/task" / str(native_id) / "stat")[0]
+
+
+def waits_for_disk() -> bool:
+    """Whether any thread of this process does; others may wait for that one."""
+    with contextlib.suppress(OSError):
+        return any(_activity(thread / "stat")[1] for thread in (_PROC / "self/task").iterdir())
+    return False
+
+
+def _activity(stat: Path) -> tuple[float, bool]:
+    try:
+        after_name = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0, False
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK"), after_name[0] == "D"
 
 
 def find(is_it: Callable[[Sequence[str]], bool]) -> list[Process]:

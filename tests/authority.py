@@ -107,7 +107,7 @@ class FleetBroker(Broker):
         """With an `oracle` beside those of the access list, who may read and write everything."""
         etc = folder / "etc"
         (etc / "certs").mkdir(parents=True)
-        for made in (authority.file, *authority.broker("localhost", "127.0.0.1")):
+        for made in (authority.file, authority.folder / "authority.crl", *authority.broker("localhost", "127.0.0.1")):
             shutil.copy(made, etc / "certs")
         for name, text in (
             ("holonode.acl", (MOSQUITTO / "holonode.acl").read_text() + "\nuser oracle\ntopic readwrite #\n"),

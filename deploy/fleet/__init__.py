@@ -16,5 +16,6 @@ database    connections, and what their errors mean
 alarms      what is wrong with a box, told once: by e-mail, webhook, MQTT
 dashboard   all boxes, their alarms, and each box's pages from far away
 prune       what is no longer kept: whole months
+enrolment   certificates for boxes: codes, renewals, revocations
 status      devices, last records, gaps, what was wrong
 """

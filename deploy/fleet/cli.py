@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "alarms": "list what is wrong, take charge of it, tell nobody for a while",
         "dashboard": "the boxes' pages from far away: all of them, alarms, the history of each",
         "prune": "drop months of records that are older than they are kept, as the owner of the database; sums stay",
+        "enrol": "certificates for boxes: one-time codes, renewals, revocations; no database",
     }.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.add_argument(
@@ -112,6 +113,12 @@ def _add_prune(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_enrol(sub: argparse.ArgumentParser) -> None:
+    from deploy.fleet.enrolment.command import add_enrol
+
+    add_enrol(sub)
+
+
 def _add_collect(sub: argparse.ArgumentParser) -> None:
     _add_broker(sub)
     host = socket.gethostname()
@@ -133,6 +140,7 @@ _OPTIONS = {
     "alarms": _add_alarms,
     "dashboard": _add_dashboard,
     "prune": _add_prune,
+    "enrol": _add_enrol,
 }
 
 
@@ -141,10 +149,11 @@ def main(arguments: list[str] | None = None) -> int:
     args = parsed(_parser(), arguments)
     commands = {
         "collect": _collect, "migrate": _migrate, "status": _status, "watch": _watch, "alarms": _alarms, "dashboard": _dashboard, "prune": _prune,
+        "enrol": _enrol,
     }  # fmt: skip
 
     def run() -> int:
-        if not getattr(args, "code", False):
+        if args.command != "enrol" and not getattr(args, "code", False):
             _need_database(args)
         return commands[args.command](args)
 
@@ -295,6 +304,12 @@ def _prune(args: argparse.Namespace) -> int:
             done, word = prune(connection, args.kind, args.older_than_days), "deleted"
     print(msgspec.json.encode({word: done}).decode() if args.json else f"{done} {args.kind} {word.replace('_', ' ')}")
     return 0
+
+
+def _enrol(args: argparse.Namespace) -> int:
+    from deploy.fleet.enrolment.command import execute_enrol
+
+    return execute_enrol(args)
 
 
 def _migrate(args: argparse.Namespace) -> int:

@@ -72,6 +72,8 @@ class RecordProvenance:
     """Parts of the instrument that are simulated."""
     mixed: bool = False
     """Whether they stand beside real ones: nothing then passes quality control."""
+    names_owed: bool = False
+    """Whether a classifier is configured and does not speak."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def interval_record(
     ]
     failed = sum(scene.fails for scene in scenes) > len(scenes) / 2
     speaks += _of_scenes(scenes)
-    untold = _untold(frames, names_owed=names_owed)
+    untold = _untold(frames, names_owed=names_owed or origin.names_owed)
     return Interval(
         device_id=origin.device_id,
         spool_id=origin.spool_id,

@@ -4,6 +4,7 @@ checks        what is present, missing, wrong, and the command that mends it; in
 readiness     can this box do what its configuration says, asked before anything is touched; demands: what that takes one by one
 preflight     everything before a box is left alone: readiness, ranges (configuration against instrument), light (lamp and camera),
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)
+board_power   under-voltage, throttling, temperature of the board
 parts         what of the box is real
 delivery      whether records reach whom they are for; trust: whether a collector's word can be taken for one
 stored        what became of the store

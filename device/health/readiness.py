@@ -14,7 +14,7 @@ from functools import partial
 from device.calibration import Calibrations
 from device.config import Config
 from device.drivers.cameras.kinds import camera_kind
-from device.errors import HolonodeError, InputError
+from device.errors import CheckError, HolonodeError, InputError
 from device.health import demands
 from device.health.parts import parts_check
 from device.health.ranges import range_checks
@@ -51,8 +51,13 @@ class Readiness:
         return self.plan
 
 
-def readiness(config: Config, calibrated: Calibrations, store: ModelStore, now: datetime | None = None) -> Readiness:
-    """Every demand of a configuration; nothing is raised for one that isn't met."""
+def readiness(
+    config: Config, calibrated: Calibrations, store: ModelStore, now: datetime | None = None, *, tests_models: bool = True
+) -> Readiness:
+    """Every demand of a configuration; nothing is raised for one that isn't met.
+
+    Not `tests_models`: a model must be there and cover the instrument; whether it is sound is left to who goes without it.
+    """
     checks: list[Check] = []
     errors: list[HolonodeError] = []
     plan: Plan | None = None
@@ -65,7 +70,7 @@ def readiness(config: Config, calibrated: Calibrations, store: ModelStore, now: 
             checks.append(check)
             if check.status == "failed":
                 errors.append(_error_of(check))
-    for name, demand in _demands(config, calibrated, store):
+    for name, demand in _demands(config, calibrated, store, tests_models=tests_models):
         try:
             checks.append(demand())
         except HolonodeError as error:
@@ -94,13 +99,15 @@ def _error_of(check: Check) -> InputError:
     return InputError(f"{check.name} {figure}: {check.message}", remedy=check.remedy or None)
 
 
-def _demands(config: Config, calibrated: Calibrations, store: ModelStore) -> Iterator[tuple[str, Callable[[], Check]]]:
+def _demands(
+    config: Config, calibrated: Calibrations, store: ModelStore, *, tests_models: bool
+) -> Iterator[tuple[str, Callable[[], Check]]]:
     # Simulated parts beside real ones run, and every record tells of them: this fails no demand, nobody should arm such a box.
     yield "drivers", lambda: parts_check(config)
     geometry = calibrated.instrument.geometry
     for kind in task_kinds().values():
         if name := kind.chosen(config.analysis):
-            yield f"model {name}", partial(_model, store, name, kind, geometry)
+            yield f"model {name}", partial(_model if tests_models else _named_model, store, name, kind, geometry)
     if not config.analysis.classifier:
         yield (
             "names",
@@ -132,6 +139,16 @@ def _model(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -> 
         name=f"model {name}", status="ok", value=opened.bundle.manifest.version,
         message="digest and golden self-test passed; covers the instrument",
     )  # fmt: skip
+
+
+def _named_model(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -> Check:
+    try:
+        bundle = store.find(name)
+    except CheckError as error:
+        return Check(name=f"model {name}", status="warning", message=str(error))
+    if refusal := kind.refusal(bundle.manifest, geometry):
+        raise not_covered(store, bundle, geometry, refusal)
+    return Check(name=f"model {name}", status="ok", value=bundle.manifest.version)
 
 
 def _response(calibrated: Calibrations) -> Check:

@@ -8,5 +8,5 @@ active       what changes the store: install, activate, roll back
 tasks        what learned systems do here: one descriptor each, found
 networks     HIDEF and classifier: arrays in, arrays out, in physical terms
 coverage     whether a model does what it is configured for here, and what would
-selftest     golden self-test in a process of its own
+selftest     golden self-test in a process of its own; selftest_runs: starts it, limits it, remembers what passed
 """

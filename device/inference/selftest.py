@@ -9,8 +9,8 @@ from pathlib import Path
 from device.errors import HolonodeError
 from device.inference.store import checked, verify_golden
 
-_ORPHANED_S = 120
-"""By then whoever started this has given it up, or is gone."""
+_ORPHANED_S = 3600
+"""By then whoever started this is gone: it limits what this takes by the processor's time."""
 
 
 def main(model: str) -> int:

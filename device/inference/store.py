@@ -9,15 +9,9 @@ gone, the one that was active before it stands in, with a warning: the box goes 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
@@ -34,11 +28,12 @@ from device.errors import CheckError, InputError
 from device.inference.bounds import BYTES, UNPACKED_BYTES, load_manifest, version_key
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, Tensor
+from device.inference.selftest_runs import require_pass
 from device.records import ModelUse
-from device.stopping import PROGRAM
 
 __all__ = [
-    "Activation", "ModelBundle", "ModelStore", "checked", "checked_by_name", "golden_array", "manifest_digest", "split_stem", "verify_golden",
+    "Activation", "ModelBundle", "ModelStore", "checked", "checked_by_name", "golden_array", "manifest_digest", "split_stem",
+    "verify_golden", "verify_golden_in_child",
 ]  # fmt: skip
 
 log = logging.getLogger("holonode.models")
@@ -46,10 +41,6 @@ log = logging.getLogger("holonode.models")
 ACTIVE_FILE = "active.json"
 """In the folder of installed bundles: by name, the versions activated and not rolled back, the active one last."""
 
-_CHILD_TIMEOUT_S = 60.0
-_CHILD_TRIES = 2
-_AGAIN_S = 2.0
-_LOOK_S = 0.2
 _STEM = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)-(\d+\.\d+\.\d+)", re.ASCII)
 _ResultT = TypeVar("_ResultT")
 
@@ -107,11 +98,14 @@ class ModelStore:
         """The bundle that a name, NAME-VERSION or path stands for, digest checked; InputError where there is none."""
         return self._first_sound(name, lambda bundle: bundle)
 
-    def open(self, name: str, threads: int = 1) -> tuple[ModelBundle, Interpreter]:
-        """A verified bundle, ready to run: digest, shape and golden answer have been checked."""
+    def open(self, name: str, threads: int = 1, *, afresh: bool = False) -> tuple[ModelBundle, Interpreter]:
+        """A verified bundle, ready to run: digest, shape and golden answer have been checked.
+
+        `afresh`: run the golden sample even where it is remembered from an earlier process that this runtime passed it here.
+        """
 
         def ready(bundle: ModelBundle) -> tuple[ModelBundle, Interpreter]:
-            verify_golden_in_child(bundle)
+            verify_golden_in_child(bundle, None if afresh else self.installed)
             return bundle, _load(bundle, threads)
 
         return self._first_sound(name, ready)
@@ -151,11 +145,11 @@ class ModelStore:
 
     def fault(self, name: str) -> str | None:
         """Why the active version of a name is passed over; None where it isn't, or none is active."""
-        for activation in self.activations().get(name, ())[-1:]:
-            try:
+        try:
+            for activation in self.activations().get(name, ())[-1:]:
                 self._activated(name, activation)
-            except (InputError, CheckError) as error:
-                return str(error)
+        except (InputError, CheckError) as error:
+            return str(error)
         return None
 
     def _first_sound(self, name: str, use: Callable[[ModelBundle], _ResultT]) -> _ResultT:
@@ -166,7 +160,12 @@ class ModelStore:
         if exact:
             return use(self.version(*exact))
         failed: InputError | CheckError | None = None
-        for activation in reversed(self.activations().get(name, ())):
+        history: tuple[Activation, ...] = ()
+        try:
+            history = self.activations().get(name, ())
+        except CheckError as error:
+            log.warning("the shipped %s is used, whatever was activated: %s", name, error)
+        for activation in reversed(history):
             try:
                 return use(self._activated(name, activation))
             except (InputError, CheckError) as error:
@@ -370,62 +369,9 @@ def verify_golden(bundle: ModelBundle) -> float:
     return difference
 
 
-def verify_golden_in_child(bundle: ModelBundle) -> None:
-    """The golden self-test in a process of its own, once a process for the same model, manifest and sample."""
-    tested = _fingerprint(bundle)
-    if tested in _verified:
-        return
-    status, said = _tested_in_child(bundle)
-    if status == CheckError.exit_status:
-        raise CheckError(said.strip())
-    if status != 0:
-        raise CheckError(
-            "the model takes its process down",
-            where=bundle.model,
-            got=f"exit status {status}",
-            remedy="It is not used.",
-        )
-    _verified.add(tested)
-
-
-def _tested_in_child(bundle: ModelBundle) -> tuple[int, str]:
-    """(exit status, stderr) of a self-test; one that hangs, or that something outside ended, is begun again."""
-    command = [sys.executable, "-m", "device.inference.selftest", str(bundle.model)]
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])))
-    how = ""
-    for attempt in range(1, _CHILD_TRIES + 1):
-        # A session of its own: who stops this process from a terminal doesn't fail the model.
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-        status, said = _awaited(child)
-        if status is not None and -status not in (signal.SIGKILL, signal.SIGTERM, signal.SIGALRM):
-            return status, said
-        how = f"no answer in {_CHILD_TIMEOUT_S:g} s" if status is None else f"ended by {signal.Signals(-status).name}"
-        if attempt < _CHILD_TRIES:
-            log.warning("the self-test of %s: %s; it is begun again", bundle.model.name, how)
-            PROGRAM.wait(_AGAIN_S)
-    raise CheckError(
-        "the model doesn't finish its self-test", where=bundle.model, got=f"{how}, {_CHILD_TRIES} times",
-        remedy="It is not used. Look whether the box is short of memory.",
-    )  # fmt: skip
-
-
-def _awaited(child: subprocess.Popen[str]) -> tuple[int | None, str]:
-    """(exit status, stderr); None where it had to be ended. StoppedError where somebody asks this process to stop."""
-    until_s = time.monotonic() + _CHILD_TIMEOUT_S
-    with child:
-        try:
-            while time.monotonic() < until_s:
-                PROGRAM.check()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, said = child.communicate(timeout=_LOOK_S)
-                    return child.returncode, said
-            return None, ""
-        finally:
-            if child.returncode is None:
-                child.kill()
+def verify_golden_in_child(bundle: ModelBundle, kept: Path | None = None) -> None:
+    """The golden self-test in a process of its own, unless it passed before: in this process, or as the folder `kept` remembers."""
+    require_pass(bundle.model, _fingerprint(bundle), kept)
 
 
 def _fingerprint(bundle: ModelBundle) -> str:
@@ -435,9 +381,3 @@ def _fingerprint(bundle: ModelBundle) -> str:
     except OSError as error:
         raise CheckError("the model's golden sample can't be read", where=bundle.golden, got=error.strerror) from error
     return hashlib.sha256(msgspec.json.encode(bundle.manifest) + sample).hexdigest()
-
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-_verified: set[str] = set()
-"""Fingerprints that passed in this process."""

@@ -276,7 +276,10 @@ class Connection:
             # What can't be written would be waited for as long as the keep-alive lasts.
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
-        self._client.loop_stop()
+        # A thread of the client's that looks up a name may take a minute to come back; nothing here waits for that.
+        ends = threading.Thread(target=self._client.loop_stop, name="mqtt-leaves", daemon=True)
+        ends.start()
+        ends.join(_LEAVE_WITHIN_S)
         self._client = None
         self._over.set()
         if self.state is LinkState.CONNECTED:

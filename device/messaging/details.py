@@ -239,6 +239,19 @@ class Bundled(Struct, frozen=True, kw_only=True):
     """The command that sends it."""
 
 
+class Updated(Struct, frozen=True, kw_only=True):
+    """Of `update`."""
+
+    release: str | None
+    """Of the signed list, newer than what runs; None: none is."""
+    models: tuple[str, ...]
+    """Likewise."""
+    passed_over: str
+    """Why the newest release is not taken, where it is not."""
+    done: tuple[str, ...]
+    """What was done, for a person."""
+
+
 PARTS: dict[type[Struct], dict[str, Any]] = {
     Info: {
         "software": Software | None, "instrument": Instrument | None, "models": dict[Role, ModelUse] | None, "config": Config | None,
@@ -256,5 +269,6 @@ PARTS: dict[type[Struct], dict[str, Any]] = {
 ANSWERS: dict[str, type[Struct]] = {
     "start": Sampling, "stop": Sampling, "sample_now": Applies, "set": Changed, "media": Sent, "arm": Preflighted,
     "activate": Activated, "rollback": Activated, "support_bundle": Bundled,
+    "update": Updated,
 }  # fmt: skip
 """What `data` of an answer holds, by command."""

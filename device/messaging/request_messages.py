@@ -37,6 +37,7 @@ __all__ = [
     "Stop",
     "SupportBundle",
     "Transaction",
+    "Update",
     "answer_topic",
     "command_of",
     "ignored",
@@ -126,9 +127,16 @@ class SupportBundle(Request, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Write a ZIP with configuration (redacted), health, versions, last records and last lines; `media` fetches it."""
 
 
+class Update(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Look for signed updates at `updates.source`; the answer comes once it is done. A release goes on trial by root's own unit."""
+
+    what: Literal["check", "fetch", "apply"] = "apply"
+    """check: only look; fetch: also fetch; apply: also use new models, and ask root to put a new release on trial."""
+
+
 REQUESTS: dict[str, type[Request]] = {
     "start": Start, "stop": Stop, "sample_now": SampleNow, "set": Set, "media": Media, "arm": Arm, "activate": Activate,
-    "rollback": Rollback, "support_bundle": SupportBundle,
+    "rollback": Rollback, "support_bundle": SupportBundle, "update": Update,
 }  # fmt: skip
 
 BUTTONS: Mapping[str, str] = {"start": "Start sampling", "stop": "Stop sampling", "sample_now": "Sample now"}

@@ -11,6 +11,7 @@ from device.analysis.depth import DepthSettings
 from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
+from device.errors import CheckError
 from device.inference.coverage import Opened, not_covered, open_for
 from device.inference.networks import ClassifierNetwork, HidefNetwork
 from device.inference.store import ModelStore
@@ -36,6 +37,7 @@ def build_pipeline(
     *,
     strict: bool = True,
     instrument: Instrument | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> tuple[Pipeline, tuple[str, ...]]:
     """The pipeline for a recording geometry, and the classes it can name.
 
@@ -43,16 +45,22 @@ def build_pipeline(
     in no way is refused. A classifier that doesn't is refused where
     `strict`, else left out: everything is then a 'particle' without a score, and every record says why. The guard tolerates
     what the `instrument`'s calibration may be off by.
+
+    A model that fails its checks is an error, unless there is a `left_out` to tell of it, by role: without a reconstruction model
+    there is plain back-propagation, and nothing is named without either.
     """
-    binning = _binning(store, settings, geometry)
-    opened = open_models(store, settings, coarser(geometry, binning), strict=strict)
+    binning = _binning(store, settings, geometry, tolerant=left_out is not None)
+    opened = open_models(store, settings, coarser(geometry, binning), strict=strict, left_out=left_out)
     networks = {role: one.network for role, one in opened.items() if not one.refusal}
     uses = {role: opened[role].bundle.use for role in networks}
     network: HidefNetwork | None = networks.pop("reconstruction", None)
     classifier: ClassifierNetwork | None = networks.pop("classifier", None)
     unclassified = UNCLASSIFIED
-    if (left_out := opened.get("classifier")) and left_out.refusal:
-        reason = f"the classifier {left_out.bundle.model.stem} doesn't cover this recording: {left_out.refusal}"
+    if (uncovered := opened.get("classifier")) and uncovered.refusal:
+        reason = f"the classifier {uncovered.bundle.model.stem} doesn't cover this recording: {uncovered.refusal}"
+        unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
+    elif left_out:
+        reason = f"nothing is named while a model is left out that failed its checks: {', '.join(left_out)}"
         unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
     chosen = PipelineSettings(
         settings.min_esd_um,
@@ -69,26 +77,46 @@ def build_pipeline(
     return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain, networks, binning), labels
 
 
-def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry) -> float:
+def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, tolerant: bool) -> float:
     """Side of the pixels that the reconstruction model covers, in the sensor's; 1 where none would do."""
     kind = task_kind("reconstruction")
     name = kind.chosen(settings)
     if not name:
         return 1
-    manifest = store.find(name).manifest
+    try:
+        manifest = store.find(name).manifest
+    except CheckError:
+        if tolerant:
+            return 1
+        raise
     return binning_for(geometry, lambda coarse: kind.refusal(manifest, coarse) is None) or 1
 
 
-def open_models(store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, strict: bool = True) -> dict[str, Opened]:
+def open_models(
+    store: ModelStore,
+    settings: AnalysisConfig,
+    geometry: Geometry,
+    *,
+    strict: bool = True,
+    left_out: dict[str, str] | None = None,
+) -> dict[str, Opened]:
     """The bundle of every task that a configuration chooses one for, by its role in the records, on a frame's way.
 
-    InputError where one doesn't cover the geometry and `strict`, or nothing goes on without it; else it is left out.
+    InputError where one doesn't cover the geometry and `strict`, or nothing goes on without it; else it is left out. CheckError
+    where one fails its checks, unless `left_out` takes the reason, by role.
     """
     refuse_unknown_tasks(settings)
     out: dict[str, Opened] = {}
     for kind in task_kinds().values():
-        if name := kind.chosen(settings):
-            one = open_for(store, name, kind, geometry)
+        # What builds on a model that is left out has learnt from what that one makes.
+        if (name := kind.chosen(settings)) and not left_out:
+            try:
+                one = open_for(store, name, kind, geometry)
+            except CheckError as error:
+                if left_out is None:
+                    raise
+                left_out[kind.role] = str(error)
+                continue
             if one.refusal and (strict or kind.essential):
                 raise not_covered(store, one.bundle, geometry, one.refusal)
             out[kind.role] = one

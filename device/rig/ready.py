@@ -11,7 +11,7 @@ from device.rig.records import calibrations
 __all__ = ["readiness_of"]
 
 
-def readiness_of(config: Config) -> Readiness:
+def readiness_of(config: Config, *, tests_models: bool = True) -> Readiness:
     """With the records and models of the box; InputError where there is no such instrument."""
     calibrated = calibrations(config, load_instrument(config.device.instrument))
-    return readiness(config, calibrated, model_store(config))
+    return readiness(config, calibrated, model_store(config), tests_models=tests_models)

@@ -1,21 +1,23 @@
 """The service's heartbeat for its manager: READY, WATCHDOG and STATUS over $NOTIFY_SOCKET, while every stage moves.
 
 Each watched thread says what it is at and how long that may take. A thread of the heartbeat's own feeds the watchdog while
-nobody is late; a stage that hangs starves it, and the manager starts the service anew.
+nobody is late; a stage that hangs triggers it, and the manager starts the service anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device.health.watchdog import FEED_EVERY_S
+from device.processes import thread_activity, waits_for_disk
 
 __all__ = ["Heartbeat", "Notifier", "Steps"]
 
@@ -68,28 +70,68 @@ class Notifier:
             self._socket = None
 
 
+_MOVED_S = 0.05
+"""Of the processor; less is a wait that wakes now and then."""
+
+
 @dataclass(frozen=True)
 class _WatchedStep:
     name: str
     allow_s: float
     until_s: float
+    still_s: float = math.inf
+    """A step that computes hangs after so long without the processor, however long it may take."""
+    stillness: Stillness | None = None
+
+
+class Stillness:
+    """For how long one thread got on no more; a machine that stands still as a whole doesn't count, nor a wait for a disk."""
+
+    def __init__(
+        self,
+        native_id: int,
+        monotonic: Callable[[], float] = time.monotonic,
+        activity: Callable[[int], float] = thread_activity,
+        on_disk: Callable[[], bool] = waits_for_disk,
+    ) -> None:
+        self._native_id, self._monotonic, self._activity, self._on_disk = native_id, monotonic, activity, on_disk
+        self._took_s = activity(native_id)
+        self._looked_s, self._still_s = monotonic(), 0.0
+
+    def look(self) -> float:
+        """In seconds; to be asked every few of them."""
+        took_s = self._activity(self._native_id)
+        now_s = self._monotonic()
+        since_s, self._looked_s = now_s - self._looked_s, now_s
+        if self._on_disk() or took_s - self._took_s >= _MOVED_S:
+            self._took_s, self._still_s = took_s, 0.0
+        else:
+            self._still_s += min(since_s, 2 * FEED_EVERY_S)
+        return self._still_s
 
 
 class Steps:
     """What one thread is at, steps within steps; the innermost is the one that is looked at."""
 
-    def __init__(self, name: str, allow_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        allow_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        stillness_of: Callable[[int], Stillness] = Stillness,
+    ) -> None:
         self.on_step: Callable[[Sequence[str]], None] = lambda _names: None
         """Hears in this thread of every step that begins or goes on, with those around it, the innermost last."""
-        self._monotonic = monotonic
+        self._monotonic, self._stillness_of = monotonic, stillness_of
         self._stack = [_WatchedStep(name, allow_s, monotonic() + allow_s)]
 
     @contextlib.contextmanager
-    def step(self, name: str, allow_s: float) -> Generator[None]:
-        """Something that may take so long."""
+    def step(self, name: str, allow_s: float, still_s: float = math.inf) -> Generator[None]:
+        """Something that may take so long; `still_s`: it computes, and hangs after so long without the processor."""
         # Replaced whole: the heartbeat's thread looks at any moment.
         outer = self._stack
-        self._stack = [*outer, _WatchedStep(name, allow_s, self._monotonic() + allow_s)]
+        stillness = self._stillness_of(threading.get_native_id()) if still_s < math.inf else None
+        self._stack = [*outer, _WatchedStep(name, allow_s, self._monotonic() + allow_s, still_s, stillness)]
         self._tell()
         try:
             yield
@@ -104,7 +146,7 @@ class Steps:
     def beat(self) -> None:
         """What is under way makes progress: its time begins anew."""
         last = self._stack[-1]
-        self._stack = [*self._stack[:-1], _WatchedStep(last.name, last.allow_s, self._monotonic() + last.allow_s)]
+        self._stack = [*self._stack[:-1], replace(last, until_s=self._monotonic() + last.allow_s)]
 
     @property
     def now_at(self) -> str:
@@ -114,6 +156,8 @@ class Steps:
     def late(self) -> str | None:
         """Which step takes longer than it may; None where none does."""
         last = self._stack[-1]
+        if last.stillness is not None and last.stillness.look() > last.still_s:
+            return f"{last.name} got on no more for {last.still_s:g} s"
         return None if self._monotonic() <= last.until_s else f"{last.name} takes more than {last.allow_s:g} s"
 
 
@@ -139,7 +183,9 @@ class Heartbeat:
             self._thread.start()
 
     def ready(self) -> None:
-        """The store is open, the camera started: the first sample begins."""
+        """The store is open, the camera gave a frame; told once."""
+        if self._ready or self._stopping:
+            return
         self._ready = True
         self._notifier.send(READY=1, STATUS=self._describe())
 
@@ -159,8 +205,9 @@ class Heartbeat:
         """Feed once, unless somebody is late."""
         late = next((why for watched in self._watched if (why := watched())), "")
         if late and late != self._starved:
-            log.error("the service hangs: %s. Its manager's watchdog is not fed.", late)
-            self._notifier.send(STATUS=f"hangs: {late}")
+            log.error("the service hangs: %s. Its manager is asked to start it anew.", late)
+            # Managers that don't know the word find out by themselves: they are fed no more.
+            self._notifier.send(STATUS=f"hangs: {late}", WATCHDOG="trigger")
         self._starved = late
         if late:
             return

@@ -31,7 +31,8 @@ from device.rig.models import model_store
 from device.rig.rig import Rig
 from device.service.loop_requests import LoopRequests
 from device.service.request_dispatcher import CompletionCallback, RequestHandler
-from device.service.support import bundle_path, write_bundle
+from device.service.support import bundle_path, secrets_of, write_bundle
+from device.service.update_requests import UpdateRequests
 from device.service.work import Work
 from device.settings import STATE_KEY, changed, overlaid, overlay_of
 from device.storage.crop_pictures import crop_picture
@@ -83,7 +84,8 @@ class RequestHandlers:
             "activate": self._activate, "rollback": self._rollback, "support_bundle": self._support_bundle,
         }  # fmt: skip
         handlers: dict[str, RequestHandler] = {name: _now(handler) for name, handler in at_once.items()}
-        return handlers | {"arm": self._arm}
+        updates = UpdateRequests(self.file, lambda: self.calibrated.instrument.geometry, self._reopen)
+        return handlers | {"arm": self._arm, "update": updates.begin}
 
     def _start(self, _request: Request) -> dict[str, Any]:
         self.loop_requests.pause(paused=False)
@@ -134,7 +136,9 @@ class RequestHandlers:
         return {"active": msgspec.to_builtins(bundle.use), "changed": True, "applies": _FROM_NEXT}
 
     def _reopen(self) -> None:
-        self._go_on_as(Work.of(self.work.config, self.calibrated, self.outbox.spool_id))
+        # Where a model is left out already, mending another one must not fail for it.
+        tolerant = bool(self.work.left_out)
+        self._go_on_as(Work.of(self.work.config, self.calibrated, self.outbox.spool_id, tolerant=tolerant))
 
     # -- media ------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class RequestHandlers:
     def _support_bundle(self, _request: Request) -> dict[str, Any]:
         records = self.outbox.ask(lambda store: store.last(_LAST_RECORDS))
         try:
-            path = write_bundle(self.outbox.folder, self.describe(), self.log_tail(), records)
+            path = write_bundle(self.outbox.folder, self.describe(), self.log_tail(), records, secrets_of(self.work.config))
         except OSError as error:
             raise TransientError("the bundle can't be written", where=self.outbox.folder, got=error.strerror) from error
         return {"id": path.stem, "bytes": path.stat().st_size, "file": path.name, "fetch": f"media {path.stem}"}

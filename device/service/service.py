@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from device.config import Config, public
 from device.drivers.ports import Camera
 from device.drivers.supervised_camera import CameraEvent, CameraStuckError, SupervisedCamera
 from device.errors import HardwareError, HolonodeError, TransientError
-from device.frames import RawFrame
+from device.frames import Exposure, RawFrame
 from device.health.armed import STATE_KEY as ARMED_KEY
 from device.health.armed import armed_of
+from device.health.board_power import BoardPower
 from device.health.stored import history_check
 from device.health.watchdog import Allowances, allowances_of
 from device.instrument import load_instrument
@@ -28,13 +30,15 @@ from device.messaging.broker import OwnBroker
 from device.messaging.broker_keeper import BrokerKeeper
 from device.messaging.homeassistant import discovery
 from device.messaging.link import LinkState, MqttLink, parse_url
-from device.messaging.payloads import Check, Info
+from device.messaging.payloads import Check, Health, Info
 from device.messaging.request_messages import BUTTONS, IncomingRequest
 from device.messaging.topics import Topics
 from device.parts import parts_of
+from device.processes import waits_for_disk
 from device.rig.build import build_rig
 from device.rig.modes import build_mode
 from device.rig.records import calibrations
+from device.rig.rig import Rig
 from device.sampling.findings import Mode
 from device.sampling.kinds import sampling_kind
 from device.sampling.schedule import schedule_of
@@ -46,7 +50,9 @@ from device.service.heartbeat import Heartbeat, Notifier, Steps
 from device.service.interruptible_sleep import SLICE_S, InterruptibleSleep, SleepInterruptedError, StopError
 from device.service.look import LookBoard
 from device.service.loop_requests import LoopRequests
+from device.service.model_keeper import ModelKeeper
 from device.service.output_status import OutputStatus, output_check
+from device.service.patience import Patience
 from device.service.recorder import Recorder, Tally
 from device.service.request_dispatcher import RequestDispatcher
 from device.service.request_handlers import RequestHandlers, takes_requests
@@ -54,6 +60,7 @@ from device.service.state import StateBoard
 from device.service.state_maker import RETRYING, StateMaker
 from device.service.support import LogTail
 from device.service.timekeeper import Beginning, Timekeeper
+from device.service.update_confirmer import UpdateConfirmer
 from device.service.watched import watched_drivers, watched_pipeline
 from device.service.work import Work
 from device.settings import STATE_KEY as SETTINGS_KEY
@@ -99,6 +106,8 @@ class Service:
         self._steps = Steps("the service's loop", self._allowed.between_s)
         self._heart = Heartbeat(Notifier.from_environment(), self._status)
         self._heart.watch(self._steps.late)
+        self._patience = Patience(self._stopping, self._steps, self._say)
+        self._link_state: Callable[[], str] | None = None
         self._broker: BrokerKeeper | None = None
         self._camera: SupervisedCamera | None = None
         self._tally = Tally()
@@ -106,6 +115,10 @@ class Service:
         self._state_maker: StateMaker | None = None
         self._history: HistoryKeeper | None = None
         self._looks = LookBoard()
+        self._confirmer = UpdateConfirmer(config)
+        self._model_keeper = ModelKeeper(self._reported)
+        self._handlers: RequestHandlers | None = None
+        self._board_power = BoardPower()
         self._dispatcher: RequestDispatcher | None = None
         self._audit: AuditLog | None = None
         self._dashboard: DashboardKeeper | None = None
@@ -119,9 +132,15 @@ class Service:
         self._log_tail.add(line)
         self._print(line)
 
+    def _reported(self, code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
+        """Said, and kept as an event."""
+        self._say(message)
+        self._recorder.event(code, severity, message, value, unit)
+
     def _status(self) -> str:
         """For the service manager."""
-        return f"{self._steps.now_at}; {self._tally.intervals} intervals since the start"
+        link = f"; broker {self._link_state()}" if self._link_state else ""
+        return f"{self._steps.now_at}; {self._tally.intervals} intervals since the start{link}"
 
     def run(self) -> int:
         """Work until SIGINT, SIGTERM or `sampling.max_intervals`; returns the exit status."""
@@ -144,8 +163,8 @@ class Service:
         ends.callback(self._heart.stop)
         with self._steps.step("starting", self._allowed.start_s):
             handlers, maker = self._started(ends)
-        self._heart.ready()
         try:
+            self._first_frame(handlers.drivers)
             self._work(handlers.work, handlers, maker)
         finally:
             maker.at("stopping", "ends what is under way")
@@ -163,15 +182,21 @@ class Service:
         self._review = _review_queue(config, folder / REVIEW_FOLDER)
         reclaimables = [DamagedCopies(folder / HISTORY_FOLDER), *([self._review] if self._review else [])]
         check()
-        outbox = Outbox(
-            folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
+        outbox = self._patience.until(
+            "the store",
+            lambda: Outbox(
+                folder, config.device.id, min_free_bytes=round(config.storage.min_free_mb * 2**20), reclaimables=reclaimables
+            ),
         )
         ends.callback(outbox.close)
         self._recorder = Recorder(outbox, self._review, self._say, parts_of(config).simulated)
+        for message in self._patience.waited:
+            self._recorder.event("start_waits", "warning", message)
         self._tally = self._recorder.tally
         timekeeper = Timekeeper(outbox, self._recorder.clock)
         check()
         work = self._first_work(calibrated, outbox)
+        self._model_keeper.works_as(work, calibrated)
         check()
         self._loop_requests = LoopRequests(outbox)
         self._own_broker(outbox.folder, ends)
@@ -179,7 +204,11 @@ class Service:
         info = self._info(work, calibrated, outbox)
         link = self._link(outbox, work, calibrated, info)
         # A twin goes on: where the store already holds records, with other particles than those.
-        drivers = build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder)
+        drivers = self._patience.until(
+            "the instrument",
+            lambda: build_rig(config, nominal, run=outbox.live_from - 1, folder=outbox.folder),
+            lambda message: self._waits(message, link, outbox, ends),
+        )
         ends.callback(drivers.close)
         self._watch_camera(drivers.camera)
         drivers = watched_drivers(drivers, self._steps, self._allowed, self._saw)
@@ -195,30 +224,48 @@ class Service:
             config, work, nominal, calibrated, outbox, self._loop_requests, link, drivers,
             describe=self._described, log_tail=self._log_tail.text,
         )  # fmt: skip
+        self._handlers = handlers
         check()
         self._dispatcher = maker.dispatcher = self._start_dispatcher(handlers, link, outbox)
-        link.start()
-        ends.callback(self._end_link, link, outbox)
-        self._heart.watch(lambda: link.late(self._allowed.link_s))
+        self._start_link(link, outbox, ends)
         timekeeper.start()
         ends.callback(timekeeper.stop)
         # Once more: lamp and pump are off before anybody waits for a delivery.
         ends.callback(drivers.close)
         ends.callback(self._stop_dispatcher)
         self._serve_dashboard(handlers, maker, ends)
+        if self._confirmer.start(maker.board, lambda: link.published):
+            # A schedule may have nothing to do for hours, and a trial ends sooner.
+            self._loop_requests.ask_sample()
+        ends.callback(self._confirmer.stop)
         drivers.camera.start()
         return handlers, maker
+
+    def _start_link(self, link: MqttLink, outbox: Outbox, ends: ExitStack) -> None:
+        """Once."""
+        if self._link_state is not None:
+            return
+        self._link_state = lambda: link.state.value
+        link.start()
+        ends.callback(self._end_link, link, outbox)
+        self._heart.watch(lambda: self._link_late(link))
+
+    def _link_late(self, link: MqttLink) -> str | None:
+        allowed = self._allowed
+        return link.late(allowed.link_s if waits_for_disk() else min(allowed.link_s, allowed.link_still_s))
+
+    def _waits(self, message: str, link: MqttLink, outbox: Outbox, ends: ExitStack) -> None:
+        """Nobody who is far away should take a box that waits for a part of itself for one that is gone."""
+        self._recorder.event("start_waits", "warning", message)
+        self._start_link(link, outbox, ends)
+        check = Check(name="start", status="failed", message=message, remedy="Do what the message says; it is tried again")
+        link.publish("health", Health.of([check]), retain=True, qos=1)
 
     def _begun_history(self, outbox: Outbox, ends: ExitStack) -> HistoryKeeper:
         """What pages read, kept up with the outbox."""
         storage = self._config.storage
-
-        def report(code: str, severity: str, message: str, value: float | None = None, unit: str | None = None) -> None:
-            self._say(message)
-            self._recorder.event(code, severity, message, value, unit)
-
         keeper = HistoryKeeper(
-            outbox, report, particles_bytes=round(storage.history_particles_mb * 2**20),
+            outbox, self._reported, particles_bytes=round(storage.history_particles_mb * 2**20),
             min_free_bytes=round(storage.min_free_mb * 2**20),
         )  # fmt: skip
         self._recorder.hearers += (keeper.take,)
@@ -226,7 +273,24 @@ class Service:
         keeper.start()
         return keeper
 
+    def _first_frame(self, drivers: Rig) -> None:
+        """Of a real camera, tried for a while before the schedule is waited for: only a frame says that it is there."""
+        camera = self._config.camera
+        exposure, pause_s = Exposure(camera.exposure_us, camera.gain), 1.0
+        while self._camera is not None and pause_s <= LONGEST_PAUSE_S and not self._stopping.asked:
+            try:
+                drivers.camera.capture(exposure, drivers.lamp.state)
+                return
+            except CameraStuckError:
+                raise
+            except HardwareError:
+                # Told by the camera itself, and tried again with every sample.
+                with self._steps.step(RETRYING, pause_s + self._allowed.between_s):
+                    self._stopping.wait(pause_s)
+                pause_s *= 2
+
     def _saw(self, frame: RawFrame) -> None:
+        self._heart.ready()
         if self._state_maker is not None:
             self._state_maker.saw(frame)
 
@@ -245,17 +309,16 @@ class Service:
         if self._config.mqtt.url:
             return
 
-        def report(code: str, severity: str, message: str) -> None:
-            self._say(message)
-            self._recorder.event(code, severity, message)
-
-        self._broker = BrokerKeeper(OwnBroker.start(folder, self._config.mqtt.own_broker_port), report)
+        own = self._patience.until("its own broker", lambda: OwnBroker.start(folder, self._config.mqtt.own_broker_port))
+        self._broker = BrokerKeeper(own, self._reported)
         ends.callback(self._broker.stop)
         self._broker.start()
 
     def _checks(self) -> list[Check]:
         """Of what the service hangs on, for `health`."""
-        checks = [] if self._broker is None else [self._broker.check()]
+        checks = [self._model_keeper.check(), *self._board_power.checks(), *self._confirmer.checks()]
+        if self._broker is not None:
+            checks.append(self._broker.check())
         if self._history is not None:
             checks.append(history_check(self._history.progress()))
         if self._console is not None and self._console.lost:
@@ -266,15 +329,22 @@ class Service:
 
     def _first_work(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         """As configured, with what was changed from afar; where that can't be any more, as configured."""
+        # Where self-tests that passed are remembered.
+        with contextlib.suppress(OSError):
+            (outbox.folder / "models").mkdir(exist_ok=True)
+        with self._steps.step("testing models", self._allowed.models_s):
+            return self._opened(calibrated, outbox)
+
+    def _opened(self, calibrated: Calibrations, outbox: Outbox) -> Work:
         overlay = overlay_of(outbox.get_state(SETTINGS_KEY))
         try:
-            return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id)
+            return Work.of(overlaid(self._config, overlay), calibrated, outbox.spool_id, tolerant=True)
         except StoppedError:
             raise
         except HolonodeError as error:
             if not overlay:
                 raise
-            work = Work.of(self._config, calibrated, outbox.spool_id)
+            work = Work.of(self._config, calibrated, outbox.spool_id, tolerant=True)
             outbox.keep({SETTINGS_KEY: "{}"})
             message = f"settings that were changed from afar were given up, the configuration file's hold: {error}"
             self._say(message)
@@ -287,6 +357,7 @@ class Service:
         first = True
         while work is not None:
             self._config, self._allowed = work.config, allowances_of(work.config)
+            self._model_keeper.works_as(work, calibrated)
             if not first:
                 self._health_monitor = HealthMonitor(
                     work.config, handlers.nominal, calibrated, outbox, drivers.environment, self._checks
@@ -299,6 +370,15 @@ class Service:
             pipeline = watched_pipeline(work.pipeline, self._steps, self._allowed, self._looks.offer)
             mode = build_mode(work.config, calibrated, pipeline, drivers, sleeper.sleep, outbox)
             work, first = self._loop(work.origin, mode, sleeper, outbox, link, maker), False
+
+    def _mended_work(self) -> Work | None:
+        """Where models that failed pass by now; not where somebody just asked for something else."""
+        with self._steps.step("testing models", self._allowed.models_s):
+            mended = self._model_keeper.mended()
+        if mended is not None and self._handlers is not None and not self._loop_requests.pending:
+            self._handlers.work = mended
+            return mended
+        return None
 
     def _info(self, work: Work, calibrated: Calibrations, outbox: Outbox) -> Info:
         armed = armed_of(outbox.get_state(ARMED_KEY))
@@ -420,10 +500,12 @@ class Service:
                 return None
             with self._steps.step("preflight", self._allowed.preflight_s):
                 work = loop_requests.next_work(mode.under_way)
+                work = work or self._mended_work()
             if work is not None:
                 return work
             asked = loop_requests.sample_asked()
             if loop_requests.paused and not asked:
+                self._settled()
                 maker.at("paused", "sampling is stopped until somebody starts it")
                 maker.pulse()
                 self._stopping.wait(SLICE_S)
@@ -450,8 +532,9 @@ class Service:
                 found = mode.take()
                 if found is None:
                     return False
+                found = self._model_keeper.judged(found)
                 notices, kept = self._health_monitor.assess(found, outbox.clock.now())
-            with self._steps.step("store", self._allowed.store_s):
+            with self._steps.step("store", self._allowed.store_s, self._allowed.store_still_s):
                 self._recorder.interval(origin, replace(found, notices=(*found.notices, *notices)), began, state | kept)
             self._retry_s = 1.0
         except CameraStuckError:
@@ -464,8 +547,14 @@ class Service:
             self._retry_s = min(2 * self._retry_s, LONGEST_PAUSE_S)
         return True
 
+    def _settled(self) -> None:
+        """The loop waits for something else than a frame; a camera that is none is as good as there."""
+        if self._camera is None:
+            self._heart.ready()
+
     def _woken(self, wakes: Wakes | None) -> dict[str, str]:
         """Wait for the schedule, where there is one to wait for; the state to keep of it."""
+        self._settled()
         return {} if wakes is None else {WAKE_STATE_KEY: wakes.wait().isoformat()}
 
     def _wakes(self, sleeper: InterruptibleSleep, outbox: Outbox) -> Wakes | None:

@@ -18,8 +18,9 @@ __all__ = ["watched_drivers", "watched_pipeline"]
 class _WatchedCamera:
     """See `ports.Camera`."""
 
-    def __init__(self, camera: Camera, steps: Steps, allow_s: float, saw: Callable[[RawFrame], None]) -> None:
-        self._camera, self._steps, self._allow_s, self._saw = camera, steps, allow_s, saw
+    def __init__(self, camera: Camera, steps: Steps, allowed: Allowances, saw: Callable[[RawFrame], None]) -> None:
+        self._camera, self._steps, self._saw = camera, steps, saw
+        self._allow_s, self._still_s = allowed.camera_s, allowed.camera_still_s
 
     def start(self) -> None:
         """See `ports.Camera`."""
@@ -28,7 +29,7 @@ class _WatchedCamera:
 
     def capture(self, exposure: Exposure, lamp: LampState) -> RawFrame | None:
         """See `ports.Camera`."""
-        with self._steps.step("camera", self._allow_s):
+        with self._steps.step("camera", self._allow_s, self._still_s):
             frame = self._camera.capture(exposure, lamp)
         if frame is not None:
             self._saw(frame)
@@ -45,12 +46,12 @@ class _WatchedPipeline(Pipeline):
     """Analyses as the one that it was made from."""
 
     steps: Steps
-    allow_s: float
+    allowed: Allowances
     saw: Callable[[Hologram, FrameAnalysis], None]
 
     def analyse(self, hologram: Hologram) -> FrameAnalysis:
         """See `Pipeline`."""
-        with self.steps.step("analysis", self.allow_s):
+        with self.steps.step("analysis", self.allowed.analysis_s, self.allowed.analysis_still_s):
             analysis = super().analyse(hologram)
         self.saw(hologram, analysis)
         return analysis
@@ -58,7 +59,7 @@ class _WatchedPipeline(Pipeline):
 
 def watched_drivers(drivers: Rig, steps: Steps, allowed: Allowances, saw: Callable[[RawFrame], None]) -> Rig:
     """The same, with a camera that is watched; `saw` hears of every frame."""
-    return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed.camera_s, saw))
+    return replace(drivers, camera=_WatchedCamera(drivers.camera, steps, allowed, saw))
 
 
 def watched_pipeline(
@@ -66,4 +67,4 @@ def watched_pipeline(
 ) -> Pipeline:
     """The same, watched; `saw` hears of every frame and what it held."""
     same = {one.name: getattr(pipeline, one.name) for one in fields(pipeline)}
-    return _WatchedPipeline(**same, steps=steps, allow_s=allowed.analysis_s, saw=saw)
+    return _WatchedPipeline(**same, steps=steps, allowed=allowed, saw=saw)

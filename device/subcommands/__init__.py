@@ -10,6 +10,8 @@ doctor       what is present, missing, wrong, and what mends it
 twin         render frames with known truth
 review       crops kept for a person to look at, label and take away
 models       the model store
+update       signed releases and models
+identity     the box's key and certificate
 schema       the published schemas
 export       data out of the store
 window       tell the service that the window is clean

@@ -120,7 +120,7 @@ def _row(store: ModelStore, model: Path, active: dict[str, Path | None], *, veri
     try:
         bundle = checked_by_name(model)
         if verify:
-            store.open(str(model))
+            store.open(str(model), afresh=True)
     except (InputError, CheckError) as error:
         broken = str(error)
     return _BundleRow(

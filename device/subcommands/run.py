@@ -19,20 +19,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, without touching hardware")
     parser.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     parser.add_argument(
+        "--log-format", choices=("auto", "text", "json"), default="auto",
+        help="json: every line a JSON object after its priority, as the system's journal understands it; auto (default): where it "
+        "leads there",
+    )  # fmt: skip
+    parser.add_argument(
         "--intervals", type=whole(0, 1_000_000_000), metavar="N", help="stop after N intervals (default: the configuration's)"
     )
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run until stopped."""
-    from device.console import Console
+    from device.allocator import give_back_soon
+    from device.console import Console, into_the_journal
     from device.edge import at_the_edge
     from device.stopping import PROGRAM
 
     if args.dry_run:
         return _dry_run(args)
+    give_back_soon()
     try:
-        with Console() as console:
+        structured = args.log_format == "json" or (args.log_format == "auto" and into_the_journal())
+        with Console(structured=structured) as console:
             # Within the console: an error that nobody reads must not hold up the end.
             return at_the_edge("holonode run", lambda: _serve(args, console), debug=args.debug)
     finally:
@@ -70,7 +78,8 @@ def _run(args: argparse.Namespace, console: Console) -> int:
     config = load_config(args.config)
     if elsewhere := store_elsewhere(args.config, config.storage.folder):
         console.warn(f"holonode run: {elsewhere}")
-    readiness_of(config).require()
+    # The service tests its models itself, where its manager hears of it, and goes without one that fails.
+    readiness_of(config, tests_models=False).require()
     if args.intervals is not None:
         sampling = msgspec.structs.replace(config.sampling, max_intervals=args.intervals)
         config = msgspec.structs.replace(config, sampling=sampling)

@@ -224,7 +224,7 @@ class _Box:
             "start": lambda _r, _d: self._pause(paused=False), "stop": lambda _r, _d: self._pause(paused=True),
             "sample_now": lambda _r, _d: self._sample(), "set": lambda r, _d: self._set(r.settings), "media": lambda r, _d: self._none(r.id),
             "arm": self._later, "activate": lambda r, _d: self._model("activate", r.name), "rollback": lambda r, _d: self._model("rollback", r.name),
-            "support_bundle": lambda _r, _d: self._changed("support_bundle", {}),
+            "support_bundle": lambda _r, _d: self._changed("support_bundle", {}), "update": lambda _r, _d: self._changed("update", {}),
         }  # fmt: skip
 
     def _changed(self, command: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from device.storage.outbox import Outbox
 from tests.brokers import broker
 from tests.earlier import store_as_earlier
 from tests.node import node_modules
+from tests.owners import owner
 from tests.requests import Caller
 from tests.services import ROOT, Service
 from tests.stores import add_event, add_interval
@@ -205,6 +206,7 @@ def talk(box: Service, caller: Caller, recorder: Recorder, port: int) -> None:
     assert caller.ask("start", transaction=1)["status"] == "ok"
     bundle = caller.ask("support_bundle")["data"]["id"]
     assert caller.ask("media", id=bundle)["status"] == "ok"
+    assert caller.ask("update", what="check", timeout_s=200)["data"]["done"] == []
     recorder.until(f"media/{bundle}")
     caller.close()
     assert box.finish()[0] == 0
@@ -223,6 +225,8 @@ def test_every_message_of_a_busy_box_its_collector_and_home_assistant_matches_th
     contract: dict[str, Any], tmp_path: Path
 ) -> None:
     more = "[homeassistant]\nenabled = true\n[review]\nrandom_share = 1.0"
+    source = owner(tmp_path / "owner").folder
+    more += f'\n[updates]\nsource = "{source}"\nfolder = "{tmp_path}/updates"\nroot_file = "{source}/metadata/1.root.json"'
     with broker(tmp_path / "broker") as running:
         recorder = Recorder(running.port)
         box = Service.configured(tmp_path, running.url, reconstruction="hidef", mqtt=more)

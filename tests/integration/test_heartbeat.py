@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from device.config import Config
 from device.health.installed import unit_check
 from device.health.watchdog import WATCHDOG_S, allowances_of
-from device.service.heartbeat import Heartbeat, Notifier, Steps
+from device.processes import thread_activity
+from device.service.heartbeat import Heartbeat, Notifier, Steps, Stillness
 from tests.brokers import free_port
 from tests.faults.hanging_service import ALLOWED_S
 from tests.faults.heartbeat import campaign
@@ -39,7 +41,7 @@ def test_a_manager_hears_that_it_starts_is_ready_works_and_stops(tmp_path: Path,
         starting = manager.until(lambda said: "WATCHDOG" in said)
         assert int(starting["EXTEND_TIMEOUT_USEC"]) >= 10_000_000
         manager.until(lambda said: said.get("READY") == "1")
-        assert service.said.count("particles (") == 0 or (tmp_path / "store" / "outbox.sqlite").exists()
+        assert (tmp_path / "store" / "outbox.sqlite").exists()
         working = manager.until(lambda said: said.get("WATCHDOG") == "1")
         assert working["STATUS"]
         service.send(signal.SIGTERM)
@@ -60,11 +62,12 @@ def test_a_stage_that_hangs_starves_the_watchdog_within_ten_seconds_and_only_the
         for _ in range(3):
             manager.until(lambda said: said.get("WATCHDOG") == "1")
         trigger.touch()
-        # A last one may be on its way; after that nothing that feeds.
+        # A last one may be on its way; after that the manager is asked for a new start, and nothing feeds it.
         hung_s = time.monotonic()
-        manager.until(lambda said: said.get("STATUS", "").startswith("hangs"), SILENT_WITHIN_S + ALLOWED_S)
+        told = manager.until(lambda said: said.get("STATUS", "").startswith("hangs"), SILENT_WITHIN_S + ALLOWED_S)
+        assert told["WATCHDOG"] == "trigger"
         assert time.monotonic() - hung_s > ALLOWED_S / 2
-        for _ in range(4):
+        for _ in range(2):
             said = manager.listen(1.5)
             assert said is None or "WATCHDOG" not in said
         trigger.unlink()
@@ -111,6 +114,55 @@ def test_only_the_innermost_step_counts_and_the_outer_one_begins_anew() -> None:
         assert steps.late() == "sampling takes more than 5 s"
 
 
+def test_a_step_that_computes_hangs_once_it_gets_no_more_of_the_processor() -> None:
+    now_s, took_s, on_disk = [0.0], [0.0], [False]
+    steps = Steps(
+        "the loop", 10.0, lambda: now_s[0],
+        lambda thread: Stillness(thread, lambda: now_s[0], lambda _thread: took_s[0], lambda: on_disk[0]),
+    )  # fmt: skip
+
+    def looks(count: int, works_s: float = 0.0) -> str | None:
+        late = None
+        for _ in range(count):
+            now_s[0] += 2.0
+            took_s[0] += works_s
+            late = steps.late()
+        return late
+
+    with steps.step("analysis", 1000.0, 10.0):
+        assert looks(100, works_s=0.06) is None, "slow is not broken"
+        on_disk[0] = True
+        assert looks(20) is None, "a disk is waited for"
+        on_disk[0] = False
+        assert looks(5) is None
+        assert looks(1) == "analysis got on no more for 10 s"
+        now_s[0] += 60.0  # this process stood still as a whole: its heartbeat, too
+        assert looks(1, works_s=0.06) is None
+    with steps.step("waiting", 1000.0):
+        assert looks(100) is None, "who waits needs no processor"
+
+
+def test_this_threads_work_is_seen_by_its_number() -> None:
+    before = thread_activity(threading.get_native_id())
+    while (seen := thread_activity(threading.get_native_id())) - before < 0.05:
+        sum(range(10_000))
+    assert seen > before
+    assert thread_activity(2**22 + 1) == 0.0
+
+
+def test_ready_is_said_once_and_not_once_it_stops(tmp_path: Path) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    heart = Heartbeat(Notifier(manager.address))
+    heart.ready()
+    heart.ready()
+    heart.stopping()
+    heart.ready()
+    heart.stop()
+    said = [manager.listen(1), manager.listen(1), manager.listen(0.1)]
+    assert [None if one is None else next(iter(one)) for one in said] == ["READY", "STOPPING", None]
+    manager.close()
+
+
 def test_a_heartbeat_feeds_only_while_nobody_is_late(tmp_path: Path) -> None:
     manager, late = Manager(str(tmp_path / "notify")), list[str]()
     heart = Heartbeat(Notifier(manager.address))
@@ -119,7 +171,7 @@ def test_a_heartbeat_feeds_only_while_nobody_is_late(tmp_path: Path) -> None:
     assert manager.listen(1) == {"WATCHDOG": "1", "EXTEND_TIMEOUT_USEC": "30000000", "STATUS": ""}
     late.append("the camera takes more than 3 s")
     heart.poll()
-    assert manager.listen(1) == {"STATUS": "hangs: the camera takes more than 3 s"}
+    assert manager.listen(1) == {"STATUS": "hangs: the camera takes more than 3 s", "WATCHDOG": "trigger"}
     heart.poll()
     assert manager.listen(0.1) is None
     late.clear()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The authority of a fleet and what it signs, by openssl alone. Keep the folder off the boxes and off the broker.
 #
-#   certificates.sh authority FOLDER             authority.crt and its key, for ten years
+#   certificates.sh authority FOLDER             authority.crt, its key, authority.crl (nothing revoked), for ten years
 #   certificates.sh broker FOLDER NAME...        broker.crt, broker.key: the host names or addresses that boxes connect to
 #   certificates.sh client FOLDER NAME           NAME.crt, NAME.key: a box; NAME is its device.id
 #
@@ -42,6 +42,12 @@ authority)
     new_key "$folder/authority.key"
     openssl req -x509 -new -key "$folder/authority.key" -subj "/CN=Holonode authority" -days 3650 \
         -addext keyUsage=critical,keyCertSign,cRLSign -out "$folder/authority.crt"
+    # Nothing is revoked yet; `holonode-fleet enrol` writes the next ones.
+    : >"$folder/revoked.index"
+    printf '%s\n' "[ca]" "default_ca=this" "[this]" "database=$folder/revoked.index" "default_md=sha256" >"$folder/revoked.settings"
+    openssl ca -gencrl -config "$folder/revoked.settings" -cert "$folder/authority.crt" -keyfile "$folder/authority.key" \
+        -crldays 3650 -out "$folder/authority.crl" 2>/dev/null
+    rm "$folder/revoked.index" "$folder/revoked.settings"
     ;;
 broker)
     test $# -ge 1 || fail "the names or addresses that boxes connect to"

@@ -11,5 +11,6 @@ instrument.py    models, settings, calibration records
 records.py       audit log, last lines
 exports.py       exports, each in a process of its own
 export_child.py  that process
+metrics.py       how it stands, for Prometheus
 meanings.py      what every field, unit and event means
 """

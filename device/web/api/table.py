@@ -16,6 +16,7 @@ from device.web.api.exports import ExportEndpoints
 from device.web.api.history import HistoryEndpoints
 from device.web.api.instrument import InstrumentEndpoints
 from device.web.api.meanings import MeaningEndpoints
+from device.web.api.metrics import MetricsEndpoints
 from device.web.api.now import NowEndpoints
 from device.web.api.records import RecordEndpoints
 from device.web.api.review import ReviewEndpoints
@@ -54,7 +55,7 @@ class Dashboard:
             now, exports = NowEndpoints(box, access_control), ExportEndpoints(box)
             parts = (
                 StaticPages(PAGES), SessionEndpoints(access_control, box.device_id, box.audit), now, HistoryEndpoints(box.history, box.device_id), ReviewEndpoints(box), CommandEndpoints(box),
-                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states),
+                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states), MetricsEndpoints(box.states),
             )  # fmt: skip
             endpoints = [way for part in parts for way in part.endpoints()]
             governor = Governor()

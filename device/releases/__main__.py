@@ -1,0 +1,7 @@
+"""`python -m device.releases`."""
+
+import sys
+
+from device.releases.cli import main
+
+sys.exit(main())

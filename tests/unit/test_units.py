@@ -1,0 +1,53 @@
+"""The units as they ship: what systemd itself says of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from device.health.watchdog import WATCHDOG_S
+
+_UNITS = Path(__file__).resolve().parents[2] / "deploy/systemd"
+_MOST_EXPOSED = 1.5
+
+
+def _service() -> ConfigParser:
+    unit = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+    unit.optionxform = lambda optionstr: optionstr
+    unit.read(_UNITS / "holonode.service")
+    return unit
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_the_service_is_no_more_exposed_than_the_bar_says() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(_UNITS / "holonode.service")]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    level = re.search(r"Overall exposure level for holonode.service: ([0-9.]+)", said)
+    assert level is not None, said
+    assert float(level[1]) <= _MOST_EXPOSED
+
+
+def test_the_service_is_watched_as_it_feeds_its_watchdog_and_never_given_up() -> None:
+    unit = _service()
+    assert (unit["Service"]["Type"], int(unit["Service"]["WatchdogSec"])) == ("notify", WATCHDOG_S)
+    assert (unit["Service"]["Restart"], unit["Unit"]["StartLimitIntervalSec"]) == ("always", "0")
+
+
+def test_no_start_waits_for_a_clock_or_a_network() -> None:
+    text = (_UNITS / "holonode.service").read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:After|Requires|Wants|BindsTo)=.*(?:time-sync|network-online)", text, re.MULTILINE)
+
+
+def test_every_program_of_the_units_lies_in_the_tree() -> None:
+    programs = [
+        program
+        for path in _UNITS.glob("*.service")
+        for program in re.findall(r"^Exec\w+=(\S+)", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert programs
+    assert all(program.startswith("/opt/holonode/") for program in programs)
