@@ -7,6 +7,7 @@ Where no support is given, the scattered wave U - 1 is shrunk towards zero by a 
 iteration. Shrinking is the proximal step of the l1 norm (Daubechies, Defrise and De Mol, Commun. Pure Appl. Math. 57,
 1413 (2004), doi:10.1002/cpa.20042): an object is compact at its own plane and its twin image is spread out, so the
 twin goes under first. Momentum as in Beck and Teboulle, SIAM J. Imaging Sci. 2, 183 (2009), doi:10.1137/080716542.
+Of what fills the frame and hardly absorbs, its phase alone is sought: one unknown a pixel for one number measured.
 """
 
 from __future__ import annotations
@@ -18,15 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.optics import fft
 from device.optics.geometry import Geometry
 from device.optics.propagation import apply_transfer, asm_transfer_function, fringe_reach_px, pad_to
 
-__all__ = ["Iterate", "iterate", "mirror_pad", "retrieve_single_shot", "scattering_scale"]
+__all__ = ["Iterate", "iterate", "mirror_pad", "retrieve_single_shot", "retrieve_transparent", "scattering_scale"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
 
 _TINY = np.float32(1e-9)
+
+_SMOOTH_PX2 = 0.3
+"""Weight of the phase's squared gradient. Of 0.03, 0.1 and 0.3 the best on one recorded tissue section; simulated sections that
+nothing was chosen on gain by it, too."""
+
+_BORDER_PX = 96
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,38 @@ def retrieve_single_shot(
         mask[window] = support
     result = iterate(padded, transfer, steps, momentum=momentum, support=mask, absorbing=absorbing)
     return np.ascontiguousarray(result.constrained[window])
+
+
+def retrieve_transparent(intensity: NDArray[np.floating], geometry: Geometry, *, iterations: int = 60) -> Complex:
+    """The field of an object that absorbs nothing, exp(i phase), whose amplitude at the sensor comes nearest.
+
+    Accelerated gradient steps on the phase, each followed by a penalty on its squared gradient; beyond the frame's mirrored
+    border anything goes. What absorbs is told wrongly.
+    Parameters and errors as for `retrieve_single_shot`; the mean of the intensity is free. Returns complex64 [height, width].
+    """
+    _check(intensity, None, iterations)
+    measured, window = mirror_pad(np.sqrt(np.maximum(intensity, 0), dtype=np.float32), _BORDER_PX)
+    inside = np.zeros(measured.shape, np.float32)
+    inside[window] = 1
+    transfer = asm_transfer_function(
+        measured.shape, geometry.object_pitch_um, geometry.wavelength_medium_um, geometry.propagation_um
+    )
+    frequencies = np.hypot(fft.fftfreq(measured.shape[0])[:, None], fft.fftfreq(measured.shape[1])[None, :])
+    kept = (1 / (1 + _SMOOTH_PX2 * (2 * np.pi * frequencies) ** 2)).astype(np.float32)
+    phase = ahead = np.zeros(measured.shape, np.float32)
+    pace = 1.0
+    for _ in range(iterations):
+        field = np.exp(1j * ahead).astype(np.complex64)
+        sensor = apply_transfer(field, transfer)
+        modulus = np.abs(sensor)
+        scale = np.float32((measured * modulus * inside).sum() / max(float((modulus**2 * inside).sum()), 1e-9))
+        wrong = inside * sensor * (1 - measured / np.maximum(scale * modulus, _TINY))
+        slope = np.real(np.conj(1j * field) * apply_transfer(wrong.astype(np.complex64), np.conj(transfer)))
+        better = np.real(fft.ifft2(fft.fft2((ahead - slope).astype(np.complex64)) * kept)).astype(np.float32)
+        faster = (1 + np.sqrt(1 + 4 * pace**2)) / 2
+        ahead = better + np.float32((pace - 1) / faster) * (better - phase)
+        phase, pace = better, float(faster)
+    return np.exp(1j * phase[window]).astype(np.complex64)
 
 
 def _constrain(field: Complex, threshold: float, support: NDArray[np.bool_] | None, absorbing: bool) -> Complex:

@@ -37,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("auto", *_SINGLE, "multiheight", "offaxis"), default="auto",
+        "--method", choices=("auto", *_SINGLE, "transparent", "multiheight", "offaxis"), default="auto",
         help="of one frame: whichever predicts best what it was not shown; the network; sparse phase retrieval; plain "
-        "refocusing, twin image included. One field from several frames of the same object; the order of an off-axis "
+        "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing, which auto "
+        "doesn't try. One field from several frames of the same object; the order of an off-axis "
         "hologram (default auto)",
     )  # fmt: skip
     parser.add_argument(
@@ -354,6 +355,10 @@ def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray
         from device.optics.phase_retrieval import retrieve_single_shot
 
         return retrieve_single_shot(hologram.intensity, hologram.geometry, iterations=args.iterations)
+    if method == "transparent":
+        from device.optics.phase_retrieval import retrieve_transparent
+
+        return retrieve_transparent(hologram.intensity, hologram.geometry)
     return _network_pipeline(args.config, args.refine, hologram.geometry).whole_field(hologram)
 
 

@@ -33,10 +33,9 @@ from device.analysis.reconstruct import reconstruct
 from device.config import load_config
 from device.drivers.recorded import read_frames
 from device.frames import Hologram
-from device.optics import fft
 from device.optics.geometry import Geometry
-from device.optics.phase_retrieval import mirror_pad, retrieve_single_shot
-from device.optics.propagation import apply_transfer, asm_transfer_function, propagate
+from device.optics.phase_retrieval import retrieve_single_shot, retrieve_transparent
+from device.optics.propagation import propagate
 from device.records import QARTOD_PASS
 from device.rig.models import build_pipeline, model_store
 from tests.benchmarks.real_beads import BEAD_PITCH_UM, BEAD_WAVELENGTH_UM, DISTANCES_UM
@@ -71,7 +70,7 @@ def tissue(pipeline: Pipeline) -> None:
         sparse = retrieve_single_shot(ready.intensity, geometry)
         fields = {
             "back-propagation": result.start, "sparse": sparse, "hidef": result.field,
-            "transparent": transparent(ready.intensity, geometry),
+            "transparent": retrieve_transparent(ready.intensity, geometry),
         }  # fmt: skip
         for where, laid in (("as it lies", truth), ("laid on the frame", laid_on(truth, ready.intensity, geometry))):
             figures = ", ".join(f"{method} {correlation(field, laid):.3f}" for method, field in fields.items())
@@ -96,37 +95,6 @@ def laid_on(
     best = max(((down, right) for down in reach for right in reach), key=match)
     print(f"  the measured field's fringes match the frame's by {match((0, 0)):.3f}, moved by {best} px by {match(best):.3f}")
     return np.roll(truth, best, (0, 1))
-
-
-def transparent(
-    intensity: NDArray[np.float32], geometry: Geometry, iterations: int = 60, smooth_px2: float = 0.3, margin_px: int = 96
-) -> NDArray[np.complex64]:
-    """The field exp(i phase) whose amplitude at the sensor comes nearest: gradient steps on the phase, accelerated.
-
-    After each the phase is smoothed (`smooth_px2` weighs its squared gradient); beyond the mirrored border anything goes. One
-    unknown a pixel for one number measured: the twin image has no room, but what absorbs is told wrongly. `smooth_px2` was chosen on the
-    section that it is shown on, of four values.
-    """
-    measured, window = mirror_pad(np.sqrt(np.maximum(intensity, 0)), margin_px)
-    inside = np.zeros(measured.shape, np.float32)
-    inside[window] = 1
-    transfer = asm_transfer_function(measured.shape, geometry.pitch_um, geometry.wavelength_um, geometry.distance_um)
-    radius = np.hypot(fft.fftfreq(measured.shape[0])[:, None], fft.fftfreq(measured.shape[1])[None, :])
-    kept = 1 / (1 + smooth_px2 * (2 * np.pi * radius) ** 2)
-    phase = ahead = np.zeros(measured.shape, np.float32)
-    pace = 1.0
-    for _ in range(iterations):
-        field = np.exp(1j * ahead).astype(np.complex64)
-        sensor = apply_transfer(field, transfer)
-        modulus = np.abs(sensor)
-        scale = float((measured * modulus * inside).sum() / (modulus**2 * inside).sum())
-        wrong = inside * sensor * (1 - measured / (scale * np.maximum(modulus, 1e-6)))
-        slope = np.real(np.conj(1j * field) * apply_transfer(wrong.astype(np.complex64), np.conj(transfer)))
-        better = np.real(fft.ifft2(fft.fft2((ahead - slope).astype(np.complex64)) * kept)).astype(np.float32)
-        faster = (1 + np.sqrt(1 + 4 * pace**2)) / 2
-        ahead = better + np.float32((pace - 1) / faster) * (better - phase)
-        phase, pace = better, faster
-    return np.exp(1j * phase[window]).astype(np.complex64)
 
 
 def levelled(field: NDArray[np.complex128]) -> NDArray[np.complex128]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from device.errors import InputError
 from device.optics.consistency import agreement
 from device.optics.geometry import Geometry
-from device.optics.phase_retrieval import retrieve_single_shot
+from device.optics.phase_retrieval import retrieve_single_shot, retrieve_transparent
 from device.optics.propagation import backpropagate
 
 GEOMETRY = Geometry(0.85, 1.12, 400.0)
@@ -94,3 +94,32 @@ def test_bad_input_is_refused() -> None:
         retrieve_single_shot(np.ones((3, 32, 32), np.float32), GEOMETRY)
     with pytest.raises(InputError, match="shapes"):
         agreement(np.ones((4, 4), np.complex64), ones, GEOMETRY)
+
+
+def test_a_transparent_layer_that_fills_the_frame_is_found_by_its_phase_alone() -> None:
+    n = 192
+    rng = np.random.default_rng(3)
+    f = np.fft.fftfreq(2 * n)
+    radius = np.hypot(f[:, None], f[None, :])
+    band = np.exp(-((radius / 0.06) ** 2)) * (radius > 0.015)
+    phase = np.real(np.fft.ifft2(np.fft.fft2(rng.standard_normal((2 * n, 2 * n))) * band))
+    layer = np.exp(0.6j * phase / phase.std())
+    kz = 2 * np.pi * np.sqrt(1 / GEOMETRY.wavelength_um**2 - (radius / GEOMETRY.pitch_um) ** 2 + 0j)
+    hologram = np.abs(np.fft.ifft2(np.fft.fft2(layer) * np.exp(1j * kz * GEOMETRY.distance_um))) ** 2
+    inner = (slice(n // 2, -n // 2),) * 2
+    truth, intensity = layer[inner] - layer[inner].mean(), hologram[inner].astype(np.float32)
+
+    def correlation(field: NDArray[np.complexfloating]) -> float:
+        off = field - field.mean()
+        return float(np.abs(np.vdot(off, truth)) / (np.linalg.norm(off) * np.linalg.norm(truth)))
+
+    found = retrieve_transparent(intensity, GEOMETRY)
+    assert found.dtype == np.complex64
+    assert np.abs(found) == pytest.approx(1, abs=1e-5)
+    assert correlation(found) > 0.75
+    assert correlation(found) > correlation(backpropagate(intensity, GEOMETRY)) + 0.15
+
+
+def test_a_transparent_layer_needs_a_hologram() -> None:
+    with pytest.raises(InputError):
+        retrieve_transparent(np.full((32, 32), np.nan, np.float32), GEOMETRY)
