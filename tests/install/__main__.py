@@ -123,8 +123,22 @@ class Campaign:
             self.root.fingerprint("etc/holonode", "var/lib/holonode/calibration") == own,
         )
         self.claim("updated: every interval still there", self._records() == intervals == 1)
+        self._materials()
         text = self._run("updated")
         self.claim("updated: numbers go on", "resuming after record" in text or self._records() == 2, text)
+
+    def _materials(self) -> None:
+        release = self.root.path / "opt/holonode/releases" / self._links()[1]
+        said = {
+            (part["name"], part["version"]) for part in json.loads((release / "manual/sbom.cdx.json").read_text())["components"]
+        }
+        code = (
+            "import re; from importlib.metadata import distributions; "
+            "[print(re.sub('[-_.]+', '-', d.name).lower(), d.version) for d in distributions(path=[__import__('sysconfig').get_path('purelib')])]"
+        )
+        done = self.root.run("/opt/holonode/current/venv/bin/python", "-I", "-c", code)
+        found = {tuple(line.split()) for line in done.text.splitlines()}
+        self.claim(f"bill of materials: {len(said)} parts, the installed set", said == found, f"{said ^ found}")
 
     def _links(self) -> tuple[list[str], str, str]:
         tree = self.root.path / "opt/holonode"
