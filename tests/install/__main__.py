@@ -104,7 +104,7 @@ class Campaign:
         self._installed("before.tar", "installed")
         self._run("installed")
         settings = self.root.path / "etc/holonode/holonode.toml"
-        settings.write_text(settings.read_text().replace('id = "', 'id = "mast-'))
+        settings.write_text(settings.read_text() + "\n[sampling]\nsample_volume_l = 2.0\n")
         calibration = self.root.path / "var/lib/holonode/calibration"
         calibration.mkdir()
         (calibration / "kept.txt").write_text("kept\n")
@@ -155,7 +155,7 @@ class Campaign:
         line = _INSTALL.format("/root/bad.tar")
         from_new = "tar -xOf /root/new.tar install.sh | sh -s -- /root/bad.tar"
         bad.write_bytes(whole[: len(whole) // 2])
-        self.refused("half a bundle", "damaged", from_new)
+        self.refused("half a bundle", "half of one", from_new)
         bad.write_bytes(whole[:700])
         self.refused("the first bytes of a bundle", "half of one", from_new)
         with tarfile.open(folder / "new.tar") as archive:
