@@ -196,7 +196,7 @@ def _unpacked_bytes(wheel: Path) -> int:
 
 def _write(target: Path, manifest: bytes, files: dict[str, Path]) -> None:
     """The archive, the manifest first; whole, or not there."""
-    fresh = target.with_suffix(".part")
+    fresh = target.with_suffix(f".{os.getpid()}.part")
     with tarfile.open(fresh, "w:", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, MANIFEST, manifest)
         for name in sorted(files):
