@@ -22,6 +22,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from deploy.sbom import sbom_of
 from device import __version__
 from device.edge import at_the_edge
 from device.errors import InputError
@@ -61,7 +62,9 @@ def build(arch: str, python: str, folder: Path, *, cache: Path) -> Path:
     with tempfile.TemporaryDirectory() as name:
         own = _own_wheel(downloaded, Path(name), epoch_s)
         wheels = [wheel for wheel in downloaded.glob("*.whl") if _project(wheel) not in _BUILDING_ONLY]
-        files = {f"wheels/{wheel.name}": wheel for wheel in (*wheels, own)} | _others()
+        parts = Path(name) / "sbom.cdx.json"
+        parts.write_bytes(sbom_of((*wheels, own)))
+        files = {f"wheels/{wheel.name}": wheel for wheel in (*wheels, own)} | _others() | {f"manual/{parts.name}": parts}
         manifest = _manifest(files, arch=arch, python=python, commit=commit)
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"holonode-{__version__}-{arch}-cp{python.replace('.', '')}.tar"
@@ -193,7 +196,7 @@ def _unpacked_bytes(wheel: Path) -> int:
 
 def _write(target: Path, manifest: bytes, files: dict[str, Path]) -> None:
     """The archive, the manifest first; whole, or not there."""
-    fresh = target.with_suffix(".part")
+    fresh = target.with_suffix(f".{os.getpid()}.part")
     with tarfile.open(fresh, "w:", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, MANIFEST, manifest)
         for name in sorted(files):

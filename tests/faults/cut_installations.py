@@ -60,7 +60,7 @@ def _child(step: Callable[[], None], cut_at: int) -> int:
 def _tree(path: Path) -> dict[str, bytes]:
     """All that a release holds; byte code apart, which holds times."""
     return {
-        str(file.relative_to(path)): os.readlink(file).encode() if file.is_symlink() else file.read_bytes()
+        str(file.relative_to(path)): str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
         for file in path.rglob("*")
         if (file.is_symlink() or file.is_file()) and file.suffix != ".pyc"
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.sbom import sbom_of
 from device.errors import HolonodeError, InputError, TransientError
 from device.releases import Layout, activate, current, drop, previous, read_bundle, releases, roll_back, stage
 from device.releases.system import check_alone, check_store, link_system, unlink_system, write_settings
@@ -37,7 +37,7 @@ def test_a_release_runs_where_its_links_lead(tmp_path: Path) -> None:
     layout = bare_root(tmp_path / "root")
     release = stage(read_bundle(small_bundle(tmp_path / "b.tar")), layout, MACHINE)
     activate(layout, release)
-    assert os.readlink(layout.current) == f"releases/{release.name}"
+    assert str(layout.current.readlink()) == f"releases/{release.name}"
     assert (layout.current / "venv/share/small.txt").read_text() == "data\n"
     program = (layout.current / "venv/bin/holonode").read_text()
     assert program.startswith(f"#!/opt/holonode/releases/{release.name}/venv/bin/python\n")
@@ -213,7 +213,7 @@ def test_links_outside_the_tree_come_and_go_with_the_release(tmp_path: Path) -> 
         "multi-user.target.wants",
         "other.service",
     ]
-    assert os.readlink(layout.command) == "/opt/holonode/current/venv/bin/holonode"
+    assert str(layout.command.readlink()) == "/opt/holonode/current/venv/bin/holonode"
     unlink_system(layout)
     assert not [path for path in (layout.root / "etc").rglob("*") if path.is_symlink()]
     assert (layout.units / "other.service").is_file()
@@ -247,3 +247,13 @@ def test_the_installer_imports_nothing_but_the_standard_library() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_bill_of_materials_is_what_is_in_the_wheels(tmp_path: Path) -> None:
+    wheel = tmp_path / "holonode-1.0-py3-none-any.whl"
+    wheel.write_bytes(program_wheel("1.0"))
+    (part,) = json.loads(sbom_of([wheel]))["components"]
+    assert (part["purl"], part["hashes"]) == (
+        "pkg:pypi/holonode@1.0",
+        [{"alg": "SHA-256", "content": hashlib.sha256(wheel.read_bytes()).hexdigest()}],
+    )
