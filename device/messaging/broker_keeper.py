@@ -13,7 +13,7 @@ from device.messaging.payloads import Check
 
 __all__ = ["BrokerKeeper"]
 
-_POLL_EVERY_S = 5.0
+_POLL_EVERY_S = 3.0
 _SILENT_LOOKS = 3
 """Looks in a row without an answer after which it hangs."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
