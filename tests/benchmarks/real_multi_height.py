@@ -148,9 +148,7 @@ def _print_choice(name: str, found: MultiHeight, scores: dict[bool | None, float
 def _predicts(field: Field, frame: NDArray[np.float32], geometry: Geometry) -> float:
     """Correlation with a frame that had no part in the field, away from the border."""
     inner = (slice(64, -64),) * 2
-    there = propagate(
-        field, pitch_um=geometry.pitch_um, wavelength_um=geometry.wavelength_um, distance_um=geometry.distance_um
-    )
+    there = propagate(field, pitch_um=geometry.pitch_um, wavelength_um=geometry.wavelength_um, distance_um=geometry.distance_um)
     return float(np.corrcoef(np.abs(there[inner]).ravel(), np.sqrt(frame[inner]).ravel())[0, 1])
 
 
