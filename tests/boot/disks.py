@@ -20,7 +20,7 @@ from deploy.image.disk import BOOT_OFFSET_BYTES, ROOT_OFFSET_BYTES
 __all__ = ["Write", "after_cut", "copy_disk", "dump", "logged", "onto_boot", "take_boot"]
 
 _MAGIC = 0x6A736677736872
-_FLUSH = 1
+_FLUSH, _DISCARD = 1, 4
 _SUPERBLOCK, _ENTRY = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
 
 
@@ -53,16 +53,16 @@ def logged(log: Path) -> Iterator[Write]:
         at = sector_bytes
         while at + sector_bytes <= length:
             file.seek(at)
-            sector, sectors, flags, data_bytes = _ENTRY.unpack(file.read(_ENTRY.size))
+            # QEMU leaves the entry's own length at nought: the data is as long as the sectors it is for.
+            sector, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
             if not (sectors or flags):
                 return
-            discard = bool(flags & 4)
+            length_bytes = 0 if flags & _DISCARD else sectors * sector_bytes
             at += sector_bytes
-            if at + (0 if discard else data_bytes) > length:
+            if at + length_bytes > length:
                 return
-            yield Write(sector * sector_bytes, 0 if discard else data_bytes, bool(flags & _FLUSH), at)
-            if not discard:
-                at += -(-data_bytes // sector_bytes) * sector_bytes
+            yield Write(sector * sector_bytes, length_bytes, bool(flags & _FLUSH), at)
+            at += length_bytes
 
 
 def after_cut(before: Path, log: Path, rng: random.Random) -> tuple[int, int]:
