@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--room-mb", type=int, default=256, help="left on the root before it grows (default: %(default)s)")
     args = parser.parse_args()
     try:
-        build(args.bundle, args.out, args.suite, args.room_mb)
+        build(args.bundle, args.out.absolute(), args.suite, args.room_mb)
     except HolonodeError as error:
         print(f"deploy.image: {error}", file=sys.stderr)
         return error.exit_status

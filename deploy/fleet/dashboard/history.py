@@ -12,11 +12,10 @@ import numpy as np
 
 from deploy.fleet.dashboard.pool import ConnectionPool
 from deploy.fleet.database import Connection
-from device.analysis.count import ARTEFACTS
 from device.errors import InputError
 from device.records import Concentration, iso_time
 from device.storage.history.entries import edge_um
-from device.storage.history.estimates import concentrations
+from device.storage.history.estimates import ARTEFACTS, concentrations
 from device.storage.history.values import (
     HistoryGap,
     HistorySeries,

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from device.analysis.count import mean_interval
+from device.analysis.count import ARTEFACTS, mean_interval
 
-__all__ = ["concentrations", "mean_intervals"]
+__all__ = ["ARTEFACTS", "concentrations", "mean_intervals"]
 
 _NODES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 14.0, 30.0, 100.0, 600.0, 5000.0)
 _SHIFT = 0.75
