@@ -29,11 +29,18 @@ function useAnswers(paths) {
 /** Times that are in all of these lists of [from, until]. */
 const inAll = (lists) => lists.reduce((some, list) => some.flatMap(([a, b]) => list.map(([c, d]) => [Math.max(a, c), Math.min(b, d)]).filter(([from, until]) => until > from)));
 
+/** A null that ends a line, at every time up to its neighbours: over a time without a value a line goes on. */
+function ended(row) {
+  const carry = (from, step) => { for (let k = from + step; row[k] === undefined && k >= 0 && k < row.length; k += step) row[k] = null; };
+  row.map((value, k) => (value === null ? k : -1)).filter((k) => k >= 0).forEach((k) => { carry(k, 1); carry(k, -1); });
+  return row;
+}
+
 /** Curves of several boxes on one axis: every time of any, null where a line ends. */
 function merged(all) {
   const x = [...new Set(all.flatMap(({ found }) => found.x))].sort((a, b) => a - b);
   const place = new Map(x.map((value, k) => [value, k]));
-  const spread = (from, values) => { const row = new Array(x.length).fill(undefined); values.forEach((value, k) => { row[place.get(from[k])] = value; }); return row; };
+  const spread = (from, values) => { const row = new Array(x.length).fill(undefined); values.forEach((value, k) => { row[place.get(from[k])] = value; }); return ended(row); };
   return { x, rows: all.map(({ device, found }) => ({ label: device, value: spread(found.x, found.rows[0].value), low: spread(found.x, found.rows[0].low), high: spread(found.x, found.rows[0].high) })) };
 }
 
