@@ -50,6 +50,8 @@ LIBRARIES = (
         "uplot.js": "dist/uPlot.iife.min.js", "uplot.css": "dist/uPlot.min.css", "uplot.LICENSE": "LICENSE",
     }),
     Library("@picocss/pico", "2.1.1", "MIT", "4affbb56f49df6d5325610b06762156f1dcdbc6ef57cea5c136d7e8a00a8cd24", {"pico.css": "css/pico.min.css", "pico.LICENSE": "LICENSE.md"}),
+    # Its data are Natural Earth's, in the public domain.
+    Library("world-atlas", "2.0.2", "ISC", "032e7765f2ce00edaeafec23ff22bc3b77e42987c257da944cc585b452c05b97", {"land-110m.json": "land-110m.json", "world-atlas.LICENSE": "LICENSE"}),
 )  # fmt: skip
 
 

@@ -28,16 +28,21 @@ from tests.postgres import Cluster
 HOSTILE = "<img src=x onerror='window.hurt=1'>"
 
 
+def placed(north: float, east: float) -> dict[str, Any]:
+    return {"config": {"sampling": {"schedule": {"latitude_degrees": north, "longitude_degrees": east}}}}
+
+
 @pytest.fixture(scope="module")
 def fleet(there: None, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two boxes: one is well and counts, one is in trouble and says so with a script in its words."""
+    """Three boxes: two count, one is in trouble and says so with a script in its words; one doesn't say where it stands."""
     address = cluster.new_database()
     well, bad = Health.of([Check(name="disk", status="ok")]), Health.of([Check(name="disk", status="failed", message=HOSTILE)])
     with connect(address) as connection:
         migrate(connection)
         for device, topic, payload in (
             ("mast", "status", Status.now("online", "b")), ("mast", "health", well), ("pier", "status", Status.now("online", "b")),
-            ("pier", "health", bad),
+            ("pier", "health", bad), ("roof", "status", Status.now("online", "b")), ("roof", "health", well),
+            ("mast", "info", placed(52.5, 13.4)), ("pier", "info", placed(54.2, 12.1)),
         ):  # fmt: skip
             query = "INSERT INTO latest (device_id, topic, payload) VALUES (%s, %s, %s)"
             connection.execute(query, (device, topic, msgspec.json.encode(payload).decode()))
@@ -45,10 +50,14 @@ def fleet(there: None, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
         settle(connection, {alarm.key: alarm}, 0.0)
     now = datetime.now(UTC)
     with contextlib.closing(Store(address)) as store:
-        for seq in range(1, 20):
-            at = iso_time(now - timedelta(minutes=10 * seq))
-            body = record("intervals", "mast", seq) | {"started_at": at, "ended_at": at}
-            store.commit([read("holonode/v1/mast/intervals", msgspec.json.encode(body))])
+        for device, numbers in (("mast", range(1, 40)), ("roof", (*range(1, 12), *range(28, 40)))):
+            for seq in numbers:
+                start = now - timedelta(minutes=10 * seq)
+                body = record("intervals", device, seq) | {
+                    "started_at": iso_time(start),
+                    "ended_at": iso_time(start + timedelta(minutes=9)),
+                }
+                store.commit([read(f"holonode/v1/{device}/intervals", msgspec.json.encode(body))])
     dashboard = FleetDashboard.of(address, Served(folder=tmp_path_factory.mktemp("fleet"), port=0))
     dashboard.start()
     try:
@@ -62,7 +71,10 @@ def fleet(there: None, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
 def test_the_fleets_pages_are_whole_and_for_everybody(fleet: Site, browser: Browser, size: Any, theme: str) -> None:
     visitor = Visitor.at(fleet, browser, viewport=size, color_scheme=theme)
     wrong: dict[str, list[str]] = {}
-    for place, pages in (("", ("boxes", "alarms", "log", "manual")), ("/boxes/mast", ("now", "history", "health", "log"))):
+    for place, pages in (
+        ("", ("boxes", "alarms", "compare", "log", "manual")),
+        ("/boxes/mast", ("now", "history", "health", "log")),
+    ):
         visitor.page.goto(f"{fleet.url}{place}")
         for name in pages:
             page = visitor.open(name)
@@ -70,6 +82,46 @@ def test_the_fleets_pages_are_whole_and_for_everybody(fleet: Site, browser: Brow
             wrong[place + name] += [f"{visitor.overflow_px()} px too wide"] if visitor.overflow_px() > 0 else []
             wrong[place + name] += [f"failed: {text}" for text in page.locator("main [data-sight=failed]").all_inner_texts()]
     assert not {name: found for name, found in wrong.items() if found}
+    assert not visitor.complaints
+    visitor.close()
+
+
+def test_boxes_stand_on_the_map_and_are_reached_by_keyboard_worst_first(fleet: Site, browser: Browser) -> None:
+    visitor = Visitor.at(fleet, browser)
+    visitor.page.goto(fleet.url)
+    page = visitor.open("boxes")
+    page.wait_for_function("() => (document.querySelector('.map .land')?.getAttribute('d') ?? '').length > 10000")
+    assert page.locator(".map a").evaluate_all("all => all.map((one) => [one.getAttribute('class'), one.getAttribute('href')])") == [
+        ["failed", "/boxes/pier#/now"], ["ok", "/boxes/mast#/now"],
+    ]  # fmt: skip
+    # The further north is the higher, the further east the further right; each state has a form of its own.
+    places = page.evaluate(
+        "() => Object.fromEntries([...document.querySelectorAll('.map a')].map((a) => { const r = a.children[1].getBoundingClientRect(); return [a.className.baseVal, [r.x, r.y, a.children[1].tagName]]; }))"
+    )
+    assert places["failed"][1] < places["ok"][1]
+    assert places["failed"][0] < places["ok"][0]
+    assert [places["failed"][2], places["ok"][2]] == ["path", "circle"]
+    assert page.inner_text(".no-place").split() == ["Well", "roof"]
+    page.focus(".map a.failed")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.getAttribute('href')") == "/boxes/mast#/now"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/boxes/mast#/now")
+    visitor.close()
+
+
+def test_boxes_are_compared_on_one_axis_and_gaps_stay_gaps(fleet: Site, browser: Browser) -> None:
+    visitor = Visitor.at(fleet, browser)
+    visitor.page.goto(fleet.url)
+    page = visitor.open("compare?boxes=mast,roof&label=birch&range=1d")
+    page.wait_for_selector("#compare .chart canvas")
+    page.wait_for_selector("[data-compared=roof]")
+    assert page.locator("[data-compared]").evaluate_all("all => all.map((one) => one.dataset.compared)") == ["mast", "roof"]
+    counted = [int(text) for text in page.locator("[data-compared] td:nth-of-type(2)").all_inner_texts()]
+    assert counted == [sum(k % 7 for k in range(1, 40)), sum(k % 7 for k in (*range(1, 12), *range(28, 40)))]
+    page.check("fieldset.labels label:has-text('pier') input")
+    page.wait_for_selector("[data-compared=pier]")
+    assert "Nobody looked" in page.inner_text("[data-compared=pier]")
     assert not visitor.complaints
     visitor.close()
 
@@ -82,7 +134,7 @@ def test_the_worst_comes_first_an_alarm_is_taken_charge_of_and_words_stay_words(
     visitor.set_up()
     page = visitor.open("boxes")
     page.wait_for_selector("[data-box=mast]")
-    assert page.locator("[data-box]").evaluate_all("all => all.map((one) => one.dataset.box)") == ["pier", "mast"]
+    assert page.locator("[data-box]").evaluate_all("all => all.map((one) => one.dataset.box)") == ["pier", "mast", "roof"]
     page = visitor.open("alarms")
     page.click("[data-alarm] button")
     page.wait_for_function("() => document.querySelector('[data-alarm]').innerText.includes('sees to it')")

@@ -88,7 +88,7 @@ def _summary(row: tuple[Any, ...]) -> BoxSummary:
         device_id=device_id, condition=_condition(status, health, alarms, grave=grave),
         status=status if status in ("online", "stopped", "offline") else None, heard_at=iso_time(heard.astimezone(UTC)),
         alarms=alarms, mode=mode, intervals=intervals or 0, looked=looked or 0, counted=n if looked else None,
-        concentration=None if not volume or stands_for is None else stands_for / volume, unit=unit if volume else None,  # type: ignore[arg-type]
+        concentration=None if not volume or stands_for is None or (n and not stands_for) else stands_for / volume, unit=unit if volume else None,  # type: ignore[arg-type]
         waiting=waiting, latitude_degrees=north, longitude_degrees=east,
     )  # fmt: skip
 

@@ -18,11 +18,12 @@ const LATER = {
   manual: () => import("./manual.js").then((m) => m.Manual),
   boxes: () => import("./fleet.js").then((m) => m.Boxes),
   alarms: () => import("./fleet.js").then((m) => m.Alarms),
+  compare: () => import("./compare.js").then((m) => m.Compare),
 };
 const ON_A_BOX = ["now", "history", "particles", "health", "instrument", "data", "log", "manual"];
 /** On a box; of one box from far away; of all. */
-const pagesHere = () => (!isFar() ? ON_A_BOX : BOX ? ["now", "history", "health", "log", "manual"] : ["boxes", "alarms", "log", "manual"]);
-const FIRST = ["now", "history", "particles", "health", "boxes", "alarms"];
+const pagesHere = () => (!isFar() ? ON_A_BOX : BOX ? ["now", "history", "health", "log", "manual"] : ["boxes", "alarms", "compare", "log", "manual"]);
+const FIRST = ["now", "history", "particles", "health", "boxes", "alarms", "compare"];
 const nameHere = () => (BOX ? BOX.split("/")[2] : isFar() ? t("fleet.name") : session.get()?.device_id);
 const loaded = store({ now: Now, setup: SetUp, login: LogIn });
 

@@ -3,6 +3,7 @@ import { html, useState, useStore } from "./dom.js";
 import { ask, listOf, mayOperate, session, useAnswer } from "./api.js";
 import { number, unitText } from "./format.js";
 import { has, language, t } from "./i18n.js";
+import { BoxMap, MapKey, hasPlace } from "./map.js";
 import { Ago, Badge, Card, Choice, Empty, Icon, Sight, Time, say, words } from "./parts.js";
 
 const BADGES = { failed: "failed", warning: "warning", unknown: "unknown", ok: "ok" };
@@ -22,16 +23,12 @@ function Box({ box }) {
       <p><span class="muted">${t("fleet.day")}</span> <${Counted} box=${box} />${box.waiting > 0 && html` · ${t("fleet.waiting", { n: number(box.waiting) })}`}</p></div></li>`;
 }
 
-/** Where the boxes stand that say so, on a grid of degrees. */
+/** Where they stand; who doesn't say it is named apart. */
 function Places({ boxes }) {
-  const placed = boxes.filter((box) => typeof box.latitude_degrees === "number" && typeof box.longitude_degrees === "number");
+  const placed = boxes.filter(hasPlace), others = boxes.filter((box) => !hasPlace(box));
   if (!placed.length) return null;
-  const x = (box) => box.longitude_degrees, y = (box) => -box.latitude_degrees;
-  const wide = Math.max(2, ...placed.map((a) => Math.max(...placed.map((b) => Math.max(Math.abs(x(a) - x(b)), 2 * Math.abs(y(a) - y(b)))))));
-  const [left, top] = [Math.min(...placed.map(x)) - wide * 0.15, Math.min(...placed.map(y)) - wide * 0.15];
-  const view = `${left} ${top} ${wide * 1.3} ${wide * 0.8}`;
-  return html`<${Card} id="places" title=${t("fleet.places")}><svg class="places" viewBox=${view} role="img" aria-label=${t("fleet.places")}>
-    ${placed.map((box) => html`<a key=${box.device_id} href=${`/boxes/${box.device_id}#/now`}><circle class=${box.condition} cx=${x(box)} cy=${y(box)} r=${wide * 0.012}><title>${box.device_id}: ${t(`fleet.${box.condition}`)}</title></circle><text x=${x(box) + wide * 0.02} y=${y(box) + wide * 0.008} font-size=${wide * 0.026}>${box.device_id}</text></a>`)}</svg></${Card}>`;
+  return html`<${Card} id="places" title=${t("fleet.places")}><${BoxMap} boxes=${placed} /><${MapKey} />
+    ${others.length > 0 && html`<p class="muted">${t("fleet.no-place")}</p><ul class="no-place">${others.map((box) => html`<li key=${box.device_id}><${Badge} status=${BADGES[box.condition]}>${t(`fleet.${box.condition}`)}</${Badge}> <a href=${`/boxes/${box.device_id}#/now`}>${box.device_id}</a></li>`)}</ul>`}</${Card}>`;
 }
 
 export function Boxes() {
@@ -39,7 +36,7 @@ export function Boxes() {
   const answer = useAnswer("/api/boxes", { everyS: 10 });
   const boxes = listOf(answer.value, "boxes");
   const bad = boxes.filter((box) => box.condition === "failed" || box.condition === "warning").length;
-  return html`<div class="fleet"><${Card} id="boxes" title=${t("page.boxes")} aside=${answer.value && html`<p class="muted">${bad ? t("fleet.bad", { n: bad }) : t("fleet.all-well")}</p>`}>
+  return html`<div class="fleet grid-2"><${Card} id="boxes" title=${t("page.boxes")} aside=${answer.value && html`<p class="muted">${bad ? t("fleet.bad", { n: bad }) : t("fleet.all-well")}</p>`}>
     <${Sight} of=${answer} empty=${(value) => (listOf(value, "boxes").length ? null : html`<${Empty} title=${t("fleet.none")}><p>${t("fleet.none-why")} <code>holonode-fleet collect</code>, <code>holonode-fleet watch</code></p></${Empty}>`)}>
     ${() => html`<ul class="check-list">${boxes.map((box) => html`<${Box} key=${box.device_id} box=${box} />`)}</ul>`}</${Sight}></${Card}><${Places} boxes=${boxes} /></div>`;
 }

@@ -43,7 +43,7 @@ function rhythm(starts) {
 }
 
 /** An answer of series as columns: x in s, and per label value, low, high; shifted by so many ms. */
-function columns(answer, labels, shiftMs = 0) {
+export function columns(answer, labels, shiftMs = 0) {
   const points = listOf(answer, "points");
   const starts = points.map((point) => Date.parse(point.start) + shiftMs), ends = points.map((point) => Date.parse(point.end) + shiftMs);
   const longest = 1.9 * rhythm(starts);
@@ -67,7 +67,7 @@ function columns(answer, labels, shiftMs = 0) {
 }
 
 /** The edges of a period that hold nothing are gaps, too. */
-function withEdges(found, since, until) {
+export function withEdges(found, since, until) {
   const gaps = [...found.gaps];
   const edge = Math.max(1500, (until - since) / 300);
   if (found.first !== null && found.first - since > edge) gaps.unshift([since / 1000, found.first / 1000]);

@@ -13,6 +13,7 @@ const PATHS = {
   data: "M12 3v11M7 10l5 5 5-5M4 20h16",
   log: "M5 4h14M5 9h14M5 14h9M5 19h11",
   manual: "M4 4h6a2 2 0 0 1 2 2v14a2 2 0 0 0-2-2H4zM20 4h-6a2 2 0 0 0-2 2v14a2 2 0 0 1 2-2h6z",
+  compare: "M4 20V4M4 20h16M7 15l4-5 3 3 5-7M7 18l4-2 3 1 5-3",
   boxes: "M3 7l9-4 9 4v10l-9 4-9-4zM3 7l9 4 9-4M12 11v10",
   alarms: "M6 17V11a6 6 0 0 1 12 0v6l2 2H4zM10 21h4",
   more: "M5 12h.01M12 12h.01M19 12h.01",
