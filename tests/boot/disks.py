@@ -53,16 +53,15 @@ def logged(log: Path) -> Iterator[Write]:
         at = sector_bytes
         while at + sector_bytes <= length:
             file.seek(at)
-            sector, sectors, flags, data_bytes = _ENTRY.unpack(file.read(_ENTRY.size))
+            sector, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
             if not (sectors or flags):
                 return
-            discard = bool(flags & 4)
             at += sector_bytes
-            if at + (0 if discard else data_bytes) > length:
+            length_bytes = sectors * sector_bytes
+            if at + length_bytes > length:
                 return
-            yield Write(sector * sector_bytes, 0 if discard else data_bytes, bool(flags & _FLUSH), at)
-            if not discard:
-                at += -(-data_bytes // sector_bytes) * sector_bytes
+            yield Write(sector * sector_bytes, length_bytes, bool(flags & _FLUSH), at)
+            at += length_bytes
 
 
 def after_cut(before: Path, log: Path, rng: random.Random) -> tuple[int, int]:

@@ -54,7 +54,7 @@ class Machine:
             "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{self.console}", "-rtc", f"base={clock}",
             "-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initramfs"),
             "-append", f"{_COMMAND_LINE} {command_line}",
-            "-blockdev", drive, "-device", "virtio-blk-pci,drive=disk,write-cache=on",
+            "-blockdev", drive, "-device", "virtio-blk-pci,drive=disk,write-cache=on,discard=off,write-zeroes=off",
             "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
         ]  # fmt: skip
         self._began_s = time.monotonic()
