@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.boot.disks import dump
-from tests.boot.machine import Machine
+from tests.boot.machine import Machine, end_in_order
 from tests.boot.settings import DEVICE_ID, prepared
 from tests.brokers import Subscriber, broker
 
@@ -135,6 +135,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--work", type=Path, help="folder that keeps console and disk")
     args = parser.parse_args()
+    end_in_order()
     say(f"seed {args.seed}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.work or Path(scratch)
