@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.boot.disks import dump
-from tests.boot.machine import Machine
+from tests.boot.machine import Machine, end_in_order
 from tests.boot.settings import DEVICE_ID, prepared
 from tests.brokers import Subscriber, broker
 
@@ -36,15 +36,15 @@ class Heard:
     altered: int = 0
     """Came again under the same key with other content."""
 
-    def take(self, listener: Subscriber, *, until: str = "", timeout_s: float = 1500) -> None:
-        """What has come, and with `until`, what comes up to the next record of that kind."""
+    def take(self, listener: Subscriber, *, until: str = "", first: int = 1, timeout_s: float = 1500) -> None:
+        """What has come, and with `until`, what comes up to the next record of that kind, numbered `first` or later."""
         end = time.monotonic() + timeout_s
         while True:
             for topic, payload, _ in listener.drain() if not until else [_next(listener, end)]:
                 kind = topic.rpartition("/")[2]
                 if kind in RECORDS:
                     self._add(payload)
-                if kind == until:
+                if kind == until and payload["seq"] >= first:
                     return
             if not until:
                 return
@@ -110,7 +110,7 @@ def boots(image: Path, folder: Path, cuts: int, rng: random.Random, memory_mb: i
                 )
                 machine.start()
                 say(f"  resuming after {machine.until_said('resuming after record'):.0f} s")
-                heard.take(listener, until="intervals")
+                heard.take(listener, until="intervals", first=store.following)
                 say(f"  publishing again after {machine.on_s:.0f} s")
             heard.take(listener)
             restarts = machine.said.count("holonode.service: Scheduled restart job")
@@ -135,6 +135,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--work", type=Path, help="folder that keeps console and disk")
     args = parser.parse_args()
+    end_in_order()
     say(f"seed {args.seed}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.work or Path(scratch)

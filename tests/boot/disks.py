@@ -20,7 +20,7 @@ from deploy.image.disk import BOOT_OFFSET_BYTES, ROOT_OFFSET_BYTES
 __all__ = ["Write", "after_cut", "copy_disk", "dump", "logged", "onto_boot", "take_boot"]
 
 _MAGIC = 0x6A736677736872
-_FLUSH, _DISCARD = 1, 4
+_FLUSH = 1
 _SUPERBLOCK, _ENTRY = struct.Struct("<QQQI"), struct.Struct("<QQQQ")
 
 
@@ -53,12 +53,11 @@ def logged(log: Path) -> Iterator[Write]:
         at = sector_bytes
         while at + sector_bytes <= length:
             file.seek(at)
-            # QEMU leaves the entry's own length at nought: the data is as long as the sectors it is for.
             sector, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
             if not (sectors or flags):
                 return
-            length_bytes = 0 if flags & _DISCARD else sectors * sector_bytes
             at += sector_bytes
+            length_bytes = sectors * sector_bytes
             if at + length_bytes > length:
                 return
             yield Write(sector * sector_bytes, length_bytes, bool(flags & _FLUSH), at)

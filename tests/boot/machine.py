@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.boot.disks import after_cut, copy_disk, take_boot
 
-__all__ = ["HOST", "Machine"]
+__all__ = ["HOST", "Machine", "end_in_order"]
 
 HOST = "10.0.2.2"
 """What the guest calls the machine that emulates it."""
@@ -21,6 +23,15 @@ _COMMAND_LINE = (
     "systemd.journald.max_level_console=info"
 )
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-B0-9]|\r")
+
+
+def end_in_order() -> None:
+    """Let a request to end unwind the program, so that no machine goes on alone."""
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @dataclass
@@ -54,7 +65,7 @@ class Machine:
             "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{self.console}", "-rtc", f"base={clock}",
             "-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initramfs"),
             "-append", f"{_COMMAND_LINE} {command_line}",
-            "-blockdev", drive, "-device", "virtio-blk-pci,drive=disk,write-cache=on",
+            "-blockdev", drive, "-device", "virtio-blk-pci,drive=disk,write-cache=on,discard=off,write-zeroes=off",
             "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
         ]  # fmt: skip
         self._began_s = time.monotonic()

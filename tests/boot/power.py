@@ -24,7 +24,7 @@ from deploy.image.disk import ROOT_OFFSET_BYTES
 from tests.boot import producer
 from tests.boot.boots import say
 from tests.boot.disks import copy_disk, dump
-from tests.boot.machine import HOST, Machine
+from tests.boot.machine import HOST, Machine, end_in_order
 from tests.boot.settings import DEVICE_ID, prepared
 from tests.brokers import Broker
 from tests.collectors import CollectorProcess
@@ -152,6 +152,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, help="folder that keeps consoles and disks")
     args = parser.parse_args()
+    end_in_order()
     rng = random.Random(args.seed)
     cluster = Cluster.made()
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deploy.image.disk import ROOT_OFFSET_BYTES
 from tests.boot.boots import READY, say
-from tests.boot.machine import Machine
+from tests.boot.machine import Machine, end_in_order
 from tests.boot.settings import SIMULATED, prepared
 from tests.brokers import Subscriber, broker, free_port
 
@@ -141,6 +141,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=STARTS, default=list(STARTS))
     parser.add_argument("--watch-s", type=float, default=300, help="how long each is looked at after it told (default: 300)")
     args = parser.parse_args()
+    end_in_order()
     failed: list[str] = []
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:

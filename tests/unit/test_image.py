@@ -184,7 +184,7 @@ def _log(path: Path, entries: list[tuple[int, bytes, int]]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<QQQI", 0x6A736677736872, 1, len(entries), 512).ljust(512, b"\0"))
         for sector, data, flags in entries:
-            file.write(struct.pack("<QQQQ", sector, len(data) // 512, flags, len(data)).ljust(512, b"\0") + data)
+            file.write(struct.pack("<QQQQ", sector, len(data) // 512, flags, 0).ljust(512, b"\0") + data)
 
 
 def test_what_was_flushed_survives_a_cut_and_the_rest_by_chance(tmp_path: Path) -> None:
