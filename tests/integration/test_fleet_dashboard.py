@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from deploy.fleet.alarms.book import settle
 from deploy.fleet.alarms.conditions import Condition
+from deploy.fleet.cli import main
 from deploy.fleet.dashboard.app import FleetDashboard, Served
 from deploy.fleet.database import connect
 from deploy.fleet.intake import Arrival, read
@@ -195,3 +196,10 @@ def test_a_database_that_is_away_is_said_and_found_again(cluster: Cluster, brows
     finally:
         cluster.start()
     assert browser.ask("GET", "/api/boxes").status == 200
+
+
+def test_a_code_needs_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOLONODE_FLEET_DATABASE", raising=False)
+    assert main(["dashboard", "--folder", str(tmp_path), "--code"]) == 0
+    assert len(capsys.readouterr().out.strip()) >= 8
+    assert main(["dashboard", "--folder", str(tmp_path)]) == 2

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import psycopg
 import pytest
+from psycopg import sql
 
 from deploy.fleet import backfill, schema
 from deploy.fleet import store as stores
@@ -168,7 +168,7 @@ def test_collectors_make_the_months_ahead_and_without_them_nothing_is_refused(cl
         )
         for name in sorted(parts(database)):
             if name.count("_") == 2:
-                connection.execute(psycopg.sql.SQL("DROP TABLE {}").format(psycopg.sql.Identifier(name)))
+                connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
     assert parts(database) == ["records_rest"]
     rows(
         database,

@@ -194,3 +194,10 @@ export function Chart({ x, range, rows, gaps = [], events = [], unit, height, ba
   useEffect(() => language.listen(() => plot.current?.redraw(false, true)), []);
   return html`<div class="chart" role="img" aria-label=${label} ref=${place}></div>`;
 }
+
+/** A null that ends a line, at every time up to its neighbours: over a time without a value a line goes on. */
+export function ended(row) {
+  const carry = (from, step) => { for (let k = from + step; row[k] === undefined && k >= 0 && k < row.length; k += step) row[k] = null; };
+  row.map((value, k) => (value === null ? k : -1)).filter((k) => k >= 0).forEach((k) => { carry(k, 1); carry(k, -1); });
+  return row;
+}

@@ -3,7 +3,7 @@ import { html, route, to, useEffect, useMemo, useRef, useState, useStore } from 
 import { ask, listOf, query, useAnswer } from "./api.js";
 import { boxNow, number, quantity, span, unitText, utc, volume } from "./format.js";
 import { language, t } from "./i18n.js";
-import { Chart, PIXELS_PER_POINT, SERIES_COLOURS } from "./chart.js";
+import { Chart, PIXELS_PER_POINT, SERIES_COLOURS, ended } from "./chart.js";
 import { columns, withEdges } from "./history.js";
 import { Card, Choice, Empty, Failed, Loading } from "./parts.js";
 
@@ -28,13 +28,6 @@ function useAnswers(paths) {
 
 /** Times that are in all of these lists of [from, until]. */
 const inAll = (lists) => lists.reduce((some, list) => some.flatMap(([a, b]) => list.map(([c, d]) => [Math.max(a, c), Math.min(b, d)]).filter(([from, until]) => until > from)));
-
-/** A null that ends a line, at every time up to its neighbours: over a time without a value a line goes on. */
-function ended(row) {
-  const carry = (from, step) => { for (let k = from + step; row[k] === undefined && k >= 0 && k < row.length; k += step) row[k] = null; };
-  row.map((value, k) => (value === null ? k : -1)).filter((k) => k >= 0).forEach((k) => { carry(k, 1); carry(k, -1); });
-  return row;
-}
 
 /** Curves of several boxes on one axis: every time of any, null where a line ends. */
 function merged(all) {

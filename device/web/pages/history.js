@@ -4,7 +4,7 @@ import { listOf, query, useAnswer } from "./api.js";
 import { ago, boxNow, clock, fromLocalInput, number, quantity, span, toLocalInput, unitText, utc, volume } from "./format.js";
 import { t } from "./i18n.js";
 import { live } from "./live.js";
-import { Chart, PIXELS_PER_POINT, SERIES_COLOURS } from "./chart.js";
+import { Chart, PIXELS_PER_POINT, SERIES_COLOURS, ended } from "./chart.js";
 import { Card, Choice, Empty, Explained, Figure, Qc, Severity, Share, Sight, Time } from "./parts.js";
 
 const HOUR = 3_600_000, DAY = 24 * HOUR;
@@ -138,7 +138,7 @@ function Plots({ answer, other, period, shiftMs, labels, events, asked }) {
     // Both on one axis: every time of either, null where the other has none.
     const x = [...new Set([...found.x, ...beside.x])].sort((a, b) => a - b);
     const place = new Map(x.map((value, k) => [value, k]));
-    const spread = (from, values) => { const all = new Array(x.length).fill(undefined); values.forEach((value, k) => { all[place.get(from[k])] = value; }); return all; };
+    const spread = (from, values) => { const all = new Array(x.length).fill(undefined); values.forEach((value, k) => { all[place.get(from[k])] = value; }); return ended(all); };
     const rows = (one, of) => of.rows.map((row) => ({ label: row.label, value: spread(of.x, row.value), ...(one ? { low: spread(of.x, row.low), high: spread(of.x, row.high) } : {}) }));
     return { x, rows: [...rows(true, found), ...rows(false, beside)] };
   }, [found, beside]);
