@@ -109,9 +109,6 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.kill_service --kills 50
 	$(BIN)/python -m tests.faults.stop_anytime --stops 30
 	$(BIN)/python -m tests.faults.heartbeat
-	$(BIN)/python -m tests.faults.stages
-	$(BIN)/python -m tests.faults.slow_machine
-	$(BIN)/python -m tests.faults.sandboxed
 	$(BIN)/python -m tests.faults.camera_faults --each 200
 	$(BIN)/python -m tests.faults.controller_faults --cycles 1000
 	$(BIN)/python -m tests.faults.lying_broker
@@ -131,6 +128,13 @@ test-faults: $(VENV)/.dev mosquitto postgresql firmware faketime
 	$(BIN)/python -m tests.faults.history_kills --kills 50 --commits 20 --full 5
 	$(BIN)/python -m tests.faults.update_matrix --every 12
 	$(BIN)/python -m tests.faults.identity_matrix
+
+# Each stage hung, the service killed, crashed, stopped; a machine ten times slower; the unit's sandbox; as root, five minutes
+.PHONY: test-supervision
+test-supervision: $(VENV)/.dev mosquitto
+	$(BIN)/python -m tests.faults.stages
+	$(BIN)/python -m tests.faults.slow_machine
+	$(BIN)/python -m tests.faults.sandboxed
 
 # The store: power cut at every write, syncs that fail, a full disk (as root), a clock that jumps; half an hour on two cores
 .PHONY: test-store

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from device.errors import InputError
 from device.optics.coherence import Coherence, fringe_visibility
 from device.optics.geometry import Geometry
 
@@ -63,7 +64,16 @@ class Resolution:
 
 
 def resolution(geometry: Geometry, shape: tuple[int, int]) -> Resolution:
-    """What limits detail in frames of `shape` (height, width) pixels recorded so."""
+    """What limits detail in frames of `shape` (height, width) pixels recorded so.
+
+    Raises InputError where the lamp isn't behind the object.
+    """
+    lamp_um = (geometry.coherence or Coherence()).source_distance_um
+    if lamp_um is not None and lamp_um <= geometry.distance_um:
+        raise InputError(
+            "the lamp isn't behind the object", where="source_distance_um", got=f"{lamp_um:g} um",
+            expected=f"above distance_um ({geometry.distance_um:g} um)", remedy="Both are measured from the sensor.",
+        )  # fmt: skip
     nyquist = 0.5 / geometry.object_pitch_um
     coherence = geometry.coherence or Coherence()
     wavelength_um, distance_um = geometry.wavelength_medium_um, geometry.propagation_um

@@ -49,12 +49,16 @@ def _optics(config: Config) -> list[Check]:
 
 def _resolution(config: Config) -> Check:
     """What limits detail, of the instrument as it is configured."""
+    from device.errors import InputError
     from device.instrument import load_instrument
     from device.messaging.payloads import Check
     from device.optics.resolution import resolution
 
-    instrument = load_instrument(config.device.instrument)
-    told = resolution(instrument.geometry, (instrument.sensor.height_px, instrument.sensor.width_px))
+    try:
+        instrument = load_instrument(config.device.instrument)
+        told = resolution(instrument.geometry, (instrument.sensor.height_px, instrument.sensor.width_px))
+    except InputError as error:
+        return Check(name="resolution", status="failed", message=str(error), remedy=error.remedy or "")
     wasted = told.nyquist_share < 0.8
     return Check(
         name="resolution", status="warning" if wasted else "ok",

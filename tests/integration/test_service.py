@@ -146,13 +146,19 @@ def lamp_on(controller: Controller) -> str:
     return f'[controller]\nport = "{controller.port}"\nacknowledge_timeout_s = 0.3\n[lamp]\ndriver = "serial"\n{SIMULATED}'
 
 
-def test_a_lamp_that_never_answers_is_one_clear_error(tmp_path: Path, running: Broker) -> None:
+def test_a_lamp_that_does_not_answer_yet_is_waited_for_and_told_once(
+    tmp_path: Path, running: Broker, listener: Subscriber
+) -> None:
     mute = Controller()
     mute.silent = True
-    status, output = Service.configured(tmp_path, running.url, mqtt=lamp_on(mute)).run()
+    with Service.configured(tmp_path, running.url, mqtt=lamp_on(mute)).started() as service:
+        service.until_said("the start waits for")
+        mute.silent = False
+        listener.until("intervals")
+        status, output = service.finish()
     mute.unplug()
-    assert status == 3
-    assert "the controller doesn't answer" in output
+    assert status == 0, output
+    assert output.count("the controller doesn't answer") == 1
     assert "Traceback" not in output
 
 

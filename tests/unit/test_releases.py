@@ -53,7 +53,7 @@ def test_a_release_runs_where_its_links_lead(tmp_path: Path) -> None:
 def test_a_folder_is_as_good_as_its_archive(tmp_path: Path) -> None:
     archive = small_bundle(tmp_path / "b.tar")
     with tarfile.open(archive) as whole:
-        whole.extractall(tmp_path / "b", filter="data")
+        whole.extractall(tmp_path / "b")  # Debian 12's Python knows no filter
     assert read_bundle(tmp_path / "b").release_name == read_bundle(archive).release_name
 
 
