@@ -22,7 +22,7 @@ from deploy.fleet.database import connect
 from deploy.fleet.schema import migrate
 from deploy.image.disk import ROOT_OFFSET_BYTES
 from tests.boot import producer
-from tests.boot.boots import say
+from tests.boot.boots import read_store, say
 from tests.boot.disks import copy_disk, dump
 from tests.boot.machine import HOST, Machine, end_in_order
 from tests.boot.settings import DEVICE_ID, prepared
@@ -136,10 +136,15 @@ def campaign(box: Box, cuts: int, fleet: Fleet, folder: Path, rng: random.Random
 
 def _judged(box: Box, fleet: Fleet, folder: Path) -> tuple[int, int, int, int, int]:
     """Committed, lost, doubled, altered, unconfirmed; what still waits on the disk goes out from a copy of the store."""
-    store = dump(box.disk, _STORE, folder)
+    store = dump(box.disk, str(Path(_STORE).parent), folder) / "store"
+    spool_id = read_store(store.parent).spool_id
+    spools = rows(fleet.database, "SELECT DISTINCT spool_id FROM records WHERE device_id = %s", box.device_id)
+    assert spools == [(spool_id,)], f"the box numbered in {spools}, its disk says {spool_id}"
     copy = folder / f"drained-{box.device_id}"
     shutil.copytree(store, copy)
     unconfirmed = drain(copy, box.device_id, fleet.broker.url)
+    # The copy knows that it is one, and says so under a spool of its own: no record of the box.
+    rows(fleet.database, "DELETE FROM records WHERE device_id = %s AND spool_id <> %s RETURNING seq", box.device_id, spool_id)
     return (*judge(store, box.device_id, fleet.database), unconfirmed)
 
 
