@@ -104,6 +104,8 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
     if args.iterations < 1:
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
+    if args.factor is not None and args.method in {"multiheight", "offaxis"}:
+        raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
     # Tried before the work is done; with several frames each has a name of its own beside this one.
     output_folder(args.out.parent)
     if args.method == "multiheight":
