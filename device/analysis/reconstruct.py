@@ -12,7 +12,16 @@ from device.analysis.locate import busy_blocks
 from device.frames import Hologram
 from device.optics.propagation import backpropagate
 
-__all__ = ["FieldNetwork", "Reconstruction", "fitted_tile", "reconstruct", "run_tiles", "tile_starts"]
+__all__ = [
+    "FieldNetwork",
+    "Reconstruction",
+    "TiledNetwork",
+    "fitted_tile",
+    "reconstruct",
+    "run_tiles",
+    "tile_starts",
+    "tile_window",
+]
 
 Complex = NDArray[np.complex64]
 
@@ -24,8 +33,8 @@ _LARGEST_TILE_PX = 576
 """Larger ones save no more margins worth speaking of, and take memory."""
 
 
-class FieldNetwork(Protocol):
-    """Back-propagated field in, object field out."""
+class TiledNetwork(Protocol):
+    """What is run tile by tile."""
 
     @property
     def tile_px(self) -> int:
@@ -41,6 +50,10 @@ class FieldNetwork(Protocol):
     def margin_px(self) -> int:
         """Border of a tile that isn't used where a neighbour has it."""
         ...
+
+
+class FieldNetwork(TiledNetwork, Protocol):
+    """Back-propagated field in, object field out."""
 
     def run(self, tile: Complex) -> Complex:
         """The object field of one tile, complex64 [height, width]; 1 where nothing is."""
@@ -82,7 +95,7 @@ def tile_starts(length: int, tile: int, margin: int) -> list[int]:
     return [round(k * (length - tile) / (count - 1)) for k in range(count)]
 
 
-def fitted_tile(length: int, network: FieldNetwork) -> int:
+def fitted_tile(length: int, network: TiledNetwork) -> int:
     """Side of the tiles that cover a length with the least overlap."""
     multiple, margin = network.multiple_px, network.margin_px
     if not multiple:
@@ -115,7 +128,7 @@ def run_tiles(
             part = start[rows, columns]
             piece[: part.shape[0], : part.shape[1]] = part
             result = network.run(piece)[: part.shape[0], : part.shape[1]]
-            window = _window(rows, height, margin)[:, None] * _window(columns, width, margin)[None, :]
+            window = tile_window(rows, height, margin)[:, None] * tile_window(columns, width, margin)[None, :]
             total[rows, columns] += window * (result - 1)
             weight[rows, columns] += window
             passes += 1
@@ -129,7 +142,7 @@ def _any_busy(busy: NDArray[np.bool_], rows: slice, columns: slice, block_px: in
     return bool(busy[blocks_y, blocks_x].any())
 
 
-def _window(span: slice, length: int, margin: int) -> NDArray[np.float32]:
+def tile_window(span: slice, length: int, margin: int) -> NDArray[np.float32]:
     """Weight of a tile along one axis: nothing in the margin, then a ramp; full up to the edge of the frame."""
     n = span.stop - span.start
     place = np.arange(n, dtype=np.float32)

@@ -15,14 +15,14 @@ from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, Tensor
 from device.records import Classification
 
-__all__ = ["ClassifierNetwork", "HidefNetwork"]
+__all__ = ["ClassifierNetwork", "HidefNetwork", "ImageNetwork"]
 
 _SHAPES_KEPT = 4
 
 
 @dataclass(frozen=True)
-class HidefNetwork:
-    """Back-propagated field in, object field out."""
+class ImageNetwork:
+    """An image of any channels in, an image of any channels out; what they mean is in the manifest."""
 
     interpreter: Interpreter
     manifest: Manifest
@@ -46,6 +46,43 @@ class HidefNetwork:
         """Any tile whose sides are multiples of this will do; 0: only its own."""
         return self._input.multiple_px
 
+    def _for(self, shape: tuple[int, int]) -> Interpreter:
+        if shape == (self.tile_px, self.tile_px) or not self.multiple_px:
+            return self.interpreter
+        if shape not in self.resized:
+            while len(self.resized) >= _SHAPES_KEPT:
+                self.resized.pop(next(iter(self.resized)))
+            self.resized[shape] = self.interpreter.resized((1, *shape, self._input.shape[3]))
+        return self.resized[shape]
+
+    def run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One pass over one tile, float32 [height, width, channels in] -> float32 [height, width, channels out]."""
+        return self._for((tile.shape[0], tile.shape[1])).run(tile[None])[0]
+
+
+@dataclass(frozen=True)
+class HidefNetwork:
+    """Back-propagated field in, object field out."""
+
+    interpreter: Interpreter
+    manifest: Manifest
+    margin_px: int = 32
+    """Border of a tile that lacks the surroundings the network looks at."""
+    image: ImageNetwork = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image", ImageNetwork(self.interpreter, self.manifest, self.margin_px))
+
+    @property
+    def tile_px(self) -> int:
+        """Side of the tile the file was made for."""
+        return self.image.tile_px
+
+    @property
+    def multiple_px(self) -> int:
+        """Any tile whose sides are multiples of this will do; 0: only its own."""
+        return self.image.multiple_px
+
     @property
     def ring_gain(self) -> RingGain | None:
         """How a second look weighs what a pass leaves out; None where the bundle has no such table."""
@@ -60,19 +97,10 @@ class HidefNetwork:
             DepthSettings(weak_lens=lens.number_per_px, weak_lens_deviation=lens.deviation_per_px) if lens else DepthSettings()
         )
 
-    def _for(self, shape: tuple[int, int]) -> Interpreter:
-        if shape == (self.tile_px, self.tile_px) or not self.multiple_px:
-            return self.interpreter
-        if shape not in self.resized:
-            while len(self.resized) >= _SHAPES_KEPT:
-                self.resized.pop(next(iter(self.resized)))
-            self.resized[shape] = self.interpreter.resized((1, *shape, self._input.shape[3]))
-        return self.resized[shape]
-
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """One pass over one tile, complex64 [height, width], 1 where nothing is."""
-        channels = np.stack([tile.real - 1, tile.imag], axis=-1).astype(np.float32)[None]
-        out = self._for((tile.shape[0], tile.shape[1])).run(channels)[0]
+        channels = np.stack([tile.real - 1, tile.imag], axis=-1).astype(np.float32)
+        out = self.image.run(channels)
         result = np.empty(out.shape[:2], np.complex64)
         result.real = out[..., 0] + 1
         result.imag = out[..., 1]

@@ -78,11 +78,15 @@ def train(
     start_from: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     loss: Callable[[Any, Any], Any] = weighted_field_loss,
+    inputs: int = 2,
+    least: int = 0,
 ) -> None:
     """Train until the schedule ends; resumes from `work`.
 
     `build()` returns the Keras model, after the precision policy is set; `start_from` a .tflite file whose weights are the
-    first ones; `clock` in seconds, what the schedule's time is counted by. Writes `weights.weights.h5` (running average),
+    first ones; `clock` in seconds, what the schedule's time is counted by. The first `inputs` channels of a sample go in; by the
+    rest, the truth and what weighs it, `loss(truth, predicted)` judges. Begins once there
+    are `least` samples (0: fifty batches). Writes `weights.weights.h5` (running average),
     `last.weights.h5`, `state.json` (step, seconds, megapixels, loss curve), and the curve as `curve.csv` and `curve.png`.
     """
     import keras
@@ -93,11 +97,11 @@ def train(
     model, average, state = _resumed(build, work, start_from)
     model.compile(keras.optimizers.AdamW(schedule.peak_rate, weight_decay=1e-5, clipnorm=1.0), loss)
     rng = np.random.default_rng((seed, state["step"]))
-    while pool.written < min(50 * schedule.batch, pool.capacity):
+    while pool.written < min(least or 50 * schedule.batch, pool.capacity):
         time.sleep(1)
     while schedule.along(state["step"], state["seconds"]) < 1:
         started = time.monotonic()
-        losses = _round(model, pool, schedule, state, rng, average, clock)
+        losses = _round(model, pool, schedule, state, rng, average, clock, inputs)
         took_s = time.monotonic() - started
         state["curve"].append([state["step"], round(state["megapixels"], 1), float(np.mean(losses))])
         _save(model, average, work, state)
@@ -132,14 +136,14 @@ def _resumed(build: Callable[[], Any], work: Path, start_from: Path | None) -> t
 
 def _round(
     model: Any, pool: Pool, schedule: TrainingSchedule, state: dict[str, Any], rng: np.random.Generator, average: list[Any],
-    clock: Callable[[], float],
+    clock: Callable[[], float], inputs: int,
 ) -> list[float]:  # fmt: skip
     losses: list[float] = []
     for _ in range(schedule.round_steps):
         started = clock()
         batch = pool.batch(rng, schedule.batch)
         model.optimizer.learning_rate = schedule.rate(state["step"], state["seconds"])
-        losses.append(float(model.train_on_batch(batch[..., :2], batch[..., 2:])))
+        losses.append(float(model.train_on_batch(batch[..., :inputs], batch[..., inputs:])))
         state["step"] += 1
         state["megapixels"] += batch.shape[0] * batch.shape[1] * batch.shape[2] / 1e6
         if state["step"] % 5 == 0:

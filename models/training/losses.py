@@ -1,5 +1,5 @@
-"""What a network of fields is trained to lower; `truth` float32 [n, h, w, 3]: real and imaginary part of the field minus 1, and
-weight; `predicted` float32 [n, h, w, 2]. Both are traced once by Keras.
+"""What a network is trained to lower; `truth` float32 [n, h, w, channels + 1]: the right answer and its weight; `predicted` float32
+[n, h, w, channels]. Of fields the channels are real and imaginary part, less 1. All are traced once by Keras.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device.optics import fft
 
-__all__ = ["RING_WIDTH", "weighted_field_loss", "whitened_field_loss"]
+__all__ = ["RING_WIDTH", "weighted_field_loss", "weighted_image_loss", "whitened_field_loss"]
 
 RING_WIDTH = 0.05
 """Of a ring of frequencies, in cycles per pixel."""
@@ -22,6 +22,15 @@ _CAP = 2e-3
 
 _WHITENED_SHARE = 0.1
 """Weight of the whitened term: it is about half of the rest where the shipped weights start."""
+
+
+def weighted_image_loss(truth: Any, predicted: Any) -> Any:
+    """Weighted mean of the squared error of all channels, and a little of its modulus, which keeps the background clean."""
+    from keras import ops
+
+    error = ops.sum(ops.square(truth[..., :-1] - predicted), axis=-1)
+    weight = truth[..., -1]
+    return ops.sum(weight * (error + 0.1 * ops.sqrt(error + 1e-6))) / ops.sum(weight)
 
 
 def weighted_field_loss(truth: Any, predicted: Any) -> Any:

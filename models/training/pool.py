@@ -25,6 +25,8 @@ class Pool:
     folder: Path
     capacity: int
     shape: tuple[int, int, int]
+    turns: bool = True
+    """Whether a sample turned or mirrored is as good a one."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,10 +51,10 @@ class Pool:
         partial.replace(path)
 
     def batch(self, rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-        """Random samples, each turned and mirrored at random; float32 [size, height, width, channels]."""
+        """Random samples, each turned and mirrored at random where it may be; float32 [size, height, width, channels]."""
         filled = min(self.written, self.capacity)
         picked = self._data[np.sort(rng.choice(filled, size, replace=filled < size))].astype(np.float32)
-        for k in range(size):
+        for k in range(size if self.turns else 0):
             turned = np.rot90(picked[k], int(rng.integers(4)))
             picked[k] = turned[:, ::-1] if rng.random() < 0.5 else turned
         return picked

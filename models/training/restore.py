@@ -22,9 +22,15 @@ Floats = NDArray[np.float32]
 
 
 def restore_weights(model: Any, file: Path) -> None:
-    """Put the weights of a .tflite file of the same network into a Keras model; InputError where it is another network."""
+    """Put the weights of a .tflite file of the same network into a Keras model; InputError where it is another network.
+
+    A model may take more channels than the file's: those begin without effect.
+    """
     wanted = model.get_weights()
-    found = [_as_keras(values, wanted[k].shape) for k, values in enumerate(constants(file)[: len(wanted)])]
+    stored = constants(file)[: len(wanted)]
+    if stored and stored[0].ndim == 4:
+        stored[0] = _widened(stored[0], wanted[0].shape[2])
+    found = [_as_keras(values, wanted[k].shape) for k, values in enumerate(stored)]
     if len(found) != len(wanted) or any(f is None for f in found):
         raise InputError(
             "the file holds another network", where=file, expected=f"{len(wanted)} tensors of weights as the recipe builds them",
@@ -32,6 +38,12 @@ def restore_weights(model: Any, file: Path) -> None:
             remedy="Train from the start, or name a bundle of this recipe.",
         )  # fmt: skip
     model.set_weights(found)
+
+
+def _widened(kernel: Floats, inputs: int) -> Floats:
+    """A kernel [out, height, width, in] for more inputs."""
+    missing = max(inputs - kernel.shape[3], 0)
+    return np.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, missing)))
 
 
 def _as_keras(stored: Floats, shape: tuple[int, ...]) -> Floats | None:

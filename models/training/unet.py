@@ -11,17 +11,46 @@ its output, and so fixes the tile.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["build_unet", "macs_per_pixel", "rearranged", "spread_kernel", "tap_place"]
+__all__ = ["UNet", "build_unet", "macs_per_pixel", "rearranged", "spread_kernel", "tap_place"]
 
 
-def build_unet(widths: tuple[int, ...], bottleneck: int = 3, tile_px: int | None = None, *, rearrange: bool = False) -> Any:
-    """A Keras model float32 [n, h, w, 2] -> float32 [n, h, w, 2]; h and w divisible by 2 ** len(widths).
+@dataclass(frozen=True)
+class UNet:
+    """One network of the family (models.training.images.ImageNetworkShape)."""
+
+    widths: tuple[int, ...]
+    """Channels by level, the finest at half the resolution."""
+    inputs: int = 2
+    outputs: int = 2
+    bottleneck: int = 3
+    """Convolutions of the coarsest level."""
+
+    @property
+    def multiple_px(self) -> int:
+        """Sides of a tile are multiples of this."""
+        return 2 ** len(self.widths)
+
+    def build(self) -> Any:
+        """A Keras model float32 [n, h, w, inputs] -> float32 [n, h, w, outputs], to train."""
+        return build_unet(self.widths, self.bottleneck, inputs=self.inputs, outputs=self.outputs)
+
+    def for_export(self, trained: Any, tile_px: int) -> Any:
+        """The same network as it ships, for one tile."""
+        return rearranged(trained, self.widths, self.bottleneck, tile_px, inputs=self.inputs, outputs=self.outputs)
+
+
+def build_unet(
+    widths: tuple[int, ...], bottleneck: int = 3, tile_px: int | None = None, *, inputs: int = 2, outputs: int = 2,
+    rearrange: bool = False,
+) -> Any:  # fmt: skip
+    """A Keras model float32 [n, h, w, inputs] -> float32 [n, h, w, outputs]; h and w divisible by 2 ** len(widths).
 
     `rearrange`: convolutions and depth-to-space (TensorFlow's) in place of transposed convolutions, for export.
     """
@@ -38,8 +67,8 @@ def build_unet(widths: tuple[int, ...], bottleneck: int = 3, tile_px: int | None
         x = layers.Conv2D(4 * width, taps - 1, padding="same", **options)(x)
         return layers.Lambda(_two_by_two)(x)
 
-    inputs = layers.Input((tile_px, tile_px, 2), batch_size=1 if tile_px else None, name="field")
-    x = layers.Conv2D(widths[0], 4, strides=2, padding="same", activation="relu", kernel_initializer="he_normal")(inputs)
+    first = layers.Input((tile_px, tile_px, inputs), batch_size=1 if tile_px else None, name="field")
+    x = layers.Conv2D(widths[0], 4, strides=2, padding="same", activation="relu", kernel_initializer="he_normal")(first)
     skips = []
     for width, deeper in pairwise(widths):
         x = convolutions(x, width, 2)
@@ -49,8 +78,8 @@ def build_unet(widths: tuple[int, ...], bottleneck: int = 3, tile_px: int | None
     for width, skip in zip(reversed(widths[:-1]), reversed(skips), strict=True):
         x = doubled(x, width, 2)
         x = convolutions(layers.Concatenate()([x, skip]), width, 2)
-    outputs = doubled(x, 2, 4, dtype="float32", name="object")
-    return Model(inputs, outputs, name="hidef")
+    last = doubled(x, outputs, 4, dtype="float32", name="object")
+    return Model(first, last, name="hidef")
 
 
 def _two_by_two(x: Any) -> Any:
@@ -59,11 +88,13 @@ def _two_by_two(x: Any) -> Any:
     return tf.nn.depth_to_space(x, 2)
 
 
-def rearranged(model: Any, widths: tuple[int, ...], bottleneck: int = 3, tile_px: int = 256) -> Any:
+def rearranged(
+    model: Any, widths: tuple[int, ...], bottleneck: int = 3, tile_px: int = 256, *, inputs: int = 2, outputs: int = 2
+) -> Any:
     """The same network without transposed convolutions."""
     import keras
 
-    twin = build_unet(widths, bottleneck, tile_px, rearrange=True)
+    twin = build_unet(widths, bottleneck, tile_px, inputs=inputs, outputs=outputs, rearrange=True)
     weights: list[NDArray[np.float32]] = []
     for layer in model.layers:
         values = [np.asarray(w) for w in layer.get_weights()]

@@ -30,7 +30,7 @@ from models.training.quality import bootstrap_median
 from models.training.unet import build_unet, macs_per_pixel, rearranged
 
 __all__ = [
-    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "run_training", "training_lines", "write",
+    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "training_summary", "write",
 ]  # fmt: skip
 
 Complex = NDArray[np.complex64]
@@ -199,20 +199,3 @@ def training_summary(work: Path) -> dict[str, Any]:
         "megapixels": round(state["megapixels"]),
         "loss": state["curve"][-1][2] if state["curve"] else None,
     }
-
-
-def training_lines(work: Path) -> list[str]:
-    """What its card says of the training in a folder: steps and curve; nothing where there is none."""
-    if not (work / "state.json").exists():
-        return []
-    state: dict[str, Any] = json.loads((work / "state.json").read_text())
-    picks = state["curve"][:: max(1, len(state["curve"]) // 12)]
-    curve = [
-        "Loss against training compute:",
-        "",
-        "| megapixels | loss |",
-        "|---|---|",
-        *(f"| {m:.0f} | {loss:.4f} |" for _, m, loss in picks),
-    ]
-    first = f", from the weights of {state['start_from']} on" if state.get("start_from") else ""
-    return ["", f"{state['step']} steps, {state['megapixels']:.0f} megapixels{first}.", "", *curve]
