@@ -51,7 +51,8 @@ def bar_lines(bars: Sequence[Bar], scores: Scores) -> list[str]:
         if bar.against:
             values = values - np.array([v[bar.metric] for v in scores[bar.against]])
         middle, low, high = bootstrap_median([float(v) for v in values])
-        asked = " and ".join([f">= {bar.least:g}"] * (bar.least is not None) + [f"<= {bar.most:g}"] * (bar.most is not None))
+        sides = ((">=", bar.least), ("<=", bar.most))
+        asked = " and ".join(f"{sign} {limit:g}" for sign, limit in sides if limit is not None)
         floor, ceiling = (-np.inf if bar.least is None else bar.least), (np.inf if bar.most is None else bar.most)
         met = floor <= middle <= ceiling
         proved = (floor <= low and high <= ceiling) if met else (high < floor or low > ceiling)
