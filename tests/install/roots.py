@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PYTHON_OF", "CleanRoot", "Outcome", "unavailable"]
+__all__ = ["PYTHON_OF", "CleanRoot", "Outcome", "unavailable", "unpack"]
 
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian's releases, 12 and 13, and the Python of each."""
@@ -41,21 +41,25 @@ class Outcome:
         return (self.text.strip().splitlines() or [""])[-1]
 
 
+def unpack(suite: str, folder: Path, *, cache: Path, more: str = "") -> None:
+    """A system in a new folder, with more packages than what Holonode needs to be installed."""
+    archive = cache / f"{suite}{more and '-' + more.replace(',', '-')}.tar"
+    if not archive.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = archive.with_suffix(".part.tar")
+        packages = ",".join(filter(None, (_PACKAGES, more)))
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, str(fresh)], check=True)
+        fresh.rename(archive)
+    folder.mkdir(parents=True)
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
+
+
 class CleanRoot:
     """One system of its own."""
 
     def __init__(self, suite: str, folder: Path, *, cache: Path) -> None:
         self.path = folder
-        archive = cache / f"{suite}.tar"
-        if not archive.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            fresh = archive.with_suffix(".part.tar")
-            subprocess.run(
-                ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, str(fresh)], check=True
-            )
-            fresh.rename(archive)
-        folder.mkdir(parents=True)
-        subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
+        unpack(suite, folder, cache=cache)
 
     def run(self, *command: str, user: str = "root") -> Outcome:
         """Run a command in it: a network of loopback alone, processes of its own."""
