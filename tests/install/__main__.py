@@ -1,6 +1,6 @@
 """Every claim of the installer on clean systems: `python -m tests.install` (as root).
 
-Without any network: what a bundle lacks, a box lacks. The release before is the same program under another digest unless --before
+Without any network: what a bundle lacks, a box lacks; with --online from a checkout, which fetches its wheels. The release before is the same program under another digest unless --before
 names a bundle of an earlier tag.
 """
 
@@ -31,12 +31,24 @@ _BOX = ("opt", "etc", "usr/local", "var/lib/holonode")
 class Campaign:
     """Claims on one system, each told as it is found."""
 
-    def __init__(self, suite: str, bundle: Path, before: Path, other: Path, work: Path) -> None:
-        self.suite, self.work, self.faults = suite, work, 0
-        self.root = CleanRoot(suite, work / suite, cache=_ROOT / "build/roots")
-        self._put("new.tar", bundle)
-        self._put("before.tar", before)
-        self._put("other.tar", other)
+    def __init__(self, root: CleanRoot, suite: str) -> None:
+        self.suite, self.root, self.faults = suite, root, 0
+
+    @classmethod
+    def offline(cls, suite: str, bundle: Path, before: Path, other: Path, work: Path) -> Campaign:
+        """With bundles and no network."""
+        campaign = cls(CleanRoot(suite, work / suite, cache=_ROOT / "build/roots"), suite)
+        for name, file in (("new.tar", bundle), ("before.tar", before), ("other.tar", other)):
+            campaign._put(name, file)
+        return campaign
+
+    @classmethod
+    def online(cls, suite: str, work: Path) -> Campaign:
+        """With a checkout, and this machine's network."""
+        root = CleanRoot(suite, work / suite, cache=_ROOT / "build/roots", more="python3-venv,git,ca-certificates")
+        root.let_out()
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(_ROOT), str(root.path / "srv/holonode")], check=True)
+        return cls(root, suite)
 
     def _put(self, name: str, bundle: Path) -> None:
         shutil.copyfile(bundle, self.root.path / "root" / name)
@@ -81,6 +93,19 @@ class Campaign:
         )
         self.claim(f"{what}: refused, status {done.status}", told, done.text)
         self.claim(f"{what}: the box as it was", self.root.fingerprint(*_BOX) == was)
+
+    def from_checkout(self) -> None:
+        """The wheels are fetched by their hashes; without a network nothing is changed."""
+        line = "sh /srv/holonode/deploy/install.sh"
+        self.refused("a checkout without a network", "the wheels of the lock can't be had", line)
+        begun = time.monotonic()
+        done = self.root.shell(line, network=True)
+        self.claim(
+            f"on-line from a checkout: exit status 0, the last line agrees ({time.monotonic() - begun:.0f} s)",
+            done.status == 0 and done.last_line.startswith("Installed ") and "failed" not in done.text,
+            done.text,
+        )
+        self._run("on-line from a checkout")
 
     def fresh(self) -> None:
         """What a system refuses before anything was installed."""
@@ -226,11 +251,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.install", description=__doc__.splitlines()[0])
     parser.add_argument("--suites", nargs="+", choices=PYTHON_OF, default=list(PYTHON_OF))
     parser.add_argument("--before", type=Path, help="folder with the bundles of an earlier tag")
+    parser.add_argument("--online", action="store_true", help="from a checkout with this machine's network, and nothing else")
     parser.add_argument("--work", type=Path, help="folder for the systems (default: a temporary one)")
     args = parser.parse_args()
     if why := unavailable():
         print(f"not tested: {why}")
         return 3
+    faults = sum(_online(suite, args.work) for suite in args.suites) if args.online else _offline(args)
+    print(f"{faults} claims failed" if faults else "every claim holds")
+    return 1 if faults else 0
+
+
+def _online(suite: str, work: Path | None) -> int:
+    """Claims that failed."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        campaign = Campaign.online(suite, Path(folder))
+        campaign.from_checkout()
+        return campaign.faults
+
+
+def _offline(args: argparse.Namespace) -> int:
+    """Claims that failed."""
     bundles = {suite: _bundle(python) for suite, python in PYTHON_OF.items()}
     faults = 0
     for suite in args.suites:
@@ -241,13 +282,12 @@ def main() -> int:
                 before.write_bytes(_resaid(bundles[suite], built_from="the release before"))
             else:
                 shutil.copyfile(next(args.before.glob(f"*-x86_64-cp{PYTHON_OF[suite].replace('.', '')}.tar")), before)
-            campaign = Campaign(suite, bundles[suite], before, other, Path(folder))
+            campaign = Campaign.offline(suite, bundles[suite], before, other, Path(folder))
             steps: tuple[Callable[[], None], ...] = (campaign.fresh, campaign.life, campaign.damaged, campaign.end)
             for step in steps:
                 step()
             faults += campaign.faults
-    print(f"{faults} claims failed" if faults else "every claim holds")
-    return 1 if faults else 0
+    return faults
 
 
 if __name__ == "__main__":
