@@ -7,6 +7,7 @@ names a bundle of an earlier tag.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from deploy.deb import build as build_package
 from tests.bundles import packed
 from tests.install.roots import PYTHON_OF, CleanRoot, unavailable
 
@@ -231,6 +233,42 @@ class Campaign:
         self._run("installed again")
         self.claim("installed again: every interval is there", self._records() == 3)
 
+    def packaged(self, bundle: Path) -> None:
+        """The Debian package of the same bundle: the same tree, and gone again with the data left."""
+        tree = self._tree()
+        self.root.shell("sh /opt/holonode/current/install.sh --uninstall")
+        package = build_package(bundle, self.root.path / "root")
+        kept = self.root.fingerprint("etc/holonode", "var/lib/holonode")
+        done = self.root.shell(f"dpkg --install /root/{package.name}")
+        self.claim("package: installed", done.status == 0 and "\nInstalled " in done.text, done.text)
+        self.claim("package: the tree is the installer's", self._tree() == tree, str(self._tree() ^ tree))
+        self.claim("package: settings and data as they were", self.root.fingerprint("etc/holonode", "var/lib/holonode") == kept)
+        self._run("package")
+        again = self.root.shell(f"dpkg --install /root/{package.name}")
+        self.claim("package: installed twice, the same tree", again.status == 0 and self._tree() == tree, again.text)
+        kept = self.root.fingerprint("etc/holonode", "var/lib/holonode")
+        done = self.root.shell("dpkg --purge holonode")
+        left = [
+            path
+            for top in ("opt", "etc/systemd", "usr/local", "usr/share")
+            for path in (self.root.path / top).rglob("*holonode*")
+        ]
+        self.claim("package: purged, nothing of the program is left", done.status == 0 and not left, f"{done.text}{left}")
+        self.claim(
+            "package: purged, settings and data as they were", self.root.fingerprint("etc/holonode", "var/lib/holonode") == kept
+        )
+
+    def _tree(self) -> set[str]:
+        """Paths, kinds, modes and lengths of the current release and of the links to it; byte code holds times, so not its contents."""
+        root = self.root.path
+        release = (root / "opt/holonode/current").resolve().name
+        paths = [
+            *(root / "opt/holonode/releases" / release).rglob("*"),
+            *(root / "etc/systemd").rglob("holonode*"),
+            root / "usr/local/bin/holonode",
+        ]
+        return {f"{path.relative_to(root)} {path.lstat().st_mode:o} {path.lstat().st_size}" for path in paths}
+
 
 def _resaid(bundle: Path, **said: str) -> bytes:
     """A bundle with another manifest."""
@@ -283,7 +321,8 @@ def _offline(args: argparse.Namespace) -> int:
             else:
                 shutil.copyfile(next(args.before.glob(f"*-x86_64-cp{PYTHON_OF[suite].replace('.', '')}.tar")), before)
             campaign = Campaign.offline(suite, bundles[suite], before, other, Path(folder))
-            steps: tuple[Callable[[], None], ...] = (campaign.fresh, campaign.life, campaign.damaged, campaign.end)
+            packaged = functools.partial(campaign.packaged, bundles[suite])
+            steps: tuple[Callable[[], None], ...] = (campaign.fresh, campaign.life, campaign.damaged, campaign.end, packaged)
             for step in steps:
                 step()
             faults += campaign.faults
