@@ -76,11 +76,17 @@ image: image-tools $(VENV)/bin/python
 	$(MAKE) --no-print-directory bundle ARCHES=aarch64 PYTHONS=3.13
 	$(BIN)/python -m deploy.image build/bundles/holonode-*-aarch64-cp313.tar --out $(IMAGE)
 
-# That image booted in an emulated machine: ready, publishing, three supply cuts
+# That image held against its bill of materials, and booted in an emulated machine: ready, publishing, three supply cuts
 test-boot: $(VENV)/.dev mosquitto image
+	$(BIN)/python -m tests.boot.materials $(IMAGE)
 	$(BIN)/python -m tests.boot.boots $(IMAGE)
 
-# Many cuts, into PostgreSQL; hours
+# The same where root's rights, the tools and Debian's archive are to be had; elsewhere one line says what isn't
+.PHONY: test-boot-where-possible
+test-boot-where-possible: $(VENV)/.dev
+	$(BIN)/python -m tests.boot.where_possible
+
+# Many cuts, into PostgreSQL; hours, in sittings that add up: build/power.jsonl
 test-power: $(VENV)/.dev mosquitto postgresql image
 	$(BIN)/python -m tests.boot.power $(IMAGE)
 
