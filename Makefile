@@ -61,24 +61,42 @@ PYTHONS ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 bundle: $(VENV)/bin/python
 	$(BIN)/python -m deploy.bundle --arch $(ARCHES) --python $(PYTHONS)
 
+# The same release as a Debian package
+.PHONY: deb
+deb: bundle
+	$(BIN)/python -m deploy.deb $(foreach arch,$(ARCHES),$(foreach python,$(PYTHONS),build/bundles/holonode-*-$(arch)-cp$(subst .,,$(python)).tar))
+
 # Debian 13 for 64-bit ARM with the release on it; as root. deploy/image/README.md
 .PHONY: image image-tools test-boot test-power
 IMAGE = build/image/holonode-debian13-arm64.img
 image-tools:
-	@command -v mmdebstrap sfdisk mkfs.vfat mcopy depmod qemu-system-aarch64 >/dev/null || sh deploy/install-image-tools.sh
+	@for tool in mmdebstrap sfdisk mkfs.vfat mcopy depmod systemd-nspawn qemu-system-aarch64; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || { sh deploy/install-image-tools.sh; break; }; done
 image: image-tools $(VENV)/bin/python
 	$(MAKE) --no-print-directory bundle ARCHES=aarch64 PYTHONS=3.13
 	$(BIN)/python -m deploy.image build/bundles/holonode-*-aarch64-cp313.tar --out $(IMAGE)
 
-# That image booted in an emulated machine: ready, publishing, three supply cuts
+# That image held against its bill of materials, and booted in an emulated machine: ready, publishing, three supply cuts
 test-boot: $(VENV)/.dev mosquitto image
+	$(BIN)/python -m tests.boot.materials $(IMAGE)
 	$(BIN)/python -m tests.boot.boots $(IMAGE)
 
-# Many cuts, into PostgreSQL; hours
+# The same where root's rights, the tools and Debian's archive are to be had; elsewhere one line says what isn't
+.PHONY: test-boot-where-possible
+test-boot-where-possible: $(VENV)/.dev
+	$(BIN)/python -m tests.boot.where_possible
+
+# Many cuts, into PostgreSQL; hours, in sittings that add up: build/power.jsonl
 test-power: $(VENV)/.dev mosquitto postgresql image
 	$(BIN)/python -m tests.boot.power $(IMAGE)
 
-# The installer on clean Debian 12 and 13, without a network, as root: install, run, update, refuse, uninstall; ten minutes
+# Releases updated, refused and rolled back under a real systemd in a container, cut off in between; as root, a quarter of an hour
+.PHONY: test-updates
+test-updates: $(VENV)/.dev image-tools
+	$(BIN)/python -m tests.boot.updates
+
+# The installer on clean Debian 12 and 13, without a network, as root: install, run, update, refuse, uninstall; ten minutes.
+# With --online from a checkout, with one
 .PHONY: test-install
 test-install: $(VENV)/.dev
 	$(BIN)/python -m tests.install

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What `make image` and `make test-boot` use of Debian 12 or newer.
+# What `make image`, `make test-boot` and `make test-updates` use of Debian 12 or newer.
 set -eu
-packages="mmdebstrap debian-archive-keyring fdisk dosfstools mtools e2fsprogs kmod systemd qemu-system-arm"
+packages="mmdebstrap debian-archive-keyring fdisk dosfstools mtools e2fsprogs kmod systemd systemd-container qemu-system-arm"
 if ! command -v apt-get >/dev/null; then
     echo "There is no apt-get: install by hand what Debian calls $packages." >&2
     exit 1

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.image.debian import FILES, configure, kernel_release, unpack
+from deploy.image.debian import FILES, configure, kernel_release, packages, unpack
 from deploy.image.disk import ROOT_LABEL, make_disk
 from deploy.image.initramfs import initramfs
 from deploy.image.release import lay_out
+from deploy.sbom import with_packages
 from device.errors import HolonodeError
 
 COMMAND_LINE = f"root=LABEL={ROOT_LABEL} ro console=tty0 console=ttyAMA0"
@@ -48,6 +49,8 @@ def build(bundle: Path, out: Path, suite: str, room_mb: int) -> None:
         _timed("configuration", lambda: configure(root))
         _timed("release", lambda: lay_out(root, bundle))
         _timed("boot partition", lambda: _boot(root, boot))
+        release = (root / "opt/holonode/current/manual/sbom.cdx.json").read_bytes()
+        out.with_suffix(".cdx.json").write_bytes(with_packages(release, packages(root), suite))
         made = Path(work, "image")
         _timed("disk", lambda: make_disk(made, boot, root, room_mb))
         made.replace(out)

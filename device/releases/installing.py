@@ -102,9 +102,14 @@ def start() -> None:
         subprocess.run(
             program, check=False, capture_output=True
         )  # names of devices and the journal's limits hold from the next boot at the latest
-    for unit in sorted(Path("/opt/holonode/current/units").glob("*.path")):
-        _systemctl("start", unit.name)
+    for unit in _watchers(Path("/opt/holonode/current/units")):
+        _systemctl("start", unit)
     _systemctl("start", SERVICE)
+
+
+def _watchers(units: Path) -> list[str]:
+    """Names of the units that wait for something: a request, an hour."""
+    return sorted(path.name for path in units.glob("holonode*") if path.suffix in (".path", ".timer"))
 
 
 def _systemctl(*words: str) -> None:
@@ -119,7 +124,7 @@ def remove(layout: Layout) -> None:
     """Take everything away but settings, data and the user that owns them."""
     check_root(layout)
     if runs_systemd(layout):
-        for unit in (*sorted(path.name for path in layout.units.glob("holonode*.path")), SERVICE):
+        for unit in (*_watchers(layout.units), SERVICE):
             subprocess.run(["systemctl", "stop", unit], check=False, capture_output=True)  # one that isn't there can't run
     if not layout.tree.is_dir():
         raise InputError("Holonode isn't installed here", where=layout.tree)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.arguments import whole
 from device.strict_json import dumps
 from device.text import say
 
@@ -46,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             how.add_argument("--unsigned", type=Path, metavar="FILE", help="as root: this bundle, whoever made it")
         if name == "trust":
             sub.add_argument("file", type=Path, metavar="FILE", help="N.root.json of the owner")
+        if name == "watch":
+            sub.add_argument(
+                "--within-s",
+                type=whole(1, 86_400),
+                metavar="S",
+                help="how long the service has to show that it works (default: 1800)",
+            )
         if name == "confirm":
             sub.add_argument("--by", required=True, metavar="NAME", help="who saw it work")
         sub.add_argument("--json", action="store_true", help="machine-readable output")
@@ -85,6 +93,8 @@ def _as_root(args: argparse.Namespace) -> str:
     from device.errors import InputError
 
     update = _release_update()
+    if args.action == "watch" and args.within_s:
+        update.confirm_within_s = float(args.within_s)
     if args.action == "boot":
         return update.at_boot()
     if args.action == "watch":

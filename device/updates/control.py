@@ -43,7 +43,8 @@ class Systemd:
         """Queued."""
         _systemctl("daemon-reload")
         _systemctl("reset-failed", _SERVICE)
-        _systemctl("start", "--no-block", _SERVICE)
+        # A timer that this release brings runs from now on, not from the machine's next start.
+        _systemctl("start", "--no-block", _SERVICE, "timers.target")
 
     def watch(self) -> None:
         """Queued, too."""

@@ -8,16 +8,18 @@ a cut is made of the log: all that was written before the last flush, and of the
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.image.disk import BOOT_OFFSET_BYTES, ROOT_OFFSET_BYTES
 
-__all__ = ["Write", "after_cut", "copy_disk", "dump", "logged", "onto_boot", "take_boot"]
+__all__ = ["Write", "after_cut", "copy_disk", "dump", "installed", "logged", "onto_boot", "onto_root", "promised", "take_boot"]
 
 _MAGIC = 0x6A736677736872
 _FLUSH = 1
@@ -37,6 +39,11 @@ class Write:
     at: int
     """Where its data begins in the log."""
 
+    @property
+    def end(self) -> int:
+        """Where the next entry begins in the log."""
+        return self.at + self.length_bytes
+
 
 def copy_disk(source: Path, target: Path) -> Path:
     """A copy that takes no more room than what is used."""
@@ -44,24 +51,39 @@ def copy_disk(source: Path, target: Path) -> Path:
     return target
 
 
-def logged(log: Path) -> Iterator[Write]:
-    """What a log holds; it ends where the emulator was killed."""
-    length = log.stat().st_size
+def promised(log: Path) -> int:
+    """How many entries a log had when its superblock was written last, at the last flush or later."""
+    return _superblock(log)[0]
+
+
+def _superblock(log: Path) -> tuple[int, int]:
+    """Entries, bytes of a sector."""
     with log.open("rb") as file:
-        magic, _, _, sector_bytes = _SUPERBLOCK.unpack(file.read(_SUPERBLOCK.size))
-        assert magic == _MAGIC, "no log of writes"
-        at = sector_bytes
+        head = file.read(_SUPERBLOCK.size)
+    if not head:
+        return 0, 512  # the emulator hasn't begun it
+    magic, _, entries, sector_bytes = _SUPERBLOCK.unpack(head)
+    assert magic == _MAGIC, "no log of writes"
+    return entries, sector_bytes
+
+
+def logged(log: Path, begin: int = 0) -> Iterator[Write]:
+    """What a log holds from an entry's end on (0: from the first); it ends where the emulator was stopped."""
+    length = log.stat().st_size
+    _, sector_bytes = _superblock(log)
+    at = begin or sector_bytes
+    with log.open("rb") as file:
         while at + sector_bytes <= length:
             file.seek(at)
             sector, sectors, flags, _ = _ENTRY.unpack(file.read(_ENTRY.size))
             if not (sectors or flags):
                 return
             at += sector_bytes
-            length_bytes = sectors * sector_bytes
-            if at + length_bytes > length:
+            write = Write(sector * sector_bytes, sectors * sector_bytes, bool(flags & _FLUSH), at)
+            if write.end > length:
                 return
-            yield Write(sector * sector_bytes, length_bytes, bool(flags & _FLUSH), at)
-            at += length_bytes
+            yield write
+            at = write.end
 
 
 def after_cut(before: Path, log: Path, rng: random.Random) -> tuple[int, int]:
@@ -70,6 +92,7 @@ def after_cut(before: Path, log: Path, rng: random.Random) -> tuple[int, int]:
     Of those not flushed each is on the disk, or not, or up to one of its sectors.
     """
     writes = list(logged(log))
+    assert len(writes) >= promised(log), "the log has a gap: nobody can say what the disk holds"
     sure = max((n for n, write in enumerate(writes) if write.flush), default=-1) + 1
     lost = 0
     with before.open("r+b") as disk, log.open("rb") as data:
@@ -92,6 +115,25 @@ def onto_boot(disk: Path, files: Mapping[str, str | Path]) -> None:
             subprocess.run([*target, str(content), f"::{name}"], check=True)
         else:
             subprocess.run([*target, "-", f"::{name}"], check=True, input=content.encode())
+
+
+def onto_root(disk: Path, name: str, content: str) -> None:
+    """Write a program onto the root, in place of one that is there."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(content)
+        file.flush()
+        requests = f"rm {name}\nwrite {file.name} {name}\nset_inode_field {name} mode 0100755\n"
+        root = f"{disk}?offset={ROOT_OFFSET_BYTES}"
+        subprocess.run(["debugfs", "-w", "-f", "-", root], check=True, capture_output=True, text=True, input=requests)
+
+
+def installed(disk: Path) -> str:
+    """Name of the release that a disk's `current` leads to."""
+    request = ["debugfs", "-R", "stat /opt/holonode/current", f"{disk}?offset={ROOT_OFFSET_BYTES}"]
+    said = subprocess.run(request, check=True, capture_output=True, text=True).stdout
+    found = re.search(r'Fast link dest: "releases/(.+)"', said)
+    assert found, said
+    return found[1]
 
 
 def take_boot(disk: Path, name: str) -> bytes:

@@ -54,8 +54,11 @@ def campaign(kind: str, kills: int, confirm: str, folder: Path, database: str, s
         print(
             f"after a kill, records came again in {pauses_s[len(pauses_s) // 2]:.1f} s (median), {pauses_s[-1]:.1f} s (longest)"
         )
-    committed, lost, doubled, altered = judge(box.store, "producer", database)
-    return Outcome({"node": kills}, {"producer": committed}, lost, doubled, altered, waiting)
+    judged = judge(box.store, "producer", database)
+    for line in judged.evidence:
+        print(line)
+    wrong = (len(judged.lost), len(judged.doubled), len(judged.altered))
+    return Outcome({"node": kills}, {"producer": judged.committed}, *wrong, waiting)
 
 
 def _kill_one(cluster: clusters.Cluster, database: str, rng: random.Random) -> float:

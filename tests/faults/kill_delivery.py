@@ -261,26 +261,58 @@ def campaign(kills: dict[str, int], folder: Path, cluster: Cluster, seed: int = 
 
 
 def _outcome(kills: dict[str, int], boxes: Sequence[tuple[Path, str, int]], database: str) -> Outcome:
-    found = [judge(store, device, database) for store, device, _ in boxes]
-    committed = {device: count for (_, device, _), (count, *_) in zip(boxes, found, strict=True)}
-    lost, doubled, altered = (sum(column) for column in list(zip(*found, strict=True))[1:])
+    found = {device: judge(store, device, database) for store, device, _ in boxes}
+    for device, judged in found.items():
+        for line in judged.evidence:
+            print(f"{device}: {line}", flush=True)
+    lost, doubled, altered = (
+        sum(len(getattr(judged, what)) for judged in found.values()) for what in ("lost", "doubled", "altered")
+    )
+    committed = {device: judged.committed for device, judged in found.items()}
     return Outcome(kills, committed, lost, doubled, altered, sum(waiting for *_, waiting in boxes))
 
 
-def judge(store: Path, device_id: str, database: str) -> tuple[int, int, int, int]:
-    """Of one box: records committed, lost, doubled, altered."""
+@dataclass(frozen=True)
+class Judged:
+    """What a box committed against what is in PostgreSQL; a line for each record that is wrong, with what is there of it."""
+
+    committed: int
+    """Numbers given."""
+    lost: tuple[str, ...]
+    """Neither there nor waiting on the box."""
+    doubled: tuple[str, ...]
+    """Under one number, or one record under two."""
+    altered: tuple[str, ...]
+    """There, and not what the box holds, or nothing that it knows of."""
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """All of it."""
+        return (*self.lost, *self.doubled, *self.altered)
+
+
+def judge(store: Path, device_id: str, database: str) -> Judged:
+    """Of one box, whose store nobody has open."""
     with contextlib.closing(sqlite3.connect(store / "outbox.sqlite")) as outbox:
         # Every number below the next was committed once, whether its row is still there or not.
         following = int(outbox.execute("SELECT value FROM meta WHERE key = 'next_seq'").fetchone()[0])
         held = {seq: _content(msgspec.json.decode(body)) for seq, body in outbox.execute("SELECT seq, body FROM records")}
-    there = rows(database, "SELECT seq, record FROM records WHERE device_id = %s", device_id)
-    seqs = Counter(int(str(seq)) for seq, _ in there)
-    ids = Counter(str(_content(record)["id"]) for _, record in there)
+        waiting = {seq for (seq,) in outbox.execute("SELECT seq FROM waiting")}
+    query = "SELECT spool_id, seq, record, received_at FROM records WHERE device_id = %s"
+    there = [(str(spool), int(str(seq)), _content(record), at) for spool, seq, record, at in rows(database, query, device_id)]
+    seqs = Counter(seq for _, seq, _, _ in there)
     # A record under two numbers would be doubled as well, whatever the key says.
-    doubled = sum(seqs.values()) - len(seqs) + sum(ids.values()) - len(ids)
-    altered = sum(held.get(int(str(seq))) not in (None, _content(record)) for seq, record in there)
-    unknown = len(set(seqs) - set(range(1, following)))
-    return following - 1, len(set(range(1, following)) - set(seqs)), doubled, altered + unknown
+    ids = Counter(str(record["id"]) for _, _, record, _ in there)
+    wrong: dict[str, list[str]] = {"doubled": [], "altered": []}
+    for spool, seq, record, at in there:
+        told = f"record {seq} of spool {spool}, received {at}: {record}; on the box: {held.get(seq, 'no row')}"
+        if seqs[seq] > 1 or ids[str(record["id"])] > 1:
+            wrong["doubled"].append(f"doubled: {told}")
+        if not 0 < seq < following or held.get(seq) not in (None, record):
+            wrong["altered"].append(f"altered: {told}; its next number: {following}")
+    gone = sorted(set(range(1, following)) - seqs.keys() - waiting)
+    lost = tuple(f"lost: record {seq}; on the box: {held.get(seq, 'no row')}" for seq in gone)
+    return Judged(following - 1, lost, *map(tuple, wrong.values()))
 
 
 def _content(record: Any) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Every claim of the installer on clean systems: `python -m tests.install` (as root).
 
-Without any network: what a bundle lacks, a box lacks. The release before is the same program under another digest unless --before
+Without any network: what a bundle lacks, a box lacks; with --online from a checkout, which fetches its wheels. The release before is the same program under another digest unless --before
 names a bundle of an earlier tag.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from deploy.deb import build as build_package
 from tests.bundles import packed
 from tests.install.roots import PYTHON_OF, CleanRoot, unavailable
 
@@ -31,12 +33,24 @@ _BOX = ("opt", "etc", "usr/local", "var/lib/holonode")
 class Campaign:
     """Claims on one system, each told as it is found."""
 
-    def __init__(self, suite: str, bundle: Path, before: Path, other: Path, work: Path) -> None:
-        self.suite, self.work, self.faults = suite, work, 0
-        self.root = CleanRoot(suite, work / suite, cache=_ROOT / "build/roots")
-        self._put("new.tar", bundle)
-        self._put("before.tar", before)
-        self._put("other.tar", other)
+    def __init__(self, root: CleanRoot, suite: str) -> None:
+        self.suite, self.root, self.faults = suite, root, 0
+
+    @classmethod
+    def offline(cls, suite: str, bundle: Path, before: Path, other: Path, work: Path) -> Campaign:
+        """With bundles and no network."""
+        campaign = cls(CleanRoot(suite, work / suite, cache=_ROOT / "build/roots"), suite)
+        for name, file in (("new.tar", bundle), ("before.tar", before), ("other.tar", other)):
+            campaign._put(name, file)
+        return campaign
+
+    @classmethod
+    def online(cls, suite: str, work: Path) -> Campaign:
+        """With a checkout, and this machine's network."""
+        root = CleanRoot(suite, work / suite, cache=_ROOT / "build/roots", more="python3-venv,git,ca-certificates")
+        root.let_out()
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(_ROOT), str(root.path / "srv/holonode")], check=True)
+        return cls(root, suite)
 
     def _put(self, name: str, bundle: Path) -> None:
         shutil.copyfile(bundle, self.root.path / "root" / name)
@@ -81,6 +95,19 @@ class Campaign:
         )
         self.claim(f"{what}: refused, status {done.status}", told, done.text)
         self.claim(f"{what}: the box as it was", self.root.fingerprint(*_BOX) == was)
+
+    def from_checkout(self) -> None:
+        """The wheels are fetched by their hashes; without a network nothing is changed."""
+        line = "sh /srv/holonode/deploy/install.sh"
+        self.refused("a checkout without a network", "the wheels of the lock can't be had", line)
+        begun = time.monotonic()
+        done = self.root.shell(line, network=True)
+        self.claim(
+            f"on-line from a checkout: exit status 0, the last line agrees ({time.monotonic() - begun:.0f} s)",
+            done.status == 0 and done.last_line.startswith("Installed ") and "failed" not in done.text,
+            done.text,
+        )
+        self._run("on-line from a checkout")
 
     def fresh(self) -> None:
         """What a system refuses before anything was installed."""
@@ -206,6 +233,42 @@ class Campaign:
         self._run("installed again")
         self.claim("installed again: every interval is there", self._records() == 3)
 
+    def packaged(self, bundle: Path) -> None:
+        """The Debian package of the same bundle: the same tree, and gone again with the data left."""
+        tree = self._tree()
+        self.root.shell("sh /opt/holonode/current/install.sh --uninstall")
+        package = build_package(bundle, self.root.path / "root")
+        kept = self.root.fingerprint("etc/holonode", "var/lib/holonode")
+        done = self.root.shell(f"dpkg --install /root/{package.name}")
+        self.claim("package: installed", done.status == 0 and "\nInstalled " in done.text, done.text)
+        self.claim("package: the tree is the installer's", self._tree() == tree, str(self._tree() ^ tree))
+        self.claim("package: settings and data as they were", self.root.fingerprint("etc/holonode", "var/lib/holonode") == kept)
+        self._run("package")
+        again = self.root.shell(f"dpkg --install /root/{package.name}")
+        self.claim("package: installed twice, the same tree", again.status == 0 and self._tree() == tree, again.text)
+        kept = self.root.fingerprint("etc/holonode", "var/lib/holonode")
+        done = self.root.shell("dpkg --purge holonode")
+        left = [
+            path
+            for top in ("opt", "etc/systemd", "usr/local", "usr/share")
+            for path in (self.root.path / top).rglob("*holonode*")
+        ]
+        self.claim("package: purged, nothing of the program is left", done.status == 0 and not left, f"{done.text}{left}")
+        self.claim(
+            "package: purged, settings and data as they were", self.root.fingerprint("etc/holonode", "var/lib/holonode") == kept
+        )
+
+    def _tree(self) -> set[str]:
+        """Paths, kinds, modes and lengths of the current release and of the links to it; byte code holds times, so not its contents."""
+        root = self.root.path
+        release = (root / "opt/holonode/current").resolve().name
+        paths = [
+            *(root / "opt/holonode/releases" / release).rglob("*"),
+            *(root / "etc/systemd").rglob("holonode*"),
+            root / "usr/local/bin/holonode",
+        ]
+        return {f"{path.relative_to(root)} {path.lstat().st_mode:o} {path.lstat().st_size}" for path in paths}
+
 
 def _resaid(bundle: Path, **said: str) -> bytes:
     """A bundle with another manifest."""
@@ -226,11 +289,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.install", description=__doc__.splitlines()[0])
     parser.add_argument("--suites", nargs="+", choices=PYTHON_OF, default=list(PYTHON_OF))
     parser.add_argument("--before", type=Path, help="folder with the bundles of an earlier tag")
+    parser.add_argument("--online", action="store_true", help="from a checkout with this machine's network, and nothing else")
     parser.add_argument("--work", type=Path, help="folder for the systems (default: a temporary one)")
     args = parser.parse_args()
     if why := unavailable():
         print(f"not tested: {why}")
         return 3
+    faults = sum(_online(suite, args.work) for suite in args.suites) if args.online else _offline(args)
+    print(f"{faults} claims failed" if faults else "every claim holds")
+    return 1 if faults else 0
+
+
+def _online(suite: str, work: Path | None) -> int:
+    """Claims that failed."""
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        campaign = Campaign.online(suite, Path(folder))
+        campaign.from_checkout()
+        return campaign.faults
+
+
+def _offline(args: argparse.Namespace) -> int:
+    """Claims that failed."""
     bundles = {suite: _bundle(python) for suite, python in PYTHON_OF.items()}
     faults = 0
     for suite in args.suites:
@@ -241,13 +320,13 @@ def main() -> int:
                 before.write_bytes(_resaid(bundles[suite], built_from="the release before"))
             else:
                 shutil.copyfile(next(args.before.glob(f"*-x86_64-cp{PYTHON_OF[suite].replace('.', '')}.tar")), before)
-            campaign = Campaign(suite, bundles[suite], before, other, Path(folder))
-            steps: tuple[Callable[[], None], ...] = (campaign.fresh, campaign.life, campaign.damaged, campaign.end)
+            campaign = Campaign.offline(suite, bundles[suite], before, other, Path(folder))
+            packaged = functools.partial(campaign.packaged, bundles[suite])
+            steps: tuple[Callable[[], None], ...] = (campaign.fresh, campaign.life, campaign.damaged, campaign.end, packaged)
             for step in steps:
                 step()
             faults += campaign.faults
-    print(f"{faults} claims failed" if faults else "every claim holds")
-    return 1 if faults else 0
+    return faults
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PYTHON_OF", "CleanRoot", "Outcome", "unavailable"]
+__all__ = ["PYTHON_OF", "CleanRoot", "Outcome", "unavailable", "unpack"]
 
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian's releases, 12 and 13, and the Python of each."""
 
 _PACKAGES = "python3,libstdc++6,passwd"
-_ENTER = 'ip link set lo up; mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/dev/shm"; exec chroot "$0" "$@"'
+_ENTER = 'ip link set lo up 2>/dev/null; mount -t proc proc "$0/proc"; mount -t tmpfs tmpfs "$0/dev/shm"; exec chroot "$0" "$@"'
+
+_PIP = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+"""Where this machine's packages come from, as far as its environment says."""
 
 
 def unavailable() -> str:
@@ -41,27 +44,40 @@ class Outcome:
         return (self.text.strip().splitlines() or [""])[-1]
 
 
+def unpack(suite: str, folder: Path, *, cache: Path, more: str = "") -> None:
+    """A system in a new folder, with more packages than what Holonode needs to be installed."""
+    archive = cache / f"{suite}{more and '-' + more.replace(',', '-')}.tar"
+    if not archive.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = archive.with_suffix(".part.tar")
+        packages = ",".join(filter(None, (_PACKAGES, more)))
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, str(fresh)], check=True)
+        fresh.rename(archive)
+    folder.mkdir(parents=True)
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
+
+
 class CleanRoot:
     """One system of its own."""
 
-    def __init__(self, suite: str, folder: Path, *, cache: Path) -> None:
+    def __init__(self, suite: str, folder: Path, *, cache: Path, more: str = "") -> None:
         self.path = folder
-        archive = cache / f"{suite}.tar"
-        if not archive.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            fresh = archive.with_suffix(".part.tar")
-            subprocess.run(
-                ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, str(fresh)], check=True
-            )
-            fresh.rename(archive)
-        folder.mkdir(parents=True)
-        subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
+        unpack(suite, folder, cache=cache, more=more)
 
-    def run(self, *command: str, user: str = "root") -> Outcome:
-        """Run a command in it: a network of loopback alone, processes of its own."""
+    def let_out(self) -> None:
+        """Have it find names and trust authorities as this machine does, and pip the files that its settings name here."""
+        places = {Path("/etc/resolv.conf"), Path("/etc/hosts"), Path("/etc/ssl/certs/ca-certificates.crt")}
+        for place in places | {Path(value) for value in _PIP.values() if value.startswith("/") and Path(value).is_file()}:
+            target = self.path / place.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(place, target)
+
+    def run(self, *command: str, user: str = "root", network: bool = False) -> Outcome:
+        """Run a command in it: processes of its own, a network of loopback alone or this machine's."""
         inside = command if user == "root" else ("runuser", "-u", user, "--", *command)
-        enter = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, str(self.path)]
-        environment = {
+        apart = ["--mount", "--pid", "--fork", "--kill-child"] + ([] if network else ["--net"])
+        enter = ["unshare", *apart, "sh", "-c", _ENTER, str(self.path)]
+        environment = (_PIP if network else {}) | {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "OMP_NUM_THREADS": "1",
             "HOME": "/root",
@@ -71,9 +87,9 @@ class CleanRoot:
         )
         return Outcome(done.returncode, done.stdout)
 
-    def shell(self, text: str, *, user: str = "root") -> Outcome:
+    def shell(self, text: str, *, user: str = "root", network: bool = False) -> Outcome:
         """Run a line of shell in it."""
-        return self.run("sh", "-c", text, user=user)
+        return self.run("sh", "-c", text, user=user, network=network)
 
     def fingerprint(self, *folders: str) -> str:
         """Of names, kinds, modes, owners and contents below some folders; byte code and scratch files apart."""

@@ -205,3 +205,23 @@ def test_what_was_flushed_survives_a_cut_and_the_rest_by_chance(tmp_path: Path) 
         assert 0 < lost < len(later)
         outcomes.add(content)
     assert len(outcomes) == 5
+
+
+def test_a_log_is_read_on_from_where_it_was_read_to(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    _log(log, [(1, b"a" * 512, 0), (2, b"b" * 1024, 0), (0, b"", 1), (5, b"c" * 512, 0)])
+    whole = list(logged(log))
+    assert list(logged(log, whole[1].end)) == whole[2:]
+    log.write_bytes(b"")
+    assert not list(logged(log))
+
+
+def test_of_a_log_with_a_gap_nobody_says_what_the_disk_holds(tmp_path: Path) -> None:
+    log, disk = tmp_path / "log", tmp_path / "disk"
+    disk.write_bytes(bytes(64 * 512))
+    _log(log, [(1, b"a" * 512, 0), (2, b"b" * 512, 0), (0, b"", 1)])
+    content = bytearray(log.read_bytes())
+    content[512 + 1024 : 512 + 1024 + 32] = bytes(32)
+    log.write_bytes(content)
+    with pytest.raises(AssertionError, match="gap"):
+        after_cut(disk, log, random.Random(1))

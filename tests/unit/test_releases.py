@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sbom import sbom_of
+from deploy.sbom import sbom_of, with_packages
 from device.errors import HolonodeError, InputError, TransientError
 from device.releases import Layout, activate, current, drop, previous, read_bundle, releases, roll_back, stage
 from device.releases.system import check_alone, check_store, link_system, unlink_system, write_settings
@@ -257,3 +257,14 @@ def test_the_bill_of_materials_is_what_is_in_the_wheels(tmp_path: Path) -> None:
         "pkg:pypi/holonode@1.0",
         [{"alg": "SHA-256", "content": hashlib.sha256(wheel.read_bytes()).hexdigest()}],
     )
+
+
+def test_an_image_lists_its_packages_beside_the_release(tmp_path: Path) -> None:
+    wheel = tmp_path / "holonode-1.0-py3-none-any.whl"
+    wheel.write_bytes(program_wheel("1.0"))
+    control = "Package: libstdc++6\nVersion: 1:14.2.0-19+b1\nArchitecture: arm64\nDescription: the library\n of C++\n"
+    parts = json.loads(with_packages(sbom_of([wheel]), [control], "trixie"))["components"]
+    assert [part["purl"] for part in parts] == [
+        "pkg:pypi/holonode@1.0",
+        "pkg:deb/debian/libstdc++6@1%3A14.2.0-19%2Bb1?arch=arm64&distro=trixie",
+    ]
