@@ -182,6 +182,15 @@ def test_guesses_are_few(browser: Browser) -> None:
     assert browser.ask("GET", "/api/state").status == 200, "who is signed in goes on"
 
 
+def test_refused_attempts_are_in_the_audit_log_and_cannot_fill_it(browser: Browser) -> None:
+    browser.set_up()
+    told = [Browser(browser.port).sign_in("operator", f"guess number {k}").status for k in range(6)]
+    assert told[:4] == [401] * 4
+    lines = [line for line in browser.ask("GET", "/api/audit").json["lines"] if line["phase"] == "refused"]
+    assert [(line["command"], line["request"], line["by"]) for line in lines] == [("sign_in", {"attempts": 1}, "127.0.0.1")] * 4
+    assert "guess" not in str(lines)
+
+
 BAD: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/history/series?since=2026-05-02T00:00:00Z&until=2026-05-01T00:00:00Z", None, 422),
     ("GET", "/api/history/series?since=1976-05-02T00:00:00Z&until=2026-05-01T00:00:00Z", None, 422),
