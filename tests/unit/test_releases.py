@@ -17,6 +17,7 @@ import pytest
 
 from deploy.sbom import sbom_of
 from device.errors import HolonodeError, InputError, TransientError
+from device.health.release_files import release_files_check
 from device.releases import Layout, activate, current, drop, previous, read_bundle, releases, roll_back, stage
 from device.releases.cli import main
 from device.releases.installing import erase, remove
@@ -50,6 +51,24 @@ def test_a_release_runs_where_its_links_lead(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "1.0\n"
+
+
+def test_files_that_changed_since_they_were_laid_out_are_told(tmp_path: Path) -> None:
+    layout = bare_root(tmp_path / "root")
+    _installed(layout, tmp_path, "1.0")
+    site = layout.current / f"venv/lib/python{MACHINE.python}/site-packages"
+    sound = release_files_check(site)
+    assert (sound.status, sound.message) == ("ok", "as they were laid out")
+    program, code = layout.current / "venv/bin/holonode", site / "small/__init__.py"
+    program.write_bytes(program.read_bytes() + b"#")
+    code.unlink()
+    told = release_files_check(site)
+    assert (told.status, told.value) == ("failed", 2)
+    assert "small/__init__.py" in told.message
+    assert "bin/holonode" in told.message
+    record = next(site.glob("*.dist-info/RECORD"))
+    record.write_bytes(b"\xff\x00" + record.read_bytes())
+    assert record.name in release_files_check(site).message
 
 
 def test_a_folder_is_as_good_as_its_archive(tmp_path: Path) -> None:
