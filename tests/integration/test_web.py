@@ -16,6 +16,7 @@ import pytest
 from msgspec import structs
 from starlette.routing import Route
 
+from device import __version__
 from device.config import WebConfig
 from device.storage.history import HistoryReader
 from device.storage.history.tables import database_in
@@ -319,6 +320,18 @@ def test_pages_come_with_a_strict_policy_and_are_kept_by_their_content(browser: 
         assert "immutable" in asset.headers["cache-control"]
     for path in ("/", "/nothing", "/api/audit", "/assets/none"):
         assert browser.ask("GET", path).headers["content-security-policy"] == policy
+
+
+def test_a_stranger_learns_no_version(browser: Browser) -> None:
+    browser.set_up()
+    stranger = Browser(browser.port)
+    told = [stranger.ask("GET", path) for path in ("/", "/api/session", "/api/state", "/metrics", "/nothing")]
+    for answer in told:
+        assert not {"server", "x-powered-by", "via"} & {name.lower() for name in answer.headers}
+    assert __version__ not in told[1].body.decode() + told[2].body.decode() + told[3].body.decode()
+    assert set(told[1].json) == {
+        "set_up", "user", "csrf", "place", "device_id", "code_command", "may_set_up", "may_read", "viewer_password",
+    }  # fmt: skip
 
 
 def test_the_manual_is_the_readme_of_the_package(browser: Browser) -> None:
