@@ -5,6 +5,7 @@
 #   sudo ./install.sh holonode-0.1.0-aarch64-cp313.tar
 #   tar -xOf holonode-0.1.0-aarch64-cp313.tar install.sh | sudo sh -s -- holonode-0.1.0-aarch64-cp313.tar
 #   sudo ./install.sh --uninstall                     settings and data stay
+#   sudo ./install.sh --uninstall --erase             they go, too: keys, passwords, records, calibration
 #
 # PYTHON=/path names the interpreter, where it isn't the system's. From a bundle nothing is looked up on a network; from a checkout
 # the wheels are fetched, by their hashes.
@@ -20,14 +21,17 @@ here=
 case "$0" in */*) here=$(cd "$(dirname "$0")" && pwd) ;; esac
 action=install
 bundle=
+erase=
 for word in "$@"; do
     case "$word" in
         --uninstall) action=uninstall ;;
+        --erase) erase=--erase ;;
         --help | -h) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         -*) fail "there is no option $word; --help lists them." ;;
         *) bundle=$word ;;
     esac
 done
+[ -z "$erase" ] || [ "$action" = uninstall ] || fail "--erase goes with --uninstall."
 [ "$(id -u)" -eq 0 ] || fail "only root may install. Put sudo before the command."
 
 # Isolated: neither the shell's environment nor a user's own packages have a say.
@@ -35,7 +39,7 @@ run='import sys; sys.path.insert(0, sys.argv.pop(1)); from device.releases.cli i
 
 if [ "$action" = uninstall ]; then
     for packages in /opt/holonode/current/venv/lib/python3*/site-packages /opt/holonode/releases/*/venv/lib/python3*/site-packages; do
-        [ -d "$packages/device/releases" ] && exec "${PYTHON:-python3}" -I -B -c "$run" "$packages" uninstall
+        [ -d "$packages/device/releases" ] && exec "${PYTHON:-python3}" -I -B -c "$run" "$packages" uninstall $erase
     done
     fail "Holonode isn't installed here: there is no release in /opt/holonode."
 fi

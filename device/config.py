@@ -394,6 +394,8 @@ class UpdatesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     source: str = ""
     """Address (https://...) or folder of the owner's signed list; empty: only what --source names."""
+    automatic: Literal["off", "check", "apply"] = "check"
+    """Once a day, where a source is named: check looks and tells in `health` what is newer; apply takes it; off does nothing."""
     folder: str = "~/.local/share/holonode/updates"
     """What is fetched and trusted; of an installation /var/lib/holonode/updates, where root's unit looks for requests."""
     root_file: str = "/etc/holonode/update-root.json"

@@ -27,24 +27,31 @@ def missing_toolchain() -> str | None:
 
 
 @cache
-def build() -> None:
-    """Make firmware and simulator; skips where there is no toolchain, fails where CI=true."""
+def build(full_scale_ma: float = FULL_SCALE_MA) -> Path:
+    """Make firmware and simulator, for lamp drivers of this current at full duty, and the folder they are in.
+
+    Skips where there is no toolchain, fails where CI=true.
+    """
     reason = missing_toolchain()
     if reason is not None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    made = subprocess.run(["make", "-C", str(FOLDER), "all", "simulator"], capture_output=True, text=True, check=False)
+    folder = FOLDER / "build" if full_scale_ma == FULL_SCALE_MA else FOLDER / "build" / f"{full_scale_ma:g}-ma"
+    words = [f"BUILD={folder}", f"LAMP_FULL_SCALE_MICROAMPS={round(full_scale_ma * 1000)}"]
+    made = subprocess.run(["make", "-C", str(FOLDER), *words, "all", "simulator"], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
+    return folder
 
 
 class Firmware:
     """One simulated controller; commands are carried out when they return."""
 
-    def __init__(self, boots: int | None = None) -> None:
-        build()
+    def __init__(self, boots: int | None = None, full_scale_ma: float = FULL_SCALE_MA) -> None:
+        folder = build(full_scale_ma)
         boots = random.randrange(1, 0xFFFF) if boots is None else boots
-        command = [str(FOLDER / "build" / "simulator"), str(FOLDER / "build" / "controller.elf"), str(boots)]
+        self._full_scale_ma = full_scale_ma
+        command = [str(folder / "simulator"), str(folder / "controller.elf"), str(boots)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
@@ -86,7 +93,7 @@ class Firmware:
         enabled, *duties, _, _ = self._outputs
         assert 0 in duties, "one channel at a time"
         channel = 1 if duties[1] else 0
-        return (channel, duties[channel] * FULL_SCALE_MA / 255) if enabled else (0, 0.0)
+        return (channel, duties[channel] * self._full_scale_ma / 255) if enabled else (0, 0.0)
 
     def pump(self) -> float:
         """The pump's true drive, 0 to 1."""

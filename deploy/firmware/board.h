@@ -8,8 +8,13 @@
 #include "protocol.h"
 
 #define LAMP_CHANNELS 2
-/* Current at full duty, set by the lamp driver's sense resistor. */
+/* Current at full duty, set by the lamp driver's sense resistor: make LAMP_FULL_SCALE_MICROAMPS=100000 for another. */
+#ifndef LAMP_FULL_SCALE_MICROAMPS
 #define LAMP_FULL_SCALE_MICROAMPS 50000UL
+#endif
+#if LAMP_FULL_SCALE_MICROAMPS > 16000000UL
+#error "duties are computed in 32 bits, which hold up to 16 A at full duty"
+#endif
 /* Time constant of the filter between PWM and lamp driver is 0.4 ms: after five of them the current stands. */
 #define LAMP_SETTLE_MS 2
 

@@ -1,6 +1,7 @@
 """Whether this box can do its work, and for how long.
 
-checks        what is present, missing, wrong, and the command that mends it; installed: rights, store, controller, boot
+checks        what is present, missing, wrong, and the command that mends it; installed: rights, store, controller, boot;
+              release_files: whether they are as they were laid out
 readiness     can this box do what its configuration says, asked before anything is touched; demands: what that takes one by one
 preflight     everything before a box is left alone: readiness, ranges (configuration against instrument), light (lamp and camera),
               pumping, surroundings, clock, endurance (disk, lamp, window, calibration)

@@ -25,6 +25,7 @@ from device.health.installed import (
     reachable_check,
     secrets_check,
 )
+from device.health.release_files import release_files_check
 from device.health.trust import trust_checks
 from device.installation import how_to_install
 from device.messaging.payloads import Check
@@ -42,7 +43,7 @@ def run_checks(config: Config, ready: Callable[[], Sequence[Check]]) -> list[Che
     """
     folder = Path(config.storage.folder).expanduser()
     busy = in_use(folder)
-    first: list[Callable[[], Check]] = [_python, _runtime, lambda: _instrument(config)]
+    first: list[Callable[[], Check]] = [_python, release_files_check, _runtime, lambda: _instrument(config)]
     found = [_guarded(check) for check in first]
     if found[-1].status == "ok":
         found += ready()

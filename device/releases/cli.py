@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.edge import at_the_edge
 from device.errors import HolonodeError
-from device.releases.installing import install, look_over, remove, runs_systemd, start
+from device.releases.installing import erase, install, look_over, remove, runs_systemd, start
 from device.releases.layout import Layout
 from device.releases.links import current, drop, previous, releases, roll_back
 
@@ -31,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     installing = actions.add_parser("install", help="install a bundle, or update to it")
     installing.add_argument("bundle", type=Path, help="the archive, or the folder it unpacked to")
     installing.add_argument("--no-start", action="store_true", help="leave the service stopped until the next boot")
-    actions.add_parser("uninstall", help="take it away; settings and data stay")
+    removing = actions.add_parser("uninstall", help="take it away; settings and data stay")
+    removing.add_argument("--erase", action="store_true", help="settings and data, too: keys, passwords, records, calibration")
     actions.add_parser("status", help="which releases there are")
     actions.add_parser("swap", help="run the release before this one again")
     dropping = actions.add_parser("drop", help="remove old releases")
@@ -68,9 +69,12 @@ def _install(args: argparse.Namespace, layout: Layout) -> int:
 
 
 def _uninstall(args: argparse.Namespace, layout: Layout) -> int:
-    del args
     remove(layout)
-    print(f"Removed. Settings stay in {layout.settings}, data in {layout.data}")
+    if args.erase:
+        erase(layout)
+        print(f"Removed, and erased: nothing is left in {layout.settings} and {layout.data}")
+    else:
+        print(f"Removed. Settings stay in {layout.settings}, data in {layout.data}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ from device.releases.system import (
     write_settings,
 )  # fmt: skip
 
-__all__ = ["install", "look_over", "remove", "runs_systemd", "start"]
+__all__ = ["erase", "install", "look_over", "remove", "runs_systemd", "start"]
+
+_LARGEST_SECRET_BYTES = 2**16
 
 
 def _say(line: str) -> None:
@@ -134,3 +137,31 @@ def remove(layout: Layout) -> None:
         shutil.rmtree(layout.tree)
     if runs_systemd(layout):
         _systemctl("daemon-reload")
+
+
+def erase(layout: Layout) -> None:
+    """Take settings and data away: records, pictures, calibration, keys, passwords. Their user stays, for files elsewhere name it.
+
+    Keys and passwords are written over first. A card or disk that spreads its writes keeps the old ones somewhere all the same,
+    and so does whatever was copied. InputError where Holonode is installed still or a folder is a link; then nothing is done.
+    """
+    check_root(layout)
+    if layout.tree.is_dir():
+        raise InputError("Holonode is installed, and may be running", where=layout.tree, remedy="Remove it first.")
+    folders = [folder for folder in (layout.settings, layout.data) if os.path.lexists(folder)]
+    for folder in folders:
+        if folder.is_symlink():
+            raise InputError("this folder is a link", where=folder, remedy="Erase what it leads to by hand.")
+    for folder in folders:
+        for path in folder.rglob("*"):
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077 and found.st_size <= _LARGEST_SECRET_BYTES:
+                _write_over(path, found.st_size)
+        shutil.rmtree(folder)
+
+
+def _write_over(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,6 +12,7 @@ from device.messaging.payloads import Check
 from device.releases import Layout
 from device.service.state import Mailbox, State, StateBoard
 from device.updates.confirmation import TrialConfirmation, running_release
+from device.updates.notice import kept_notice
 from device.updates.trials import TrialBook, UpdatePlaces
 
 __all__ = ["UpdateConfirmer", "proofs"]
@@ -47,7 +48,7 @@ class UpdateConfirmer:
         """As the service begins: the release that this process is of must be known before `current` leads elsewhere."""
         layout = layout or Layout()
         places = UpdatePlaces(layout, Path(config.updates.folder).expanduser())
-        self._book, self._release = TrialBook(places), running_release(layout)
+        self._places, self._book, self._release = places, TrialBook(places), running_release(layout)
         self._confirmation = TrialConfirmation.of(places, self._release)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,7 +69,24 @@ class UpdateConfirmer:
             self._thread.join(2 * _LOOK_S)
 
     def checks(self) -> list[Check]:
-        """For `health`: how the last update came out; nothing where there was none."""
+        """For `health`: how the last update came out, and what is offered; nothing where there is neither."""
+        return [*self._last(), *self._offered()]
+
+    def _offered(self) -> list[Check]:
+        notice = kept_notice(self._places)
+        if notice is None or not notice.offered:
+            return []
+        message = f"{', '.join(notice.offered)} is newer than what is here (looked at {notice.at})"
+        return [
+            Check(
+                name="update offered",
+                status="warning",
+                message=message,
+                remedy="CHANGELOG says what it mends: `holonode update apply`",
+            )
+        ]
+
+    def _last(self) -> list[Check]:
         trial, outcomes = self._book.trial(), self._book.outcomes()
         if trial is not None and trial.release == self._release:
             missing = ", ".join(self._confirmation.missing) if self._confirmation is not None else ""

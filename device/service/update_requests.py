@@ -37,7 +37,7 @@ class UpdateRequests:
         # A box that is never asked doesn't carry a TUF client in its memory.
         from device.updates.ask import UpdateAsk  # noqa: PLC0415
 
-        ask = UpdateAsk.of(self._config.updates)
+        ask = UpdateAsk.of(self._config)
         if not self._lock.acquire(blocking=False):
             raise TransientError("another update is under way", remedy="Its answer tells.")
         threading.Thread(target=self._run, args=(ask, request, done), daemon=True, name="update").start()

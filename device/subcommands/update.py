@@ -13,6 +13,7 @@ from device.text import say
 if TYPE_CHECKING:
     from device.config import Config
     from device.updates.apply import ReleaseUpdate
+    from device.updates.ask import What
     from device.updates.trials import UpdatePlaces
 
 __all__ = ["add_arguments", "execute"]
@@ -21,6 +22,7 @@ _ACTIONS = {
     "check": "what the owner offers that is newer than what is here",
     "fetch": "fetch it, verified; nothing is changed",
     "apply": "fetch, take models into the store, ask for the release: root's unit puts it on trial",
+    "daily": "what the timer does once a day where updates.source is named: as updates.automatic says, check, apply or nothing",
     "status": "what runs, what is on trial, how the last updates came out",
     "confirm": "say in the service's place that the release on trial works",
     "trust": "as root: the root metadata of whose updates this box takes",
@@ -216,15 +218,20 @@ def _ask(args: argparse.Namespace) -> None:
     from device.updates.ask import UpdateAsk
 
     config = load_config(args.config)
-    ask = UpdateAsk.of(config.updates, args.source or "")
+    what: What = args.action
+    if args.action == "daily":
+        if config.updates.automatic == "off" or not config.updates.source:
+            return
+        what = config.updates.automatic
+    ask = UpdateAsk.of(config, getattr(args, "source", None) or "")
     signal.alarm(_LONGEST_S)
     geometry = calibrations(config, load_instrument(config.device.instrument)).instrument.geometry
-    answer = ask.carry_out(args.action, model_store(config), geometry)
+    answer = ask.carry_out(what, model_store(config), geometry)
     if args.json:
         print(dumps(msgspec.to_builtins(answer)), flush=True)
         return
     for name in filter(None, (answer.release, *answer.models)):
-        say(name + (", fetched" if args.action == "fetch" else ""))
+        say(name + (", fetched" if what == "fetch" else ""))
     if answer.passed_over:
         say(f"passed over: {answer.passed_over}")
     for line in answer.done:

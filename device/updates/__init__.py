@@ -6,6 +6,7 @@ downloads     one file within its length and in time, gone on with after a break
 trust         the TUF client: what this box trusts, and what it verified
 floor         the newest time it was ever told
 ask           the service's side: look, fetch, install models, ask root for a release
+notice        what was offered when it looked last, for `health`
 confirmation  what the service has to see before it says that it works
 apply         root's side: verify again, stage, test, swap, roll back
 trials        a release on trial, and how updates came out: the files between both

@@ -6,20 +6,24 @@ Nothing here needs root. What is fetched stays where root reads it, and verifies
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from device.config import UpdatesConfig
+from device.config import Config
 from device.errors import CheckError, InputError
 from device.inference.active import activate, install
 from device.inference.bounds import version_key
 from device.inference.store import ModelStore
+from device.inference.tasks.kinds import task_kinds
 from device.messaging.details import Updated
 from device.optics.geometry import Geometry
+from device.records import iso_time
 from device.releases import Layout, Machine, current, this_machine
 from device.updates.files import remove, sole_change, write_whole
+from device.updates.notice import UpdateNotice, keep_notice
 from device.updates.offers import Offer, newest_release, release_key
 from device.updates.sources import UpdateSource, update_source
 from device.updates.trials import TrialBook, UpdatePlaces, UpdateRequest
@@ -56,16 +60,20 @@ class UpdateAsk:
     machine: Machine
     running: str | None
     """Version of the installed release that runs; None: this is none."""
+    uses: frozenset[str] | None = None
+    """Names of the models that this box works with: a list is for boxes of many kinds. None: all that it holds."""
 
     @classmethod
-    def of(cls, settings: UpdatesConfig, source: str = "") -> UpdateAsk:
+    def of(cls, config: Config, source: str = "") -> UpdateAsk:
         """As configured; InputError where no source is named."""
+        settings = config.updates
         if not (written := source or settings.source):
             raise InputError("no source of updates is named", where="updates.source", expected="https://... or --source FOLDER")
         layout = Layout()
         places, running = UpdatePlaces(layout, Path(settings.folder).expanduser()), current(layout)
         trust = UpdateTrust(places.service, Path(settings.root_file).expanduser())
-        return cls(places, update_source(written), trust, this_machine(), running and running.version)
+        uses = frozenset(kind.chosen(config.analysis) for kind in task_kinds().values())
+        return cls(places, update_source(written), trust, this_machine(), running and running.version, uses)
 
     def carry_out(self, what: What, store: ModelStore, geometry: Geometry | None) -> Updated:
         """Look, and fetch, and take models and ask for the release, as far as `what` goes."""
@@ -78,6 +86,8 @@ class UpdateAsk:
         if what == "apply" and news.release is not None:
             self.ask(news.release)
             done.append(f"{news.release.name} is asked for: root verifies it again, `holonode update status` tells")
+        offered = () if what == "apply" else tuple(offer.name for offer in news.offers)
+        keep_notice(self.places, UpdateNotice(iso_time(datetime.now(UTC)), offered))
         return Updated(
             release=news.release and news.release.name, models=tuple(one.name for one in news.models), passed_over=news.passed_over,
             done=tuple(done),
@@ -87,7 +97,8 @@ class UpdateAsk:
         """Verified; CheckError where the list can't be trusted, TransientError where it can't be had."""
         with sole_change(self.places.service):
             offers = self.trust.refresh(self.source)
-        models = tuple(filter(None, (self._newer_model(name, offers, store) for name in store.names())))
+        names = [name for name in store.names() if self.uses is None or name in self.uses]
+        models = tuple(filter(None, (self._newer_model(name, offers, store) for name in names)))
         newest = newest_release(offers, arch=self.machine.arch, python=self.machine.python)
         if newest is None or self.running is None or release_key(newest.custom.version) <= release_key(self.running):
             return UpdateNews(None, models)

@@ -34,6 +34,8 @@ class UpdatePlaces:
         self.service = service or layout.data / "updates"
         """The service's: nothing in it is believed."""
         self.request, self.confirmed = self.service / "request.json", self.service / "confirmed.json"
+        self.notice = self.service / "notice.json"
+        """What was offered when somebody looked last."""
 
 
 class UpdateRequest(Struct, frozen=True, forbid_unknown_fields=True):

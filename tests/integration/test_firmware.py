@@ -71,6 +71,20 @@ def test_the_current_that_is_acknowledged_is_the_one_at_the_pins(firmware: Firmw
     assert firmware.light() == (0, 0.0)
 
 
+def test_other_lamp_drivers_are_told_to_the_firmware_when_it_is_built() -> None:
+    firmware = Firmware(full_scale_ma=100.0)
+    line = SerialLine(firmware.port, timeout_s=TIMEOUT_S).share()
+    lamp = SerialLamp(line, max_current_ma=100.0)
+    try:
+        assert lamp.set_current(100.0).current_ma == pytest.approx(100.0)
+        assert firmware.light() == (0, pytest.approx(100.0))
+        assert not line.ask(PacketKind.LAMP, 0, 100_001).acknowledged
+    finally:
+        lamp.close()
+        line.close()
+        firmware.close()
+
+
 def test_one_channel_at_a_time(firmware: Firmware, lamp: SerialLamp) -> None:
     lamp.set_current(20.0, 0)
     lamp.set_current(10.0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -176,3 +177,24 @@ def test_the_pure_python_broker_is_known_and_answers(tmp_path: Path, monkeypatch
     assert OwnBroker.start(tmp_path, own.port).process == own.process
     own.stop()
     assert not own.process.is_alive
+
+
+def _listening(pid: int) -> set[str]:
+    """Local addresses, as the kernel writes them, at which a process takes connections."""
+    sockets = set[str]()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(str(descriptor.readlink()))
+    rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_without_settings_nothing_listens_beyond_this_machine(tmp_path: Path) -> None:
+    with Service.configured(tmp_path, "", web="").started() as service:
+        service.until_said("dashboard")
+        kept = json.loads((tmp_path / "store" / "broker.json").read_text())
+        own, brokers = _listening(service.pid), _listening(kept["process"]["pid"])
+    loopback = {"0100007F", "00000000000000000000000001000000"}
+    assert own
+    assert brokers
+    assert own | brokers <= loopback

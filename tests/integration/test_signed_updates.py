@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.signing.keys import load_signer, make_key
 from deploy.signing.signed_list import SignedList
 from device.clock import BoxClock, KernelTime
 from device.errors import CheckError, HolonodeError, InputError, TransientError
@@ -19,7 +21,7 @@ from device.updates.floor import TimeFloor
 from device.updates.offers import newest_release, release_key
 from device.updates.sources import FolderSource, HttpSource, KeptSource, update_source
 from device.updates.trust import UpdateTrust, key_ids
-from tests.owners import WebServer, dripping, endless, half, owner, thing
+from tests.owners import PASSPHRASE, WebServer, dripping, endless, half, owner, thing
 
 DAY = timedelta(days=1)
 LIMITS = DownloadLimits(begin_s=0.5, slowest_bytes_s=1e6, reserve_bytes=0)
@@ -271,3 +273,19 @@ def test_releases_are_ordered_by_number_and_a_development_version_comes_first() 
 def test_the_same_name_never_stands_for_other_content(signed: SignedList) -> None:
     with pytest.raises(InputError, match="other content"):
         signed.add(thing("1.0.0", b"changed"))
+
+
+def test_the_owners_keys_are_encrypted_and_their_owners_alone(signed: SignedList, tmp_path: Path) -> None:
+    files = sorted(signed.keys.glob("*.pem"))
+    assert {"root", "targets", "snapshot", "timestamp"} <= {path.stem for path in files}
+    for path in files:
+        assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----"), path.name
+        with pytest.raises(InputError, match="can't be opened"):
+            load_signer(path, lambda _name: b"another passphrase")
+    made = tmp_path / "one.pem"
+    with pytest.raises(InputError, match="too short"):
+        make_key(made, b"short")
+    make_key(made, PASSPHRASE)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="a key lies there already"):
+        make_key(made, PASSPHRASE)

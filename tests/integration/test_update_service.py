@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from deploy.signing.described import describe
-from device.config import Config, UpdatesConfig
+from device.cli import main
+from device.config import Config, UpdatesConfig, load_config
 from device.errors import CheckError
 from device.inference.store import ModelStore
+from device.instrument import load_instrument
 from device.releases import Layout, this_machine
-from device.rig.models import ARTEFACTS
+from device.rig.models import ARTEFACTS, model_store
 from device.service.state import StateBoard
 from device.service.update_confirmer import UpdateConfirmer
 from device.updates.ask import UpdateAsk
+from device.updates.notice import kept_notice
 from device.updates.sources import FolderSource
 from device.updates.trials import Trial, TrialBook, UpdateOutcome, UpdatePlaces
 from device.updates.trust import UpdateTrust
@@ -60,6 +63,72 @@ def test_a_newer_model_comes_from_the_signed_list_and_one_that_fails_leaves_the_
     broken.write_bytes(content)
     with pytest.raises(CheckError):
         describe(broken)  # the owner does not sign what its manifest doesn't name
+
+
+def test_what_is_offered_is_told_until_it_is_taken(tmp_path: Path) -> None:
+    signed = owner(tmp_path / "owner")
+    signed.add(describe(newer_beads(tmp_path / "new")))
+    places = UpdatePlaces(Layout(tmp_path / "root"), tmp_path / "updates")
+    trust = UpdateTrust(places.service, signed.folder / "metadata/1.root.json")
+    ask = UpdateAsk(places, FolderSource(signed.folder), trust, this_machine(), None)
+    store = ModelStore(ARTEFACTS, installed=tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    confirmer = UpdateConfirmer(Config(updates=UpdatesConfig(folder=str(places.service))), Layout(tmp_path / "root"))
+    assert confirmer.checks() == []
+    ask.carry_out("check", store, None)
+    (check,) = confirmer.checks()
+    assert (check.name, check.status) == ("update offered", "warning")
+    assert "models/beads-1.1.0.tar" in check.message
+    ask.carry_out("apply", store, None)
+    assert confirmer.checks() == []
+    places.notice.write_bytes(b"not what was written")
+    assert confirmer.checks() == []
+
+
+def test_a_model_that_a_box_does_not_work_with_holds_nothing_up(tmp_path: Path) -> None:
+    signed = owner(tmp_path / "owner")
+    signed.add(describe(newer_beads(tmp_path / "new")))
+    updates = UpdatesConfig(folder=str(tmp_path / "updates"), root_file=str(signed.folder / "metadata/1.root.json"))
+    ask = UpdateAsk.of(Config(updates=updates), str(signed.folder))
+    store = ModelStore(ARTEFACTS, installed=tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    answer = ask.carry_out("apply", store, load_instrument("bioaerosol-imx219-850nm").geometry)
+    assert (answer.models, answer.done) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("automatic", "source", "offered", "version"),
+    [
+        ("off", True, None, "1.0.0"), ("check", False, None, "1.0.0"), ("check", True, ("models/beads-1.1.0.tar",), "1.0.0"),
+        ("apply", True, (), "1.1.0"),
+    ],
+)  # fmt: skip
+def test_once_a_day_it_looks_or_takes_as_it_is_told(
+    tmp_path: Path, automatic: str, source: bool, offered: tuple[str, ...] | None, version: str
+) -> None:
+    signed = owner(tmp_path / "owner")
+    signed.add(describe(newer_beads(tmp_path / "new")))
+    named = f'source = "{signed.folder}"' if source else ""
+    (tmp_path / "box.toml").write_text(
+        f"""
+        [device]
+        instrument = "assay-chamber-ov9281-850nm"
+        [analysis]
+        classifier_model = "beads"
+        [storage]
+        folder = "store"
+        [updates]
+        {named}
+        automatic = "{automatic}"
+        folder = "updates"
+        root_file = "{signed.folder / "metadata/1.root.json"}"
+        """
+    )
+    assert main(["update", "daily", "--config", str(tmp_path / "box.toml")]) == 0
+    notice = kept_notice(UpdatePlaces(Layout(tmp_path / "root"), tmp_path / "updates"))
+    assert (None if notice is None else notice.offered) == offered
+    store = model_store(load_config(tmp_path / "box.toml"))
+    assert store.find("beads").manifest.version == version
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from msgspec import structs
 from starlette.routing import Route
 
+from device import __version__
 from device.config import WebConfig
 from device.storage.history import HistoryReader
 from device.storage.history.tables import database_in
@@ -182,6 +183,15 @@ def test_guesses_are_few(browser: Browser) -> None:
     assert browser.ask("GET", "/api/state").status == 200, "who is signed in goes on"
 
 
+def test_refused_attempts_are_in_the_audit_log_and_cannot_fill_it(browser: Browser) -> None:
+    browser.set_up()
+    told = [Browser(browser.port).sign_in("operator", f"guess number {k}").status for k in range(6)]
+    assert told[:4] == [401] * 4
+    lines = [line for line in browser.ask("GET", "/api/audit").json["lines"] if line["phase"] == "refused"]
+    assert [(line["command"], line["request"], line["by"]) for line in lines] == [("sign_in", {"attempts": 1}, "127.0.0.1")] * 4
+    assert "guess" not in str(lines)
+
+
 BAD: list[tuple[str, str, Any, int]] = [
     ("GET", "/api/history/series?since=2026-05-02T00:00:00Z&until=2026-05-01T00:00:00Z", None, 422),
     ("GET", "/api/history/series?since=1976-05-02T00:00:00Z&until=2026-05-01T00:00:00Z", None, 422),
@@ -310,6 +320,18 @@ def test_pages_come_with_a_strict_policy_and_are_kept_by_their_content(browser: 
         assert "immutable" in asset.headers["cache-control"]
     for path in ("/", "/nothing", "/api/audit", "/assets/none"):
         assert browser.ask("GET", path).headers["content-security-policy"] == policy
+
+
+def test_a_stranger_learns_no_version(browser: Browser) -> None:
+    browser.set_up()
+    stranger = Browser(browser.port)
+    told = [stranger.ask("GET", path) for path in ("/", "/api/session", "/api/state", "/metrics", "/nothing")]
+    for answer in told:
+        assert not {"server", "x-powered-by", "via"} & {name.lower() for name in answer.headers}
+    assert __version__ not in told[1].body.decode() + told[2].body.decode() + told[3].body.decode()
+    assert set(told[1].json) == {
+        "set_up", "user", "csrf", "place", "device_id", "code_command", "may_set_up", "may_read", "viewer_password",
+    }  # fmt: skip
 
 
 def test_the_manual_is_the_readme_of_the_package(browser: Browser) -> None:

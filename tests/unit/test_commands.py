@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from device.config import CommandsConfig, Config, MqttConfig
 from device.errors import InputError
 from device.messaging.payloads import Check, Health
 from device.messaging.request_messages import MOST_BYTES, IncomingRequest, Start, answer_topic, ignored, request_of
 from device.messaging.topics import Topics
+from device.service.request_handlers import takes_requests
 
 NOW, NOW_S, MAX_AGE_S = datetime(2026, 11, 26, 12, tzinfo=UTC), 1000.0, 300.0
 TOPICS = Topics("box")
@@ -79,3 +81,17 @@ def test_a_request_that_is_too_long_is_refused_unread() -> None:
 )
 def test_the_worst_check_is_the_boxs_health(statuses: tuple[Any, ...], worst: str) -> None:
     assert Health.of(Check(name="x", status=status) for status in statuses).status == worst
+
+
+@pytest.mark.parametrize(
+    ("url", "own", "enabled", "taken"),
+    [
+        ("", True, None, True), ("mqtt://127.0.0.1:1883", False, None, True), ("mqtt://localhost:1883", False, None, True),
+        ("mqtts://broker.example:8883", False, None, True), ("mqtt://broker.example:1883", False, None, False),
+        ("mqtt://192.0.2.7:1883", False, None, False), ("mqtt://broker.example:1883", False, True, True), ("", True, False, False),
+        ("mqtts://broker.example:8883", False, False, False),
+    ],
+)  # fmt: skip
+def test_commands_are_taken_from_this_machine_or_over_tls_alone(url: str, own: bool, enabled: bool | None, taken: bool) -> None:
+    config = Config(mqtt=MqttConfig(url=url), commands=CommandsConfig(enabled=enabled))
+    assert takes_requests(config, own=own) is taken

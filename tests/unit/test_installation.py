@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -48,6 +49,29 @@ def test_an_extra_keeps_the_versions_of_the_box_and_the_tests(extra: str) -> Non
 
     known = versions("box") | versions("dev")
     assert {name: known.get(name, version) for name, version in versions(extra).items()} == versions(extra)
+
+
+_BOXS_ALONE = {"ai-edge-litert", "pyserial", "tflite-runtime", "tuf"}
+"""Models' runtime, controller's line, updates: nothing of a fleet imports them."""
+
+
+def test_the_fleets_lock_is_all_that_its_machines_need() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {
+        re.split(r"[\[>=<;]", name)[0].lower()
+        for name in (*project["dependencies"], *project["optional-dependencies"]["fleet"])
+    }
+    pinned = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements/fleet.lock").read_text(encoding="utf-8"), re.MULTILINE))
+    assert wanted - _BOXS_ALONE <= pinned
+    assert not _BOXS_ALONE & pinned
+    blocked = [*_BOXS_ALONE, "amqtt", "ai_edge_litert", "tflite_runtime", "serial", "securesystemslib"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        "import importlib, pkgutil, deploy.fleet\n"
+        "for one in pkgutil.walk_packages(deploy.fleet.__path__, 'deploy.fleet.'): importlib.import_module(one.name)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_locks_the_packages_themselves_are_named(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ import pytest
 
 from deploy.sbom import sbom_of, with_packages
 from device.errors import HolonodeError, InputError, TransientError
+from device.health.release_files import release_files_check
 from device.releases import Layout, activate, current, drop, previous, read_bundle, releases, roll_back, stage
+from device.releases.cli import main
+from device.releases.installing import erase, remove
 from device.releases.system import check_alone, check_store, link_system, unlink_system, write_settings
 from tests.bundles import MACHINE, MEMORY, bare_root, bundle_files, packed, program_wheel, small_bundle
 
@@ -48,6 +51,24 @@ def test_a_release_runs_where_its_links_lead(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "1.0\n"
+
+
+def test_files_that_changed_since_they_were_laid_out_are_told(tmp_path: Path) -> None:
+    layout = bare_root(tmp_path / "root")
+    _installed(layout, tmp_path, "1.0")
+    site = layout.current / f"venv/lib/python{MACHINE.python}/site-packages"
+    sound = release_files_check(site)
+    assert (sound.status, sound.message) == ("ok", "as they were laid out")
+    program, code = layout.current / "venv/bin/holonode", site / "small/__init__.py"
+    program.write_bytes(program.read_bytes() + b"#")
+    code.unlink()
+    told = release_files_check(site)
+    assert (told.status, told.value) == ("failed", 2)
+    assert "small/__init__.py" in told.message
+    assert "bin/holonode" in told.message
+    record = next(site.glob("*.dist-info/RECORD"))
+    record.write_bytes(b"\xff\x00" + record.read_bytes())
+    assert record.name in release_files_check(site).message
 
 
 def test_a_folder_is_as_good_as_its_archive(tmp_path: Path) -> None:
@@ -217,6 +238,54 @@ def test_links_outside_the_tree_come_and_go_with_the_release(tmp_path: Path) -> 
     unlink_system(layout)
     assert not [path for path in (layout.root / "etc").rglob("*") if path.is_symlink()]
     assert (layout.units / "other.service").is_file()
+
+
+def _used(layout: Layout) -> dict[str, Path]:
+    """What a box has after a while: settings, a key of its own, records; and a folder that isn't its own."""
+    files = {
+        "settings": layout.settings / "holonode.toml", "key": layout.data / "identity/identity.pem",
+        "records": layout.data / "store/outbox.sqlite", "other": layout.root / "var/lib/other/file",
+    }  # fmt: skip
+    for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+        path.chmod(0o600)
+    return files
+
+
+def test_what_is_taken_away_leaves_settings_and_data_unless_it_is_to_erase_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = bare_root(tmp_path / "root")
+    _installed(layout, tmp_path, "1.0")
+    files = _used(layout)
+    assert main(["--root", str(layout.root), "uninstall"]) == 0
+    assert not layout.tree.exists()
+    assert all(path.read_text() == name for name, path in files.items())
+    (tmp_path / "seen").hardlink_to(files["key"])
+    _installed(layout, tmp_path, "1.0")
+    assert main(["--root", str(layout.root), "uninstall", "--erase"]) == 0
+    assert "Removed, and erased" in capsys.readouterr().out
+    assert not layout.settings.exists()
+    assert not layout.data.exists()
+    assert files["other"].read_text() == "other"
+    assert (tmp_path / "seen").read_bytes() == bytes(len("key")), "a key is written over before it goes"
+
+
+def test_a_box_that_is_installed_or_keeps_its_data_elsewhere_is_not_erased(tmp_path: Path) -> None:
+    layout = bare_root(tmp_path / "root")
+    _installed(layout, tmp_path, "1.0")
+    files = _used(layout)
+    with pytest.raises(InputError, match="may be running"):
+        erase(layout)
+    elsewhere = tmp_path / "elsewhere"
+    layout.data.rename(elsewhere)
+    layout.data.symlink_to(elsewhere)
+    remove(layout)
+    with pytest.raises(InputError, match="is a link"):
+        erase(layout)
+    assert (elsewhere / "identity/identity.pem").read_text() == "key"
+    assert files["settings"].read_text() == "settings"
 
 
 def test_settings_are_written_once(tmp_path: Path) -> None:

@@ -52,3 +52,8 @@ def test_every_program_of_the_units_lies_in_the_tree() -> None:
     ]
     assert programs
     assert all(program.startswith("/opt/holonode/") for program in programs)
+
+
+def test_the_service_has_no_memory_to_write_and_run() -> None:
+    for path in _UNITS.glob("*.service"):
+        assert re.search(r"^MemoryDenyWriteExecute=yes$", path.read_text("utf-8"), re.MULTILINE), path.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from msgspec import Meta, Struct
 from device.records import iso_time
 from device.storage.audit import AuditLine, AuditLog
 from device.web.security.access_store import Role, Session, csrf_token
-from device.web.security.rate_limits import Allowance, RateLimits
+from device.web.security.rate_limits import Allowance, RateLimits, TokenBucket
 from device.web.serving.access_control import AccessControl
 from device.web.serving.answers import RefusedError, WithHeaders
 from device.web.serving.routes import Endpoint, HttpRequest
@@ -23,6 +24,8 @@ log = logging.getLogger("holonode")
 _EACH = Allowance(at_once=6, per_s=1 / 15)
 _EVERYBODY = Allowance(at_once=40, per_s=0.5)
 """Attempts at a password or a code."""
+_TOLD = Allowance(at_once=4, per_s=1 / 600)
+"""Refused ones in the audit log, which whoever guesses must not fill: each line tells how many there were."""
 _COOKIE_S = 30 * 86_400
 
 _Secret = Annotated[str, Meta(max_length=1024)]
@@ -56,6 +59,7 @@ class SessionEndpoints:
         self._place, self._code_command = place, code_command
         # Whoever guesses from elsewhere doesn't lock out who stands before the box.
         self._attempts = {is_local: RateLimits(_EACH, _EVERYBODY) for is_local in (True, False)}
+        self._told, self._refused, self._counting = TokenBucket(_TOLD), 0, threading.Lock()
 
     def endpoints(self) -> list[Endpoint]:
         """Of signing in."""
@@ -87,6 +91,7 @@ class SessionEndpoints:
         told = request.body_as(_Credentials)
         self._attempt(request)
         if not self._access_control.access.agrees(told.role, told.password):
+            self._note_refused("sign_in", request)
             raise RefusedError(
                 401,
                 "the password is not right",
@@ -124,6 +129,7 @@ class SessionEndpoints:
             passwords["viewer"] = told.viewer_password
         kept = access.hashed(passwords)
         if not first and not access.use_code(told.code or ""):
+            self._note_refused("set_up", request)
             raise RefusedError(
                 403, "the code is not right, or too old", where="code", remedy=f"`{self._code_command}` prints another."
             )
@@ -154,10 +160,20 @@ class SessionEndpoints:
         name = self._access_control.cookie_of(request.requester)
         return f"{name}={token}; Path=/; Max-Age={keep_s}; HttpOnly; SameSite=Strict{secure}"
 
-    def _note(self, what: str, request: HttpRequest, asked: dict[str, Any]) -> None:
+    def _note_refused(self, what: str, request: HttpRequest) -> None:
+        """How many passwords and codes were wrong since the line before."""
+        with self._counting:
+            self._refused += 1
+            if self._told.take_or_wait_s() > 0:
+                return
+            attempts, self._refused = self._refused, 0
+        log.warning("%d attempts to sign in were refused, the last from %s", attempts, request.requester.address)
+        self._note(what, request, {"attempts": attempts}, "refused")
+
+    def _note(self, what: str, request: HttpRequest, asked: dict[str, Any], phase: Literal["end", "refused"] = "end") -> None:
         """Who signed in and out is told where commands are."""
         by = request.by or request.requester.address
-        line = AuditLine(at=iso_time(datetime.now(UTC)), phase="end", command=what, request=asked, door="web", by=by)
+        line = AuditLine(at=iso_time(datetime.now(UTC)), phase=phase, command=what, request=asked, door="web", by=by)
         try:
             self._audit.write(line)
         except OSError as error:

@@ -1,0 +1,5 @@
+"""`python -m deploy.security`."""
+
+from deploy.security.traceability import main
+
+main()
