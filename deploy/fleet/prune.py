@@ -16,7 +16,7 @@ from psycopg import sql
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import InputError, TransientError
 
-__all__ = ["Kind", "prune", "prune_payloads"]
+__all__ = ["Kind", "prune", "prune_payloads", "retention"]
 
 Kind = Literal["detections", "intervals", "events"]
 
@@ -34,6 +34,28 @@ _GIVE_UP = """UPDATE {part} SET record = NULL WHERE ctid = ANY(ARRAY(SELECT ctid
 _COLUMNS = (
     """SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 )
+
+
+def retention(text: str) -> dict[Kind | Literal["payloads"], int]:
+    """How many days each is kept, of "detections=730,events=365": in the order in which they go."""
+    known: tuple[Kind | Literal["payloads"], ...] = ("detections", "payloads", "intervals", "events")
+    said = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+    if not said:
+        raise InputError(
+            "nothing says how long what is kept", where="--older-than-days, --keep", expected="payloads=90,detections=730,events=730",
+            remedy="Name it there or in HOLONODE_FLEET_KEEP; what isn't named is kept for ever.",
+        )  # fmt: skip
+    if wrong := [f"{what}={days}" for what, days in said.items() if what not in known or not re.fullmatch(r"\d{1,6}", days)]:
+        raise InputError(
+            "not how long something is kept",
+            where="--keep",
+            expected=f"{' | '.join(known)}, = and whole days",
+            got=", ".join(wrong),
+        )
+    days = {what: int(said[what]) for what in known if what in said}
+    for each in days.values():
+        _check_days(each)
+    return days
 
 
 def prune(connection: Connection, kind: Kind, older_than_days: int) -> int:
@@ -73,7 +95,9 @@ def prune_payloads(connection: Connection, older_than_days: int) -> int:
 
 def _check_days(days: int) -> None:
     if days < 1:
-        raise InputError("records are kept for a day at least", where="--older-than-days", expected="1 or more", got=days)
+        raise InputError(
+            "records are kept for a day at least", where="--older-than-days, --keep", expected="1 or more", got=days
+        )
 
 
 def _cutoff(days: int) -> datetime:
