@@ -293,23 +293,25 @@ def _prune(args: argparse.Namespace) -> int:
     import msgspec
 
     from deploy.fleet.database import connect
-    from deploy.fleet.prune import prune, prune_payloads, retention
+    from deploy.fleet.prune import Kind, Payloads, prune, prune_payloads, retention
     from deploy.fleet.schema import check
 
     if args.payloads and args.kind != "detections":
         raise InputError(
             "only of detections are there columns enough", where="--payloads", expected="--kind detections", got=args.kind
         )
-    if args.older_than_days is not None:
-        days = {"payloads" if args.payloads else args.kind: args.older_than_days}
-    else:
-        days = retention(args.keep)
+    days: dict[Kind | Payloads, int] = (
+        retention(args.keep)
+        if args.older_than_days is None
+        else {"payloads" if args.payloads else args.kind: args.older_than_days}
+    )
     with connect(args.database) as connection:
         check(connection)
         for what, older_than_days in days.items():
-            payloads = what == "payloads"
-            kind, word = ("detections", "given_up") if payloads else (what, "deleted")
-            done = prune_payloads(connection, older_than_days) if payloads else prune(connection, what, older_than_days)
+            if what == "payloads":
+                done, kind, word = prune_payloads(connection, older_than_days), "detections", "given_up"
+            else:
+                done, kind, word = prune(connection, what, older_than_days), what, "deleted"
             print(msgspec.json.encode({word: done}).decode() if args.json else f"{done} {kind} {word.replace('_', ' ')}")
     return 0
 

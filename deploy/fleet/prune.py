@@ -16,11 +16,14 @@ from psycopg import sql
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import InputError, TransientError
 
-__all__ = ["Kind", "prune", "prune_payloads", "retention"]
+__all__ = ["Kind", "Payloads", "prune", "prune_payloads", "retention"]
 
 Kind = Literal["detections", "intervals", "events"]
+Payloads = Literal["payloads"]
+"""Of detections, the records as they came."""
 
 _AT_ONCE = 10_000
+_DAYS = re.compile(r"[0-9]{1,6}")
 _LEAF = re.compile(r"records_(\d{4})_(\d{2})_(\w+)")
 _OTHERS = ("records_before", "records_rest")
 """Parts that are no month."""
@@ -36,26 +39,27 @@ _COLUMNS = (
 )
 
 
-def retention(text: str) -> dict[Kind | Literal["payloads"], int]:
+def retention(text: str) -> dict[Kind | Payloads, int]:
     """How many days each is kept, of "detections=730,events=365": in the order in which they go."""
-    known: tuple[Kind | Literal["payloads"], ...] = ("detections", "payloads", "intervals", "events")
-    said = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+    known: tuple[Kind | Payloads, ...] = ("detections", "payloads", "intervals", "events")
+    parts = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    said = {what: days for what, _, days in parts}
     if not said:
         raise InputError(
             "nothing says how long what is kept", where="--older-than-days, --keep", expected="payloads=90,detections=730,events=730",
             remedy="Name it there or in HOLONODE_FLEET_KEEP; what isn't named is kept for ever.",
         )  # fmt: skip
-    if wrong := [f"{what}={days}" for what, days in said.items() if what not in known or not re.fullmatch(r"\d{1,6}", days)]:
+    if wrong := [f"{what}={days}" for what, days in said.items() if what not in set[str](known) or not _DAYS.fullmatch(days)]:
         raise InputError(
             "not how long something is kept",
             where="--keep",
             expected=f"{' | '.join(known)}, = and whole days",
             got=", ".join(wrong),
         )
-    days = {what: int(said[what]) for what in known if what in said}
-    for each in days.values():
-        _check_days(each)
-    return days
+    kept: dict[Kind | Payloads, int] = {what: int(said[what]) for what in known if what in said}
+    for days in kept.values():
+        _check_days(days)
+    return kept
 
 
 def prune(connection: Connection, kind: Kind, older_than_days: int) -> int:
