@@ -297,7 +297,7 @@ class Count(Struct, frozen=True):
     """Upper end of the 95 % interval of the mean count."""
 
 
-class Concentration(Struct, frozen=True):
+class Concentration(Struct, frozen=True, gc=False):
     """A concentration with its 95 % interval."""
 
     value: _Number

@@ -105,12 +105,16 @@ def _add_dashboard(sub: argparse.ArgumentParser) -> None:
 
 def _add_prune(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--kind", choices=("detections", "intervals", "events"), default="detections", help="default: detections")
-    sub.add_argument("--older-than-days", type=int, required=True, metavar="N", help="of a month, since its end")
+    sub.add_argument("--older-than-days", type=int, metavar="N", help="of a month, since its end")
     sub.add_argument(
         "--payloads",
         action="store_true",
         help="of detections, only the records as they came: what is asked for stays, in columns",
     )
+    sub.add_argument(
+        "--keep", metavar="WHAT=DAYS,...", default=os.environ.get("HOLONODE_FLEET_KEEP", ""),
+        help="instead: how long each of payloads, detections, intervals, events is kept; for ever what isn't named (default: HOLONODE_FLEET_KEEP)",
+    )  # fmt: skip
 
 
 def _add_enrol(sub: argparse.ArgumentParser) -> None:
@@ -289,20 +293,26 @@ def _prune(args: argparse.Namespace) -> int:
     import msgspec
 
     from deploy.fleet.database import connect
-    from deploy.fleet.prune import prune, prune_payloads
+    from deploy.fleet.prune import Kind, Payloads, prune, prune_payloads, retention
     from deploy.fleet.schema import check
 
     if args.payloads and args.kind != "detections":
         raise InputError(
             "only of detections are there columns enough", where="--payloads", expected="--kind detections", got=args.kind
         )
+    days: dict[Kind | Payloads, int] = (
+        retention(args.keep)
+        if args.older_than_days is None
+        else {"payloads" if args.payloads else args.kind: args.older_than_days}
+    )
     with connect(args.database) as connection:
         check(connection)
-        if args.payloads:
-            done, word = prune_payloads(connection, args.older_than_days), "given_up"
-        else:
-            done, word = prune(connection, args.kind, args.older_than_days), "deleted"
-    print(msgspec.json.encode({word: done}).decode() if args.json else f"{done} {args.kind} {word.replace('_', ' ')}")
+        for what, older_than_days in days.items():
+            if what == "payloads":
+                done, kind, word = prune_payloads(connection, older_than_days), "detections", "given_up"
+            else:
+                done, kind, word = prune(connection, what, older_than_days), what, "deleted"
+            print(msgspec.json.encode({word: done}).decode() if args.json else f"{done} {kind} {word.replace('_', ' ')}")
     return 0
 
 

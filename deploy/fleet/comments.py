@@ -110,6 +110,13 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
         "payload": "As it came.",
         "received_at": "When.",
     },
+    "optics_days": {
+        "device_id": "The box.",
+        "figure": "As in stats.optics.",
+        "day": "UTC, on which a watcher heard it.",
+        "mean": "Departure from the baseline, the mean of what was said on the day.",
+        "n": "How often it was said.",
+    },
     "alarms": {
         "id": "Of the alarm.",
         "device_id": "The box.",

@@ -16,11 +16,14 @@ from psycopg import sql
 from deploy.fleet.database import SCHEMA, Connection
 from device.errors import InputError, TransientError
 
-__all__ = ["Kind", "prune", "prune_payloads"]
+__all__ = ["Kind", "Payloads", "prune", "prune_payloads", "retention"]
 
 Kind = Literal["detections", "intervals", "events"]
+Payloads = Literal["payloads"]
+"""Of detections, the records as they came."""
 
 _AT_ONCE = 10_000
+_DAYS = re.compile(r"[0-9]{1,6}")
 _LEAF = re.compile(r"records_(\d{4})_(\d{2})_(\w+)")
 _OTHERS = ("records_before", "records_rest")
 """Parts that are no month."""
@@ -34,6 +37,29 @@ _GIVE_UP = """UPDATE {part} SET record = NULL WHERE ctid = ANY(ARRAY(SELECT ctid
 _COLUMNS = (
     """SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 )
+
+
+def retention(text: str) -> dict[Kind | Payloads, int]:
+    """How many days each is kept, of "detections=730,events=365": in the order in which they go."""
+    known: tuple[Kind | Payloads, ...] = ("detections", "payloads", "intervals", "events")
+    parts = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    said = {what: days for what, _, days in parts}
+    if not said:
+        raise InputError(
+            "nothing says how long what is kept", where="--older-than-days, --keep", expected="payloads=90,detections=730,events=730",
+            remedy="Name it there or in HOLONODE_FLEET_KEEP; what isn't named is kept for ever.",
+        )  # fmt: skip
+    if wrong := [f"{what}={days}" for what, days in said.items() if what not in set[str](known) or not _DAYS.fullmatch(days)]:
+        raise InputError(
+            "not how long something is kept",
+            where="--keep",
+            expected=f"{' | '.join(known)}, = and whole days",
+            got=", ".join(wrong),
+        )
+    kept: dict[Kind | Payloads, int] = {what: int(said[what]) for what in known if what in said}
+    for days in kept.values():
+        _check_days(days)
+    return kept
 
 
 def prune(connection: Connection, kind: Kind, older_than_days: int) -> int:
@@ -73,7 +99,9 @@ def prune_payloads(connection: Connection, older_than_days: int) -> int:
 
 def _check_days(days: int) -> None:
     if days < 1:
-        raise InputError("records are kept for a day at least", where="--older-than-days", expected="1 or more", got=days)
+        raise InputError(
+            "records are kept for a day at least", where="--older-than-days, --keep", expected="1 or more", got=days
+        )
 
 
 def _cutoff(days: int) -> datetime:

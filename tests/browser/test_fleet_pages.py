@@ -46,6 +46,12 @@ def fleet(there: None, cluster: Cluster, tmp_path_factory: pytest.TempPathFactor
         ):  # fmt: skip
             query = "INSERT INTO latest (device_id, topic, payload) VALUES (%s, %s, %s)"
             connection.execute(query, (device, topic, msgspec.json.encode(payload).decode()))
+        for days in range(20, 0, -1):
+            query = """INSERT INTO latest (device_id, topic, payload, received_at) VALUES ('mast', 'stats', %s, now() - make_interval(days => %s))
+                ON CONFLICT (device_id, topic) DO UPDATE SET payload = EXCLUDED.payload, received_at = EXCLUDED.received_at"""
+            if days not in (9, 10):
+                stats = {"uptime_s": 86_400.0 * (21 - days), "optics": {"level": -0.008 * (20 - days), "dirt": 0.004}}
+                connection.execute(query, (msgspec.json.encode(stats).decode(), days))
         alarm = Condition(device_id="pier", rule="health", subject="disk", severity="alarm", message=f"disk: {HOSTILE}")
         settle(connection, {alarm.key: alarm}, 0.0)
     now = datetime.now(UTC)
@@ -107,6 +113,26 @@ def test_boxes_stand_on_the_map_and_are_reached_by_keyboard_worst_first(fleet: S
     assert page.evaluate("() => document.activeElement.getAttribute('href')") == "/boxes/mast#/now"
     page.keyboard.press("Enter")
     page.wait_for_url("**/boxes/mast#/now")
+    visitor.close()
+
+
+def test_the_optics_of_a_box_are_seen_day_by_day_with_gaps_where_nothing_was_heard(fleet: Site, browser: Browser) -> None:
+    visitor = Visitor.at(fleet, browser)
+    visitor.page.goto(f"{fleet.url}/boxes/mast")
+    page = visitor.open("health")
+    page.wait_for_selector("#days .trend-days svg")
+    assert page.locator("#days .trend-days > li").count() == 6
+    level = page.locator("#days .trend-days > li").first
+    assert [
+        len(points.split())
+        for points in level.locator("polyline").evaluate_all("all => all.map((one) => one.getAttribute('points'))")
+    ] == [10, 8]
+    assert "15 %" in level.locator(".value").inner_text().replace("\u202f", " ").replace("\xa0", " ").replace("15%", "15 %")
+    assert page.locator("#days svg").count() == 2
+    visitor.page.goto(f"{fleet.url}/boxes/pier")
+    page = visitor.open("health")
+    page.wait_for_function("() => document.querySelector('#days')?.innerText.includes('No day yet')")
+    assert not visitor.complaints
     visitor.close()
 
 

@@ -8,10 +8,8 @@ intervals against those of the spans without, the 99th percentile of commits, th
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -148,39 +146,6 @@ def exporting(browser: Browser, made: list[str]) -> Generator[None]:
         thread.join()
 
 
-@contextmanager
-def half_open(port: int) -> Generator[None]:
-    """Heads without an end, silent connections, and some that ask and ask and never read; those that are dropped come again."""
-    stop, lines = threading.Event(), dict[int, socket.socket]()
-    asking = b"GET /api/meanings HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 50
-
-    def keep() -> None:
-        while not stop.is_set():
-            for k in range(HALF_OPEN + 8):
-                with contextlib.suppress(OSError):
-                    if k not in lines:
-                        lines[k] = socket.create_connection(("127.0.0.1", port), timeout=5)
-                        lines[k].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                    lines[k].settimeout(0.01)
-                    lines[k].sendall(
-                        b"" if k % 3 == 0 else asking if k >= HALF_OPEN else b"GET / HTTP/1.1\r\n" if k % 3 == 1 else b"x"
-                    )
-                    continue
-                if k in lines:
-                    lines.pop(k).close()
-            stop.wait(0.5)
-
-    thread = threading.Thread(target=keep)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        for line in lines.values():
-            line.close()
-
-
 # -- the campaign ----------------------------------------------------------------------------------------------------------
 
 
@@ -252,8 +217,8 @@ def _port(service: Service) -> int:
     return int(found[1])
 
 
-def campaign(folder: Path, seconds: float, rounds: int) -> tuple[list[Load], list[str]]:
-    """Every load in turn; what broke a bar."""
+def campaign(folder: Path, seconds: float, rounds: int, only: str = "") -> tuple[list[Load], list[str]]:
+    """Every load in turn whose name has `only` in it; what broke a bar."""
     with broker(folder / "broker") as running:
         memory = memory_mb(folder, running.url, 30)
         more = {name: memory[name] - memory["without"] for name in ("with", "watched")}
@@ -264,22 +229,24 @@ def campaign(folder: Path, seconds: float, rounds: int) -> tuple[list[Load], lis
             browser = Browser(_port(service)).set_up()
             cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
             watched.span(10.0)
-            made, watched_by, flooded = list[str](), [0] * 4, [0] * 4
+            made, watched_by, opened, flooded = list[str](), [0] * 4, [0] * 4, [0] * 4
             loads: dict[str, Callable[[ExitStack], object]] = {
                 "one watcher": lambda stack: stack.enter_context(clients("watch", browser.port, 1, cookie, watched_by)),
                 f"{WATCHERS} watchers and an export": lambda stack: [
                     stack.enter_context(one)
                     for one in (clients("watch", browser.port, WATCHERS, cookie, watched_by), exporting(browser, made))
                 ],
-                f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(half_open(browser.port)),
+                f"{HALF_OPEN} half open, 8 that never read": lambda stack: stack.enter_context(
+                    clients("half-open", browser.port, HALF_OPEN, cookie, opened)
+                ),
                 "as many requests as it takes": lambda stack: stack.enter_context(
                     clients("flood", browser.port, 32, cookie, flooded)
                 ),
             }
-            outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items()]
+            outcome = [_measured(name, begin, watched, seconds, rounds) for name, begin in loads.items() if only in name]
             faults = [] if browser.ask("GET", "/api/session").status in (200, 429) else ["no answer after the loads"]
     print(
-        f"exports made: {len(made)} {sorted(set(made))}; watchers heard {watched_by[3]} events; flood: {flooded[0]} requests sent, "
+        f"exports made: {len(made)} {sorted(set(made))}; watchers heard {watched_by[3]} events; {opened[0]} half-open connections opened; flood: {flooded[0]} requests sent, "
         f"{flooded[1]} answered, {flooded[2]} of them 429, in {rounds * seconds:g} s"
     )
     return outcome, faults + _broken(outcome, made)
@@ -315,9 +282,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each span (default 20)")
     parser.add_argument("--rounds", type=int, default=2, help="of each load: one span without and one with it (default 2)")
+    parser.add_argument("--only", default="", help="loads with this in their name")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _, faults = campaign(Path(folder), args.seconds, args.rounds)
+        _, faults = campaign(Path(folder), args.seconds, args.rounds, args.only)
     for fault in faults:
         print(f"FAULT {fault}")
     print(f"{len(faults)} faults")

@@ -22,6 +22,7 @@ from deploy.fleet.intake import Arrival, read
 from deploy.fleet.schema import migrate
 from deploy.fleet.store import Store
 from device.analysis.count import concentration, poisson_interval
+from device.health.trend import FIGURES
 from device.messaging.payloads import Check, Health, Status
 from device.records import iso_time
 from tests.dashboards import Browser
@@ -115,6 +116,41 @@ def test_boxes_come_worst_first_with_what_is_wrong(browser: Browser) -> None:
         ("box", "warning", "online", 1)
     ]
     assert (found[0]["intervals"], found[0]["concentration"]) == (0, None)  # nothing within the last day
+
+
+def heard(database: str, optics: object, day: int, uptime_s: float) -> None:
+    query = """INSERT INTO latest (device_id, topic, payload, received_at) VALUES ('lens', 'stats', %s, %s)
+        ON CONFLICT (device_id, topic) DO UPDATE SET payload = EXCLUDED.payload, received_at = EXCLUDED.received_at"""
+    with connect(database) as connection:
+        payload = msgspec.json.encode({"uptime_s": uptime_s, "optics": optics}).decode()
+        connection.execute(query, (payload, START + timedelta(days=day)))
+
+
+def test_the_optics_go_from_day_to_day_until_their_baseline_is_another(database: str, browser: Browser) -> None:
+    for day, level, uptime_s in ((0, 0.1, 1.0), (0, 0.3, 2.0), (0, 0.3, 2.0), (2, -0.5, 3.0)):  # the third came again
+        heard(
+            database,
+            {"level": level, "dirt": 0.01, "fringes": None, "so much": 1.0, "sharpness": "odd", "stuck": 1e300},
+            day,
+            uptime_s,
+        )
+    heard(database, "nothing", 3, 4.0)
+    drifts = Condition(device_id="lens", rule="health", subject="background level", severity="warning", message="drifts")
+    with connect(database) as connection:
+        settle(connection, {drifts.key: drifts}, 0.0)
+
+    def figures() -> dict[str, Any]:
+        return {one["name"]: one for one in browser.ask("GET", "/boxes/lens/api/health/trend").json["figures"]}
+
+    found = figures()
+    assert list(found) == list(FIGURES)
+    assert found["level"]["days"] == [["2026-05-04", pytest.approx(0.2)], ["2026-05-06", -0.5]]
+    assert [bool(one["drifting_since"]) for one in found.values()] == [True, *[False] * 5]
+    assert len(found["dirt"]["days"]) == 2
+    assert [found[name]["days"] for name in ("fringes", "sharpness", "stuck")] == [[], [], []]
+    heard(database, {"level": None, "dirt": 0.02}, 4, 5.0)
+    assert (figures()["level"]["days"], len(figures()["dirt"]["days"])) == ([], 3)
+    assert all(not one["days"] for one in browser.ask("GET", "/boxes/nobody/api/health/trend").json["figures"])
 
 
 def test_an_alarm_is_taken_charge_of_and_silenced_by_operators(browser: Browser) -> None:

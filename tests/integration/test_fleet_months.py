@@ -152,6 +152,9 @@ def test_what_came_is_given_up_and_its_columns_stay(database: str, store: Store,
     assert main([*command, "--payloads"]) == 0
     assert capsys.readouterr().out == "0 detections given up\n"
     assert main([*command, "--payloads", "--kind", "events"]) == 2
+    capsys.readouterr()
+    assert main(["prune", "--database", database, "--keep", "payloads=60, events=700"]) == 0
+    assert capsys.readouterr().out == "0 detections given up\n0 events deleted\n"
     # A duplicate is still one, and a corrected stamp moves it, with all that it says.
     again = store.commit([*mixed(), arrival(81)])
     assert (again.records, again.conflicts) == (0, 0)
@@ -159,6 +162,19 @@ def test_what_came_is_given_up_and_its_columns_stay(database: str, store: Store,
         (2026, "birch")
     ]
     assert rows(database, _SIZES) == rows(database, _RECOUNT_SIZES)
+
+
+@pytest.mark.parametrize(
+    "keep", ["", ",", "detections", "detections=", "detections=x", "detections=-1", "detections=0", "crops=3"]
+)
+def test_how_long_is_told_in_days_or_nothing_goes(
+    keep: str, database: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.commit(mixed())
+    sent_back(database, 4000)
+    assert main(["prune", "--database", database, "--keep", keep]) == 2
+    assert "--keep" in capsys.readouterr().err
+    assert rows(database, "SELECT count(*) FROM records") == [(82,)]
 
 
 def test_collectors_make_the_months_ahead_and_without_them_nothing_is_refused(cluster: Cluster, database: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from device.health.watchdog import WATCHDOG_S
 
 _UNITS = Path(__file__).resolve().parents[2] / "deploy/systemd"
+_OF_FLEET = _UNITS.parent / "fleet/systemd"
 _MOST_EXPOSED = 1.5
 
 
@@ -24,7 +25,7 @@ def _service() -> ConfigParser:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
-@pytest.mark.parametrize("unit", sorted(_UNITS.glob("*.service")), ids=lambda path: path.name)
+@pytest.mark.parametrize("unit", sorted([*_UNITS.glob("*.service"), *_OF_FLEET.glob("*.service")]), ids=lambda path: path.name)
 def test_no_service_is_more_exposed_than_the_bar_says(unit: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -37,6 +38,14 @@ def test_the_service_is_watched_as_it_feeds_its_watchdog_and_never_given_up() ->
     unit = _service()
     assert (unit["Service"]["Type"], int(unit["Service"]["WatchdogSec"])) == ("notify", WATCHDOG_S)
     assert (unit["Service"]["Restart"], unit["Unit"]["StartLimitIntervalSec"]) == ("always", "0")
+
+
+@pytest.mark.parametrize("timer", sorted([*_UNITS.glob("*.timer"), *_OF_FLEET.glob("*.timer")]), ids=lambda path: path.name)
+def test_what_a_timer_starts_is_there_runs_once_and_comes_up_by_no_other_way(timer: Path) -> None:
+    unit = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+    unit.read(timer.with_suffix(".service"))
+    assert unit["Service"]["type"] == "oneshot"
+    assert not unit.has_section("Install")
 
 
 def test_no_start_waits_for_a_clock_or_a_network() -> None:

@@ -13,7 +13,9 @@ from deploy.fleet.alarms.book import acknowledge, alarms, silence
 from deploy.fleet.dashboard.boxes import boxes, state_of
 from deploy.fleet.dashboard.history import BoxHistory
 from deploy.fleet.dashboard.pool import ConnectionPool
+from deploy.fleet.dashboard.trend import optics_of
 from device.web.api.history import HistoryEndpoints
+from device.web.api.trend import TrendEndpoints
 from device.web.serving.answers import RefusedError
 from device.web.serving.routes import Endpoint, HttpRequest
 
@@ -49,7 +51,7 @@ class FleetEndpoints:
             Endpoint("POST", "/api/alarms/{id}/acknowledge", "operator", self._acknowledge),
             Endpoint("POST", "/api/silences", "operator", self._silence),
             Endpoint("GET", "/boxes/{device}/api/state", "viewer", self._state),
-            *(self._of_a_box(one) for one in self._history_of("-").endpoints()),
+            *(self._of_a_box(one) for one in self._own("-")),
         ]
 
     def _boxes(self, _request: HttpRequest) -> dict[str, Any]:
@@ -86,14 +88,17 @@ class FleetEndpoints:
             raise RefusedError(404, "nothing was ever heard of this box", where="the address", got=device_id)
         return state
 
-    def _history_of(self, device_id: str) -> HistoryEndpoints:
-        return HistoryEndpoints(BoxHistory(self._pool, device_id), device_id)
+    def _own(self, device_id: str) -> list[Endpoint]:
+        """What a box's own pages ask of it."""
+        history = HistoryEndpoints(BoxHistory(self._pool, device_id), device_id)
+        trend = TrendEndpoints(lambda: self._pool.ask(lambda connection: optics_of(connection, device_id)))
+        return [*history.endpoints(), *trend.endpoints()]
 
     def _of_a_box(self, one: Endpoint) -> Endpoint:
         """A route of a box's own, below its name."""
 
         def answer(request: HttpRequest) -> Any:
-            own = self._history_of(_device(request)).endpoints()
+            own = self._own(_device(request))
             handler: Callable[[HttpRequest], Any] = next(each.handler for each in own if each.path == one.path)
             return handler(request)
 

@@ -24,6 +24,8 @@ _SHIFT = 0.75
 _STEP = 0.02
 """Of the relative uncertainty, which is taken for the next larger of these."""
 _MOST_STEPS = 150
+_DIGITS = 7
+"""Ten thousand times finer than any interval here is wide."""
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +65,7 @@ def mean_intervals(counts: Floats, relative_uncertainties: Floats) -> tuple[Floa
 def concentrations(
     volume: Floats, particles: Floats, squares: Floats, exposure: Floats, spread: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Value, low and high end of the 95 % interval, per unit of volume; nan where no volume was looked at.
+    """Value, low and high end of the 95 % interval, per unit of volume, to seven digits; nan where no volume was looked at.
 
     All [n], sums over intervals: `volume`; `particles` counted times the weight w that each stands for; `squares` counted * w^2;
     `exposure` volume * w; `spread` volume * relative uncertainty of the scale.
@@ -75,4 +77,12 @@ def concentrations(
         scale = np.where(volume > 0, weight / volume, math.nan)
         uncertainty = np.nan_to_num(np.where(volume > 0, spread / volume, 0.0))
     low, high = mean_intervals(effective, uncertainty)
-    return effective * scale, low * scale, high * scale
+    return _rounded(effective * scale), _rounded(low * scale), _rounded(high * scale)
+
+
+def _rounded(values: Floats) -> Floats:
+    """To seven digits: a page gets thousands of them as text."""
+    with np.errstate(divide="ignore"):
+        magnitude = np.floor(np.log10(np.abs(values), where=values != 0, out=np.zeros_like(values)))
+    scale = 10.0 ** (_DIGITS - 1 - magnitude)
+    return np.rint(values * scale) / scale

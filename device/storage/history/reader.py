@@ -15,27 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from msgspec import structs
 
 from device.analysis.count import ARTEFACTS
 from device.errors import InputError, TransientError
-from device.records import Concentration
 from device.storage.damaged import DamagedCopies
 from device.storage.history.entries import edge_um, from_us, to_us
-from device.storage.history.estimates import concentrations
+from device.storage.history.gaps import asked_gaps
 from device.storage.history.particles import asked_particles
-from device.storage.history.tables import (
-    DAY_US,
-    FOLDER,
-    LEVELS,
-    UNITS,
-    Level,
-    count_sums,
-    database_in,
-    interval_sums,
-    open_for_reading,
-)
+from device.storage.history.series import SeriesQuestion
+from device.storage.history.tables import DAY_US, FOLDER, database_in, open_for_reading, stored_span
 from device.storage.history.values import (
     HistoryGap,
     HistorySeries,
@@ -43,7 +32,6 @@ from device.storage.history.values import (
     LoggedEvent,
     LoggedInterval,
     ParticlePage,
-    SeriesPoint,
     SizeDistribution,
     Sort,
     VolumeUnit,
@@ -54,12 +42,6 @@ __all__ = ["HistoryProgress", "HistoryReader"]
 
 _MOST_POINTS = 2000
 _MOST_ROWS = 10_000
-_PER = (None, "m^-3", "mL^-1")
-"""Units of concentrations, by number of the volume's."""
-_MULTIPLES = ((0, 1), (0, 3), (1, 1), (1, 3), (1, 6), (1, 12), (2, 1), (2, 2), (2, 7), (2, 14), (2, 28), (2, 91), (2, 364))
-"""Spans that points may have: a level and how many of its spans."""
-_SHORTEST_BY_SUMS_S = 2 * LEVELS[0].length_us / 1e6
-"""A longer gap holds a whole span of ten minutes in which nothing began."""
 
 Answer = TypeVar("Answer")
 _Row = tuple[Any, ...]
@@ -134,7 +116,7 @@ class HistoryReader:
 
     def span(self) -> tuple[str, str] | None:
         """Begins of the first and of the last interval; None where there is none."""
-        found = self._ask(_span)
+        found = self._ask(stored_span)
         return None if found is None else (from_us(found[0]), from_us(found[1]))
 
     def series(
@@ -148,7 +130,7 @@ class HistoryReader:
         span = _asked_span(since, until)
         if not 1 <= points <= _MOST_POINTS:
             raise InputError("no number of points", where="points", expected=f"1 to {_MOST_POINTS}", got=points)
-        series = self._ask(lambda database: _SeriesQuestion(database, span, labels, unit).answer(points))
+        series = self._ask(lambda database: SeriesQuestion(database, span, labels, unit).answer(points))
         return structs.replace(series, since=from_us(span[0]), until=from_us(span[1]))
 
     def sizes(self, since: str, until: str, label: str | None = None) -> SizeDistribution:
@@ -168,7 +150,7 @@ class HistoryReader:
         span = _asked_span(since, until)
         if not longer_than_s > 0:
             raise InputError("no length of a gap", where="longer_than_s", expected="above 0", got=longer_than_s)
-        pairs = self._ask(partial(_gaps, span=span, longer_us=round(longer_than_s * 1e6)))
+        pairs = self._ask(partial(asked_gaps, span=span, longer_us=round(longer_than_s * 1e6)))
         return tuple(HistoryGap(start=from_us(a), end=from_us(b), seconds=(b - a) / 1e6) for a, b in pairs)
 
     def events(self, since: str, until: str, limit: int = 1000) -> tuple[LoggedEvent, ...]:
@@ -189,7 +171,7 @@ class HistoryReader:
         def question(database: sqlite3.Connection) -> tuple[LoggedInterval, ...]:
             where = "number > :after AND start_us >= :since AND start_us < :until ORDER BY number LIMIT :limit"
             asked = {"after": after or 0, "since": span[0], "until": span[1], "limit": _limited(limit)}
-            return _SeriesQuestion(database, span, None, None).one_by_one(where, asked)
+            return SeriesQuestion(database, span, None, None).one_by_one(where, asked)
 
         return self._ask(question)
 
@@ -240,20 +222,10 @@ def _limited(limit: int) -> int:
     return limit
 
 
-def _span(database: sqlite3.Connection) -> tuple[int, int] | None:
-    """Apart, each is one look at an index's edge."""
-    ends = "SELECT (SELECT min(start_us) FROM intervals), (SELECT max(start_us) FROM intervals), (SELECT min(start) FROM sums WHERE level = 2)"
-    first, last, day = database.execute(ends).fetchone()
-    if first is None:
-        return None
-    is_whole = database.execute("SELECT min(number) FROM intervals").fetchone()[0] == 1
-    return (first if is_whole or day is None else min(first, day * DAY_US)), last
-
-
 def _facts(database: sqlite3.Connection) -> tuple[tuple[int, int] | None, int, dict[str, str]]:
     count = database.execute("SELECT count(*) FROM intervals").fetchone()[0]
     rebuilt = dict(database.execute("SELECT key, value FROM meta WHERE key IN ('rebuilt_at', 'rebuilt_why')").fetchall())
-    return _span(database), count, rebuilt
+    return stored_span(database), count, rebuilt
 
 
 def _sizes(database: sqlite3.Connection, days: tuple[int, int], label: str | None) -> list[_Row]:
@@ -264,202 +236,3 @@ def _sizes(database: sqlite3.Connection, days: tuple[int, int], label: str | Non
     query = f"""SELECT bin, sum(n) FROM sizes WHERE label IN ({",".join("?" * len(chosen))}) AND day >= ? AND day <= ?
         GROUP BY bin"""  # noqa: S608  no input
     return database.execute(query, (*chosen, *days)).fetchall()
-
-
-def _gaps(database: sqlite3.Connection, span: tuple[int, int], longer_us: int) -> list[tuple[int, int]]:
-    query = "SELECT max(start_us) FROM intervals WHERE start_us < ?"
-    before = database.execute(query, (span[0],)).fetchone()[0]
-    since, until = (span[0] if before is None else before), span[1]
-    if longer_us / 1e6 > _SHORTEST_BY_SUMS_S:
-        return _gaps_by_sums(database, since, until, longer_us)
-    return _gaps_one_by_one(database, since, until, longer_us)
-
-
-def _gaps_one_by_one(database: sqlite3.Connection, since: int, until: int, longer_us: int) -> list[tuple[int, int]]:
-    rows = database.execute(
-        "SELECT start_us, end_us FROM intervals WHERE start_us >= ? AND start_us <= ? ORDER BY start_us", (since, until)
-    ).fetchall()
-    query = "SELECT min(start_us) FROM intervals WHERE start_us > ?"
-    after = database.execute(query, (until,)).fetchone()[0]
-    if not rows:
-        return []
-    starts, ends = np.array(rows, dtype=np.int64).T
-    starts = np.append(starts, after if after is not None else starts[-1])
-    ends = np.maximum.accumulate(ends)
-    found = np.flatnonzero(starts[1:] - ends > longer_us)
-    return [(int(ends[k]), int(starts[k + 1])) for k in found]
-
-
-def _gaps_by_sums(database: sqlite3.Connection, since: int, until: int, longer_us: int) -> list[tuple[int, int]]:
-    """Where spans of ten minutes are missing, a look at the intervals about them."""
-    level = LEVELS[0]
-    query = """SELECT start FROM sums WHERE level = :level AND start >= :first AND start <= :last
-        UNION SELECT start_us / :length FROM intervals WHERE number > :rolled AND start_us >= :since ORDER BY 1"""
-    asked = {
-        "level": level.number, "length": level.length_us, "first": since // level.length_us, "last": until // level.length_us + 1,
-        "rolled": _rolled(database, level), "since": since,
-    }  # fmt: skip
-    spans = [row[0] for row in database.execute(query, asked)]
-    query = "SELECT min(start_us) FROM intervals WHERE start_us > ?"
-    if (after := database.execute(query, (until,)).fetchone()[0]) is not None:
-        spans = sorted({*spans, after // level.length_us})
-    found: list[tuple[int, int]] = []
-    starts = np.array(spans, dtype=np.int64)
-    for k in np.flatnonzero(np.diff(starts) > 1):
-        begin, end = _edges(database, int(starts[k]), int(starts[k + 1]), level.length_us)
-        if end - begin > longer_us and end > since and begin < until:
-            found.append((begin, end))
-    return found
-
-
-def _edges(database: sqlite3.Connection, before: int, after: int, length_us: int) -> tuple[int, int]:
-    """End of the last interval of one span, begin of the first of another; of those no longer held one by one, the spans' own."""
-    last = "SELECT max(end_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
-    first = "SELECT min(start_us) FROM intervals WHERE start_us >= ? AND start_us < ?"
-    end = database.execute(last, (before * length_us, (before + 1) * length_us)).fetchone()[0]
-    begin = database.execute(first, (after * length_us, (after + 1) * length_us)).fetchone()[0]
-    return ((before + 1) * length_us if end is None else end), (after * length_us if begin is None else begin)
-
-
-def _rolled(database: sqlite3.Connection, level: Level) -> int:
-    row = database.execute("SELECT value FROM meta WHERE key = ?", (f"rolled_{level.number}",)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-class _SeriesQuestion:
-    """One question, in one snapshot."""
-
-    def __init__(
-        self, database: sqlite3.Connection, span: tuple[int, int], labels: Sequence[str] | None, unit: VolumeUnit | None
-    ) -> None:
-        self._database = database
-        self._since, self._until = span
-        self._names: dict[int, str] = dict(database.execute("SELECT number, name FROM labels").fetchall())
-        wanted = None if labels is None else set(labels)
-        self._labels = [number for number, name in self._names.items() if wanted is None or name in wanted]
-        self._unit = UNITS.index(unit) if unit is not None else self._newest_unit()
-        self._units: set[int] = set()
-
-    def _newest_unit(self) -> int:
-        query = "SELECT unit FROM intervals WHERE unit > 0 AND start_us < ? ORDER BY start_us DESC LIMIT 1"
-        row = self._database.execute(query, (self._until,)).fetchone()
-        return 0 if row is None else int(row[0])
-
-    def answer(self, points: int) -> HistorySeries:
-        """All of it."""
-        found = _span(self._database)
-        if found is None:
-            return self._series(0.0, ())
-        since, until = max(self._since, found[0]), min(self._until, found[1] + 1)
-        if since >= until:
-            return self._series(0.0, ())
-        if self._fits(points):
-            where = "start_us >= :since AND start_us < :until ORDER BY start_us, number"
-            logged = self.one_by_one(where, {"since": self._since, "until": self._until})
-            return self._series(0.0, [one.point for one in logged])
-        level, multiple = _coarse_enough(since, until, points)
-        return self._series(level.length_us * multiple / 1e6, self._summed(level, multiple, since, until))
-
-    def _fits(self, points: int) -> bool:
-        """Whether there are no more intervals than points, and all of them are held."""
-        first = self._database.execute("SELECT number, start_us FROM intervals ORDER BY number LIMIT 1").fetchone()
-        if first is None or (first[0] > 1 and self._since < first[1]):
-            return False
-        query = "SELECT count(*) FROM (SELECT 1 FROM intervals WHERE start_us >= ? AND start_us < ? LIMIT ?)"
-        return self._database.execute(query, (self._since, self._until, points + 1)).fetchone()[0] <= points
-
-    def _series(self, step_s: float, points: Sequence[SeriesPoint]) -> HistorySeries:
-        seen = dict.fromkeys(label for point in points for label in point.counts)
-        others = tuple(UNITS[k] for k in sorted(self._units - {self._unit, 0}))
-        return HistorySeries(
-            since="", until="", step_s=step_s, unit=UNITS[self._unit], other_units=others,  # type: ignore[arg-type]
-            labels=tuple(sorted(seen, key=lambda label: (label != "total", label))), points=tuple(points),
-        )  # fmt: skip
-
-    # -- sums -------------------------------------------------------------------------------------------------------------
-
-    def _summed(self, level: Level, multiple: int, since: int, until: int) -> list[SeriesPoint]:
-        length = level.length_us
-        step = length * multiple
-        asked = {
-            "level": level.number, "length": length, "multiple": multiple, "rolled": _rolled(self._database, level), "unit": self._unit,
-            "first": since // step * multiple, "last": (until - 1) // length, "since": since // step * step, "until": until,
-        }  # fmt: skip
-        behind = "number > :rolled AND start_us >= :since AND start_us < :until"
-        query = f"""SELECT start / :multiple AS span, sum(intervals), sum(looked), sum(failed), sum(covered_s), sum(dead_time_s),
-            sum(volume_m3), sum(volume_ml), sum(analysed), sum(dropped), max(qc) FROM (
-                SELECT * FROM sums WHERE level = :level AND start >= :first AND start <= :last
-                UNION ALL {interval_sums(behind)}) GROUP BY 1 ORDER BY 1"""  # noqa: S608  no input
-        rows = self._database.execute(query, asked).fetchall()
-        labels = ",".join(map(str, self._labels))
-        query = f"""SELECT start / :multiple AS span, label, sum(n), sum(volume), sum(particles), sum(squares), sum(exposure),
-            sum(spread) FROM (
-                SELECT * FROM label_sums WHERE level = :level AND unit IN (0, :unit) AND label IN ({labels})
-                    AND start >= :first AND start <= :last
-                UNION ALL SELECT * FROM ({count_sums(behind)}) WHERE unit IN (0, :unit) AND label IN ({labels}))
-            GROUP BY 1, 2"""  # noqa: S608  numbers alone
-        counts, told = self._estimated(self._database.execute(query, asked).fetchall())
-        return [self._point(row, (row[0] * step, (row[0] + 1) * step), counts, told) for row in rows]
-
-    def one_by_one(self, where: str, asked: dict[str, int]) -> tuple[LoggedInterval, ...]:
-        """Intervals, in the order that `where` ends in."""
-        query = f"""SELECT number, 1, analysed > 0, qc = 4, (end_us - start_us) / 1e6, dead_time_s,
-            CASE WHEN unit = 1 AND qc <> 4 THEN volume END, CASE WHEN unit = 2 AND qc <> 4 THEN volume END, analysed, dropped, qc,
-            start_us, end_us, (SELECT name FROM spools WHERE spools.number = spool), seq FROM intervals WHERE {where}"""  # noqa: S608  no input
-        rows = self._database.execute(query, asked).fetchall()
-        labels = ",".join(map(str, self._labels))
-        query = f"""SELECT interval, label, n, ifnull(volume, 0), n * weight, n * weight * weight, ifnull(volume * weight, 0),
-                ifnull(volume * uncertainty / 1e4, 0)
-            FROM (SELECT number, volume, unit FROM intervals WHERE qc <> 4 AND number IN (SELECT number FROM intervals WHERE {where}))
-            CROSS JOIN counts ON interval = number WHERE label IN ({labels}) AND unit IN (0, :unit)"""  # noqa: S608  numbers alone
-        found = self._database.execute(query, {**asked, "unit": self._unit}).fetchall()
-        counts, told = self._estimated(found)
-        return tuple(
-            LoggedInterval(
-                number=row[0], spool_id=row[13], seq=row[14], point=self._point(row, (row[11], row[12]), counts, told)
-            )
-            for row in rows
-        )
-
-    def _estimated(self, rows: list[_Row]) -> tuple[dict[int, dict[str, int]], dict[int, dict[str, Concentration]]]:
-        """Counts and concentrations by span and label, of (span, label, n, volume, particles, squares, exposure, spread)."""
-        counts: dict[int, dict[str, int]] = {}
-        told: dict[int, dict[str, Concentration]] = {}
-        if not rows:
-            return counts, told
-        sums = np.array([row[3:] for row in rows], dtype=np.float64)
-        estimates = np.array(concentrations(*sums.T)).T.tolist()
-        per = _PER[self._unit]
-        for (span, label, n, volume, *_), (value, low, high) in zip(rows, estimates, strict=True):
-            name = self._names[label]
-            counts.setdefault(span, {})[name] = n
-            if volume and per is not None:
-                told.setdefault(span, {})[name] = Concentration(value, low, high, per)  # type: ignore[arg-type]
-        return counts, told
-
-    def _point(
-        self,
-        row: _Row,
-        span: tuple[int, int],
-        counts: dict[int, dict[str, int]],
-        told: dict[int, dict[str, Concentration]],
-    ) -> SeriesPoint:
-        key, intervals, looked, failed, covered_s, dead_time_s, volume_m3, volume_ml, analysed, dropped, qc = row[:11]
-        self._units |= {unit for unit, volume in ((1, volume_m3), (2, volume_ml)) if volume}
-        return SeriesPoint(
-            start=from_us(span[0]), end=from_us(span[1]), intervals=intervals, looked=looked, failed=failed,
-            covered_s=round(covered_s, 6), dead_time_s=round(dead_time_s, 6), volume=(None, volume_m3, volume_ml)[self._unit] or None,
-            frames_analysed=analysed, frames_dropped=dropped, qc=qc, counts=counts.get(key, {}), concentration=told.get(key, {}),
-        )  # fmt: skip
-
-
-def _coarse_enough(since: int, until: int, points: int) -> tuple[Level, int]:
-    """The shortest spans of which no more than `points` overlap the time asked for."""
-    for number, multiple in _MULTIPLES:
-        step = LEVELS[number].length_us * multiple
-        if (until - 1) // step - since // step + 1 <= points:
-            return LEVELS[number], multiple
-    multiple = _MULTIPLES[-1][1]
-    while (until - 1) // (DAY_US * multiple) - since // (DAY_US * multiple) + 1 > points:
-        multiple *= 2
-    return LEVELS[-1], multiple

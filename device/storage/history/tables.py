@@ -28,6 +28,8 @@ __all__ = [
     "interval_sums",
     "open_for_reading",
     "open_for_writing",
+    "rolled",
+    "stored_span",
 ]
 
 FOLDER: Final = "history"
@@ -166,6 +168,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_S)
     database.text_factory = tolerant_text
     return database
+
+
+def stored_span(database: sqlite3.Connection) -> tuple[int, int] | None:
+    """Begins, us, of the first and of the last interval, also of those that are left in sums alone; None where there is none."""
+    # Apart, each is one look at an index's edge.
+    ends = "SELECT (SELECT min(start_us) FROM intervals), (SELECT max(start_us) FROM intervals), (SELECT min(start) FROM sums WHERE level = 2)"
+    first, last, day = database.execute(ends).fetchone()
+    if first is None:
+        return None
+    is_whole = database.execute("SELECT min(number) FROM intervals").fetchone()[0] == 1
+    return (first if is_whole or day is None else min(first, day * DAY_US)), last
+
+
+def rolled(database: sqlite3.Connection, level: Level) -> int:
+    """Number of the last interval that is in the level's sums; 0 where none is."""
+    row = database.execute("SELECT value FROM meta WHERE key = ?", (f"rolled_{level.number}",)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def interval_sums(where: str) -> str:

@@ -26,7 +26,7 @@ VolumeUnit = Literal["m^3", "mL"]
 Sort = Literal["score", "-score", "time", "-time"]
 
 
-class SeriesPoint(Struct, frozen=True, kw_only=True):
+class SeriesPoint(Struct, frozen=True, kw_only=True, gc=False):
     """An interval, or a span of time with all intervals that began in it. A span in which none began is no point: it is a gap."""
 
     start: Stamp
@@ -100,7 +100,7 @@ class HistoryGap(Struct, frozen=True, kw_only=True):
     """Its length."""
 
 
-class LoggedParticle(Struct, frozen=True, kw_only=True):
+class LoggedParticle(Struct, frozen=True, kw_only=True, gc=False):
     """One particle, in few words; its record may be gone."""
 
     at: Stamp
@@ -132,7 +132,7 @@ class ParticlePage(Struct, frozen=True, kw_only=True):
     """Particles from before this day are no longer held, for want of room; None: none are held."""
 
 
-class LoggedInterval(Struct, frozen=True, kw_only=True):
+class LoggedInterval(Struct, frozen=True, kw_only=True, gc=False):
     """An interval's place in the history."""
 
     number: int

@@ -5,6 +5,7 @@ table.py         all of them in one list
 sign_in.py       session, set-up, sessions that are open
 now.py           state, last look, the stream of both
 history.py       what was counted, for minutes to a season
+trend.py         the optics from day to day
 review.py        crops kept for a person: seen, labelled
 commands.py      what MQTT may ask, through the same dispatcher and audit log
 instrument.py    models, settings, calibration records

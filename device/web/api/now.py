@@ -98,16 +98,12 @@ class NowEndpoints:
         return [
             Endpoint("GET", "/api/state", "viewer", self._state),
             Endpoint("GET", "/api/stream", "viewer", self._stream),
-            Endpoint("GET", "/api/health/trend", "viewer", self._trend),
             Endpoint("GET", "/api/look", "viewer", self._look),
             Endpoint("GET", "/api/look/{id}/{picture}", "viewer", self._picture),
         ]
 
     def _state(self, _request: HttpRequest) -> Any:
         return self._box.states.now()
-
-    def _trend(self, _request: HttpRequest) -> dict[str, Any]:
-        return {"figures": self._box.optics()}
 
     async def _stream(self, request: HttpRequest) -> StreamingResponse:
         return self.streams.response(self._still_may(request))

@@ -21,6 +21,7 @@ from device.web.api.now import NowEndpoints
 from device.web.api.records import RecordEndpoints
 from device.web.api.review import ReviewEndpoints
 from device.web.api.sign_in import SessionEndpoints
+from device.web.api.trend import TrendEndpoints
 from device.web.security.access_store import AccessStore
 from device.web.security.own_certificate import own_certificate, server_context
 from device.web.security.requester import HostPolicy, is_loopback
@@ -55,7 +56,7 @@ class Dashboard:
             now, exports = NowEndpoints(box, access_control), ExportEndpoints(box)
             parts = (
                 StaticPages(PAGES), SessionEndpoints(access_control, box.device_id, box.audit), now, HistoryEndpoints(box.history, box.device_id), ReviewEndpoints(box), CommandEndpoints(box),
-                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states), MetricsEndpoints(box.states),
+                InstrumentEndpoints(box), RecordEndpoints(box), exports, MeaningEndpoints(box.states), MetricsEndpoints(box.states), TrendEndpoints(box.optics),
             )  # fmt: skip
             endpoints = [way for part in parts for way in part.endpoints()]
             governor = Governor()

@@ -1,6 +1,6 @@
 // How the box does: worst first, the remedy beside it, how far the optics are from what they were.
 import { html, useStore } from "./dom.js";
-import { isFar, listOf, useAnswer } from "./api.js";
+import { listOf, useAnswer } from "./api.js";
 import { day as dayOf, number, percent, span, unitText } from "./format.js";
 import { has, t } from "./i18n.js";
 import { live } from "./live.js";
@@ -24,18 +24,6 @@ function Checks({ health }) {
   return html`<${Card} id="checks" title=${t("health.checks")} aside=${html`<p class="muted">${t("health.looked")} <${Ago} at=${health.at} /></p>`}>
     ${bad.length ? html`<ul class="check-list">${bad.map((check) => html`<${CheckRow} key=${check.name} check=${check} />`)}</ul>` : html`<p class="all-well"><${Icon} name="ok" /> ${t("health.all-well", { n: rest.filter((check) => check.status === "ok").length })}</p>`}
     <h3>${t("health.others")}</h3><ul class="check-list quiet">${rest.map((check) => html`<${CheckRow} key=${check.name} check=${check} />`)}</ul></${Card}>`;
-}
-
-/** Departures from the baseline on a common scale, centred: what is left of the middle is less than at commissioning. */
-function Trend({ optics }) {
-  const rows = Object.entries(optics ?? {}).filter(([name]) => typeof optics[name] === "number" || optics[name] === null);
-  if (!rows.length || rows.every(([, value]) => value === null)) return html`<${Card} id="trend" title=${t("health.trend")}><${Empty} title=${t("health.no-baseline")}><p>${t("health.no-baseline-why")}</p></${Empty}></${Card}>`;
-  const most = Math.max(0.1, ...rows.map(([, value]) => Math.abs(value ?? 0)));
-  return html`<${Card} id="trend" title=${t("health.trend")} aside=${html`<${Explained} what="trend">${t("health.what-trend")}</${Explained}>`}>
-    <ul class="trend">${rows.map(([name, value]) => html`<li key=${name}><${Explained} what=${`optics-${name}`} field=${`optics.${name}`}>${t(`optics.${name}`)}</${Explained}>
-      <svg viewBox="-100 0 200 12" preserveAspectRatio="none" aria-hidden="true"><line x1="-100" x2="100" y1="6" y2="6" class="axis" /><line x1="0" x2="0" y1="0" y2="12" class="axis" />${value !== null && html`<rect x=${Math.min(0, (100 * value) / most)} width=${Math.max(0.8, Math.abs((100 * value) / most))} y="3" height="6" class="bar" />`}</svg>
-      <span class="value">${value === null ? t("health.none-yet") : `${value > 0 ? "+" : ""}${percent(value)}`}</span></li>`)}</ul>
-    <p class="muted small-text">${t("health.trend-scale", { most: percent(most) })}</p></${Card}>`;
 }
 
 const DAY_MS = 86_400_000, LEAST_DAYS = 14;
@@ -93,5 +81,5 @@ export function Health() {
   const { state } = useStore(live);
   if (!state) return html`<${Loading} />`;
   return html`<div class="health">${state.health ? html`<${Checks} health=${state.health} />` : html`<${Card}><${Empty} title=${t("health.none")}><p>${t("health.none-why")}</p></${Empty}></${Card}>`}
-    <div class="grid-2">${isFar() ? html`<${Trend} optics=${state.stats?.optics} />` : html`<${TrendDays} />`}<${Figures} state=${state} /></div></div>`;
+    <div class="grid-2"><${TrendDays} /><${Figures} state=${state} /></div></div>`;
 }
