@@ -23,7 +23,8 @@ _AROUND_PX = 15
 
 def amplitude_from_counts(intensity: Real, noise: float) -> Real:
     """Amplitude float32 [height, width] of a hologram `intensity` float32 [height, width], 1 where nothing is, negative where
-    read noise made it so; `noise`: relative standard deviation of a pixel where nothing is, of photons and reading together.
+    read noise made it so; `noise`: relative standard deviation of a pixel where nothing is, of photons and reading together; 0: the
+    square root. With a noise, the mean is taken for the 1: the median of few counts isn't.
 
     Let a pixel's intensity, before it is read, be gamma distributed about the local mean m, with a standard deviation of
     _SPREAD * m. Given a count J of Poisson's law its mean is m + w (J - m), with w the share of the fringes in the variance of
@@ -32,6 +33,9 @@ def amplitude_from_counts(intensity: Real, noise: float) -> Real:
     of pixels, which averages the noise anyway, that is taken off again: sqrt(m) + (sqrt(m + w (J - m)) - sqrt(m)) / w. With
     many photons w is 1, and it is sqrt(J). With few it is sqrt(m) + (J - m) / (2 sqrt(m)), for m = 1 the unbiased (1 + J) / 2.
     """
+    if noise == 0:
+        return np.sqrt(np.maximum(intensity, 0, dtype=np.float32))
+    intensity = intensity / np.float32(max(float(intensity.mean()), 1e-3))
     around = np.maximum(cv2.blur(intensity, (_AROUND_PX, _AROUND_PX), borderType=cv2.BORDER_REFLECT), np.float32(0.05))
     share = around / (around + np.float32((noise / _SPREAD) ** 2))
     root = np.sqrt(around)
