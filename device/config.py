@@ -235,6 +235,9 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """hidef: the network; backpropagate: plain refocusing."""
     reconstruction_model: str = "hidef"
     """Name of a bundle in the model store."""
+    low_photon_model: str = "hidef-low-photon"
+    """Name of the bundle for frames of few photons, taken where a frame's noise is that of so little light; empty: no such frame is
+    told from others."""
     refine_iterations: Annotated[int, Meta(ge=0, le=20)] = 8
     """Iterations of physics on every particle the network found, some 60 ms a particle on a desktop core; they restore detail,
     depth and the consistency flag. 0: none."""
@@ -456,7 +459,7 @@ _PATHS = {
     "updates": ("source", "folder", "root_file"),
 }
 """Settings that name files and folders; beside these, an instrument or a model may."""
-_MODELS = ("reconstruction_model", "classifier_model")
+_MODELS = ("reconstruction_model", "low_photon_model", "classifier_model")
 
 
 def anchored(config: Config, base: Path) -> Config:

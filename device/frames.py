@@ -119,3 +119,5 @@ class Hologram:
     """Number of the frame in its source, from 0."""
     name: str = ""
     """File name or source of the frame."""
+    photon_noise: float = 0.0
+    """Relative noise that its counted electrons and the sensor's read noise make; 0: not known."""

@@ -19,6 +19,12 @@ Image = NDArray[np.float32]
 _UNLIT = 0.05
 """Share of a background's median below which no light came there: a ratio of such pixels is noise, and says nothing."""
 
+_NOISY_BACKGROUND = 0.15
+"""Relative noise of a pixel of a background beyond which it is no help: the uneven light that it would take off is less."""
+
+_MANY_NEGATIVE = 0.01
+"""Share of the pixels. A pixel of 5 electrons and more is hardly ever negative."""
+
 
 @dataclass(frozen=True)
 class Normalised:
@@ -39,22 +45,27 @@ def normalise(
 
     Parameters: `pixels` float [height, width] in counts; `background` of the same shape (None: the frame's own smooth
     illumination, which no fringe can follow); `dark_counts` the pedestal of both; `white_counts` the saturation level.
-    InputError where shapes differ, pixels aren't finite, or nothing is left above the pedestal.
+    InputError where shapes differ, pixels aren't finite, or nothing is left above the pedestal. A background that is itself of few
+    photons would add its noise: the frame's own smooth illumination is taken instead. Negative pixels are set to 0 but where read
+    noise makes many of them, for then that would lighten the frame.
     """
     frame = _above_pedestal(pixels, dark_counts)
     level = float(frame.mean())
+    if background is not None:
+        _same_shape(frame, background)
+        background = None if _is_noisy(background, dark_counts) else background
     if background is None:
         divided = frame / smooth_light(frame)
         divided /= np.float32(divided.mean())
     else:
-        _same_shape(frame, background)
         below = background.astype(np.float32) - np.float32(dark_counts)
         step = max(1, frame.shape[0] // 256)
         unlit = below < np.float32(_UNLIT * float(np.median(below[::step])))
         divided = np.divide(frame, np.maximum(below, np.float32(1e-3 * level), out=below), out=below)
         divided /= np.float32(np.median(divided[::step]))
         divided[unlit] = 1
-    np.clip(divided, 0, 50, out=divided)
+    of_reading = float((divided[:: max(1, frame.shape[0] // 256)] < 0).mean()) > _MANY_NEGATIVE
+    np.clip(divided, -50 if of_reading else 0, 50, out=divided)
     return _finished(divided, pixels, white_counts)
 
 
@@ -91,6 +102,11 @@ def _above_pedestal(pixels: Image, dark_counts: float) -> Image:
             remedy="Is the lamp on, and the exposure long enough?",
         )  # fmt: skip
     return frame
+
+
+def _is_noisy(background: Image, dark_counts: float) -> bool:
+    above = background.astype(np.float32) - np.float32(dark_counts)
+    return noise_level(above) > _NOISY_BACKGROUND * max(float(above.mean()), 0.0)
 
 
 def _same_shape(frame: Image, background: Image) -> None:

@@ -48,7 +48,13 @@ def binned(hologram: Hologram, binning: float) -> Hologram:
     whole = hologram.intensity[: height * binning, : width * binning]
     mean = np.ascontiguousarray(whole.reshape(height, binning, width, binning).mean((1, 3), dtype=np.float32))
     mean.setflags(write=False)
-    return replace(hologram, intensity=mean, geometry=coarser(hologram.geometry, binning), noise=hologram.noise / binning)
+    return replace(
+        hologram,
+        intensity=mean,
+        geometry=coarser(hologram.geometry, binning),
+        noise=hologram.noise / binning,
+        photon_noise=hologram.photon_noise / binning,
+    )
 
 
 def _interpolated(hologram: Hologram, parts: int) -> Hologram:

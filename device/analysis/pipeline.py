@@ -17,6 +17,7 @@ from device.analysis.binning import binned, spread, unbinned
 from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
+from device.analysis.low_photon import UNNAMED, LowPhotonModel, unchecked_reason
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
@@ -29,6 +30,7 @@ from device.errors import InputError
 from device.frames import Hologram
 from device.optics.autofocus import FocusEstimate, estimate_distance
 from device.optics.geometry import Geometry
+from device.optics.photon_noise import amplitude_from_counts
 from device.records import Classification, Consistency, FrameCounts, Models, Particle
 
 __all__ = ["FrameAnalysis", "Pipeline", "PipelineSettings"]
@@ -87,6 +89,8 @@ class FrameAnalysis:
     """Share of the field behind something too large to be a particle; above MOST_OBSTRUCTED nothing was analysed."""
     scene: FieldScene | None = None
     """What the field holds, and what speaks against counts of it; None where it could not be searched."""
+    models: Models | None = None
+    """That took part, where they aren't the pipeline's."""
 
     @property
     def analysed(self) -> bool:
@@ -133,6 +137,10 @@ class Pipeline:
     """Of further tasks, by role, for the way of sampling that uses them."""
     binning: float = 1
     """Side of the pixels that are analysed in the sensor's, n or 1 / n: it samples more finely or coarsely than the models cover."""
+    low_photon: LowPhotonModel | None = None
+    """What frames of few photons are reconstructed by; None: as all others."""
+    few_photons: bool = False
+    """Whether this one is for such a frame."""
 
     @property
     def id(self) -> str:
@@ -141,6 +149,8 @@ class Pipeline:
         content: list[object] = [__version__, asdict(self.settings), msgspec.to_builtins(self.models), gain]
         if self.binning != 1:
             content.append(self.binning)
+        if self.low_photon:
+            content.append(msgspec.to_builtins(self.low_photon.use))
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
     @property
@@ -165,15 +175,28 @@ class Pipeline:
         scene = replace(analysis.scene, shape=hologram.intensity.shape) if analysis.scene else None
         return replace(analysis, particles=particles, reconstruction=result, scene=scene)
 
+    def lit_as(self, hologram: Hologram) -> Pipeline:
+        """The pipeline for a frame's light: this one, or that for few photons."""
+        if self.low_photon is None or not self.low_photon.takes(hologram):
+            return self
+        return replace(
+            self, network=self.low_photon.network().for_noise(hologram.noise), ring_gain=None, classifier=None, unclassified=UNNAMED,
+            settings=replace(self.settings, refine_iterations=0, depth=DepthSettings()), low_photon=None, few_photons=True,
+            models={**self.models, "reconstruction": self.low_photon.use},
+        )  # fmt: skip
+
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
+        lit = self.lit_as(hologram)
+        if lit is not self:
+            return replace(lit._analysed(hologram), models=lit.models)  # noqa: SLF001  one of its own kind
         started = time.monotonic()
-        if is_empty(hologram.intensity, hologram.noise):
+        if not self.few_photons and is_empty(hologram.intensity, hologram.noise):
             nothing = FieldScene.empty(hologram.intensity.shape, hologram.noise)
             return FrameAnalysis((), (), None, time.monotonic() - started, scene=nothing)
         obstructed = opaque_share(hologram.intensity, self.settings.max_esd_um / hologram.geometry.object_pitch_um)
         if obstructed > MOST_OBSTRUCTED:
             return FrameAnalysis((), (), None, time.monotonic() - started, obstructed=obstructed)
-        found = self._found(reconstruct(hologram, self.network), hologram)
+        found = self._found(self._reconstructed(hologram, whole=self.few_photons), hologram)
         kept = [(p, c) for p, c in self._measured(found, hologram) if self._in_range(p)]
         particles = tuple(p for p, _ in kept)
         names = self._names(found, particles, hologram)
@@ -196,7 +219,11 @@ class Pipeline:
         if self.binning != 1:
             whole = replace(self, binning=1).whole_field(binned(hologram, self.binning))
             return spread(whole, hologram.intensity.shape, self.binning)
-        return self._found(reconstruct(hologram, self.network, whole=True), hologram).result.field
+        lit = self.lit_as(hologram)
+        return lit._found(lit._reconstructed(hologram, whole=True), hologram).result.field  # noqa: SLF001  one of its own kind
+
+    def _reconstructed(self, hologram: Hologram, *, whole: bool) -> Reconstruction:
+        return reconstruct(hologram, self.network, whole=whole, few_photons=self.few_photons)
 
     def _found(self, result: Reconstruction, hologram: Hologram) -> _Found:
         """Particles and their depths; refined by physics and checked against the hologram where that is asked for."""
@@ -212,13 +239,13 @@ class Pipeline:
         )
         depths = [self._depth(result, part, geometry) for part in parts]
         equivalent = [depth.equivalent(geometry) for depth in depths]
-        amplitude = np.sqrt(np.maximum(hologram.intensity, 0), dtype=np.float32)
+        amplitude = amplitude_from_counts(hologram.intensity, hologram.noise if self.few_photons else 0.0)
         ahead = predicted(amplitude.shape, result.field, parts, equivalent, geometry) if parts else None
         given = fringes_of(amplitude, ahead, hologram.noise)
         covered = _covered(parts, amplitude.shape)
-        pieces = [*too_noisy(hologram.noise), *in_pieces(parts, covered, geometry)]
+        pieces = [*([] if self.few_photons else too_noisy(hologram.noise)), *in_pieces(parts, covered, geometry)]
         scene = scene_of(given, given, covered, len(parts), self._way, pieces)
-        why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts))
+        why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts), hologram.noise)
         if why_not is not None or not parts:
             crowded = self.settings.refine_most < len(parts) and self._checks
             unchecked = [Consistency(reason=why_not)] * len(parts)
@@ -241,6 +268,8 @@ class Pipeline:
 
     @property
     def _way(self) -> str:
+        if self.few_photons:
+            return "network for few photons"
         return "back-propagation" if self.network is None else "network"
 
     def _placed(self, scene: FieldScene, depths: list[Depth], hologram: Hologram) -> FieldScene:
@@ -263,10 +292,12 @@ class Pipeline:
         """Whether particles are refined and checked at all."""
         return self.network is not None and self.settings.refine_iterations > 0
 
-    def _why_unchecked(self, found: int) -> str | None:
+    def _why_unchecked(self, found: int, noise: float) -> str | None:
         """Why so many particles of a frame are left as they were found; None where they are refined and checked."""
         if self.network is None:
             return "plain back-propagation can't be checked against the hologram it comes from"
+        if self.few_photons:
+            return unchecked_reason(noise)
         if not self._checks:
             return "refinement is switched off (analysis.refine_iterations = 0)"
         most = self.settings.refine_most

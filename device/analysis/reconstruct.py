@@ -72,12 +72,14 @@ class Reconstruction:
     """Passes made."""
 
 
-def reconstruct(hologram: Hologram, network: FieldNetwork | None, *, whole: bool = False) -> Reconstruction:
-    """Back-propagate once and run the network where anything is (`whole`: everywhere).
+def reconstruct(
+    hologram: Hologram, network: FieldNetwork | None, *, whole: bool = False, few_photons: bool = False
+) -> Reconstruction:
+    """Back-propagate once and run the network where anything is (`whole`: everywhere); `few_photons`: from counts.
 
     Without a network the back-propagated field stands for the object field, twin image included.
     """
-    start = backpropagate(hologram.intensity, hologram.geometry)
+    start = backpropagate(hologram.intensity, hologram.geometry, counted=hologram.noise if few_photons else 0.0)
     if network is None:
         return Reconstruction(start, start, 0)
     # A 4 x 4 mean of |field - 1| over nothing but noise stays below the noise of a pixel.

@@ -139,7 +139,7 @@ def detection_records(
                 prediction_set=name.prediction_set,
                 unnamed=name.unnamed,
                 consistency=consistency,
-                models=origin.models,
+                models=analysis.models or origin.models,
                 calibration_id=origin.calibration_id,
                 config_hash=origin.config_hash,
                 pipeline_id=origin.pipeline_id,

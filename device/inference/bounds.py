@@ -171,6 +171,8 @@ def _optics(optics: OpticsRange) -> Iterator[str]:
         low, high = getattr(optics, key)
         if not least <= low <= high <= most:
             yield f"optics.{key} [{low:g}, {high:g}]: a rising range within {least:g} to {most:g} is expected"
+    if optics.photons is not None and not 0.01 <= optics.photons[0] <= optics.photons[1] <= 1e6:
+        yield f"optics.photons {list(optics.photons)}: a rising range within 0.01 to 1e6 is expected"
     if not 0 <= optics.defocus_um <= 1e6:
         yield f"optics.defocus_um {optics.defocus_um:g}: 0 to 1e6 is expected"
 

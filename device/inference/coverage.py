@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from device.errors import CheckError, InputError
@@ -20,7 +21,7 @@ class Opened:
     kind: TaskKind
     bundle: ModelBundle
     network: Any
-    """In physical terms, as the task builds it; None where the optics aren't covered."""
+    """In physical terms, as the task builds it, or of a deferred task what opens that; None where the optics aren't covered."""
     refusal: str | None
     """Why its optics don't cover the instrument; None where they do."""
 
@@ -36,7 +37,11 @@ def open_for(store: ModelStore, name: str, kind: TaskKind, geometry: Geometry) -
             remedy=f"Set {kind.chosen_in} to one of: {', '.join(others) or 'none is installed'}; or {kind.without}.",
         )  # fmt: skip
     refusal = kind.refusal(bundle.manifest, geometry)
-    return Opened(kind, bundle, None if refusal else kind.build(interpreter, bundle.manifest), refusal)
+    if refusal:
+        return Opened(kind, bundle, None, refusal)
+    if kind.deferred:
+        return Opened(kind, bundle, cache(lambda: kind.build(store.open(name)[1], bundle.manifest)), None)
+    return Opened(kind, bundle, kind.build(interpreter, bundle.manifest), None)
 
 
 def not_covered(store: ModelStore, bundle: ModelBundle, geometry: Geometry, refusal: str) -> InputError:

@@ -47,6 +47,8 @@ class OpticsRange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Half range of depths, at the recipe's nominal instrument."""
     defocus_number: Range
     """wavelength * distance / pitch^2, dimensionless."""
+    photons: Range | None = None
+    """Electrons a pixel that the noise of its frames is equivalent to, where they are few; None: those of well lit frames."""
 
 
 class Golden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

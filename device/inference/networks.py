@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from device.analysis.second_look import RingGain
 from device.errors import InputError
 from device.inference.interpreter import Interpreter
 from device.inference.manifest import Manifest, Tensor
+from device.optics.photon_noise import equivalent_photons
 from device.records import Classification
 
 __all__ = ["ClassifierNetwork", "HidefNetwork", "ImageNetwork"]
@@ -68,6 +70,8 @@ class HidefNetwork:
     manifest: Manifest
     margin_px: int = 32
     """Border of a tile that lacks the surroundings the network looks at."""
+    noise: float = 0.0
+    """Of a frame of few photons, relative, of a pixel; for a network that is told of it."""
     image: ImageNetwork = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,10 +101,19 @@ class HidefNetwork:
             DepthSettings(weak_lens=lens.number_per_px, weak_lens_deviation=lens.deviation_per_px) if lens else DepthSettings()
         )
 
+    def for_noise(self, noise: float) -> HidefNetwork:
+        """The same network, told the noise of a frame of few photons: relative, of a pixel."""
+        told = replace(self, noise=noise)
+        # What was resized for the other frames' tiles serves this one's.
+        object.__setattr__(told, "image", self.image)
+        return told
+
     def run(self, tile: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """One pass over one tile, complex64 [height, width], 1 where nothing is."""
-        channels = np.stack([tile.real - 1, tile.imag], axis=-1).astype(np.float32)
-        out = self.image.run(channels)
+        channels = [tile.real - 1, tile.imag]
+        if self.noise:
+            channels.append(np.full(tile.shape, math.log10(equivalent_photons(self.noise))))
+        out = self.image.run(np.stack(channels, axis=-1).astype(np.float32))
         result = np.empty(out.shape[:2], np.complex64)
         result.real = out[..., 0] + 1
         result.imag = out[..., 1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from device.errors import InputError
 from device.optics import fft
 from device.optics.geometry import Geometry
+from device.optics.photon_noise import amplitude_from_counts
 from device.optics.pupil import Pupil
 
 __all__ = [
@@ -179,14 +180,17 @@ def choose_method(count: int, pitch_um: float, wavelength_um: float, distance_um
     return "angular spectrum" if band >= _LEAST_BAND else "fresnel"
 
 
-def backpropagate(intensity: NDArray[np.floating], geometry: Geometry, distance_um: float | None = None) -> Complex:
+def backpropagate(
+    intensity: NDArray[np.floating], geometry: Geometry, distance_um: float | None = None, *, counted: float = 0.0
+) -> Complex:
     """Refocus a normalised in-line hologram.
 
-    Parameters: `intensity` float [height, width], mean 1 where nothing is; `distance_um` overrides the geometry's.
+    Parameters: `intensity` float [height, width], mean 1 where nothing is; `distance_um` overrides the geometry's; `counted` the
+    relative noise of a pixel of few photons, whose amplitude isn't the root of its count (device/optics/photon_noise.py).
     Returns the complex64 field [height, width] at the object plane, twin image included, the geometry's aberrations taken off.
     """
     at = geometry if distance_um is None else geometry.at(distance_um)
-    amplitude = np.sqrt(np.maximum(intensity, 0, dtype=np.float32))
+    amplitude = amplitude_from_counts(intensity.astype(np.float32, copy=False), counted)
     return propagate(
         amplitude,
         pitch_um=at.object_pitch_um,

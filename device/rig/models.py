@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from device.analysis.binning import binning_for, coarser
 from device.analysis.depth import DepthSettings
+from device.analysis.low_photon import LowPhotonModel
 from device.analysis.pipeline import UNCLASSIFIED, Pipeline, PipelineSettings
 from device.analysis.verify import VerifySettings
 from device.config import AnalysisConfig, Config
@@ -20,6 +23,8 @@ from device.instrument import Instrument
 from device.optics.geometry import Geometry
 
 __all__ = ["ARTEFACTS", "build_pipeline", "model_store", "open_models"]
+
+log = logging.getLogger("holonode.models")
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
@@ -52,6 +57,7 @@ def build_pipeline(
     binning = _binning(store, settings, geometry, tolerant=left_out is not None)
     opened = open_models(store, settings, coarser(geometry, binning), strict=strict, left_out=left_out)
     networks = {role: one.network for role, one in opened.items() if not one.refusal}
+    low_photon = _low_photon(opened, networks.pop("low_photon", None))
     uses = {role: opened[role].bundle.use for role in networks}
     network: HidefNetwork | None = networks.pop("reconstruction", None)
     classifier: ClassifierNetwork | None = networks.pop("classifier", None)
@@ -74,7 +80,16 @@ def build_pipeline(
     )
     labels = classifier.manifest.labels if classifier else ("particle",)
     ring_gain = network.ring_gain if network else None
-    return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain, networks, binning), labels
+    return Pipeline(chosen, network, classifier, uses, unclassified, ring_gain, networks, binning, low_photon), labels
+
+
+def _low_photon(opened: dict[str, Opened], network: Callable[[], HidefNetwork] | None) -> LowPhotonModel | None:
+    """What frames of few photons are analysed by; None where nothing is chosen for them, or covers them."""
+    if network is None:
+        return None
+    bundle = opened["low_photon"].bundle
+    photons = bundle.manifest.optics.photons
+    return LowPhotonModel(photons, bundle.use, network) if photons else None
 
 
 def _binning(store: ModelStore, settings: AnalysisConfig, geometry: Geometry, *, tolerant: bool) -> float:
@@ -115,9 +130,12 @@ def open_models(
             except CheckError as error:
                 if left_out is None:
                     raise
-                left_out[kind.role] = str(error)
+                if kind.deferred:
+                    log.warning("%s is left out: %s", kind.noun, error)
+                else:
+                    left_out[kind.role] = str(error)
                 continue
-            if one.refusal and (strict or kind.essential):
+            if one.refusal and not kind.deferred and (strict or kind.essential):
                 raise not_covered(store, one.bundle, geometry, one.refusal)
             out[kind.role] = one
     return out

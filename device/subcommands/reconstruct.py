@@ -216,8 +216,8 @@ def _hologram(frame: Normalised, geometry: Geometry) -> Hologram:
 
     from device.frames import Hologram
 
-    # Nothing here depends on when a recorded file was taken.
-    return Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC))
+    # Nothing here depends on when a recorded file was taken. Of an unknown sensor, what looks like photon noise is taken for it.
+    return Hologram(frame.intensity, geometry, frame.noise, datetime.now(UTC), photon_noise=frame.noise)
 
 
 def _multiheight(args: argparse.Namespace) -> None:
@@ -361,7 +361,14 @@ def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray
         from device.optics.phase_retrieval import retrieve_transparent
 
         return retrieve_transparent(hologram.intensity, hologram.geometry)
-    return _network_pipeline(args.config, args.refine, hologram.geometry).whole_field(hologram)
+    from device.optics.photon_noise import equivalent_photons
+
+    pipeline = _network_pipeline(args.config, args.refine, hologram.geometry)
+    if (lit := pipeline.lit_as(hologram)) is not pipeline:
+        use = lit.models["reconstruction"]
+        photons = equivalent_photons(hologram.noise)
+        print(f"few photons, {photons:.2g} a pixel by the noise: {use.name} {use.version} reconstructs them", file=sys.stderr)
+    return pipeline.whole_field(hologram)
 
 
 @lru_cache(maxsize=1)

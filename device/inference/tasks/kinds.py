@@ -52,6 +52,8 @@ class TaskKind:
     """Name of the bundle there; empty: none."""
     essential: bool = True
     """Whether recordings that its model doesn't cover are refused; False: they are analysed without it, and records say so."""
+    deferred: bool = False
+    """Whether its model is tested at the start, but opened when the first frame asks for it: one that few boxes ever use."""
     objections: Callable[[Manifest], Iterator[str]] = _nothing
     """What a manifest of the task claims that can't be, beyond what no manifest may."""
     refusal: Callable[[Manifest, Geometry], str | None] = _by_optics

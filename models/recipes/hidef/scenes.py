@@ -10,7 +10,7 @@ on a finer grid, in thinner slabs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,7 +26,9 @@ from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import MORPHOLOGIES, make_volume, random_rotation
 from models.recipes.hidef.extended import extended_plane
 
-__all__ = ["Placed", "Recording", "SceneRange", "Shapes", "recordings", "samples"]
+__all__ = ["Placed", "Recording", "SceneRange", "Shapes", "recordings", "samples", "tiles"]
+
+Real = NDArray[np.float32]
 
 TILE_PX = 256
 SCENE_PX = 512
@@ -339,45 +341,42 @@ def _recording(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> 
 def _scene(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> NDArray[np.float32]:
     """Samples of one scene, float32 [0 to 4, TILE_PX, TILE_PX, 5]: input (2), target (2), weight."""
     scene = _recording(rng, shapes, ranges)
-    distance = scene.defocus_number / scene.wavelength_px
-    return _tiles(rng, scene.recorded, scene.target, distance, scene.wavelength_px, scene.tissue, ranges.pupil)
+    return tiles(rng, scene.recorded, scene, ranges.pupil)
 
 
-def _tiles(
-    rng: np.random.Generator,
-    recorded: NDArray[np.float32],
-    target: NDArray[np.complex64],
-    distance: float,
-    wavelength: float,
-    tissue: bool,
-    pupil: Pupil | None,
-) -> NDArray[np.float32]:
-    """Back-propagate and cut into tiles."""
-    half = TILE_PX
+def tiles(
+    rng: np.random.Generator, recorded: Real, scene: Recording, pupil: Pupil | None = None,
+    amplitude: Callable[[Real], Real] = np.sqrt,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Back-propagate a frame of a scene and cut it, float32 [0 to 4, TILE_PX, TILE_PX, 5]: input (2), target (2), weight.
+
+    `amplitude` of an intensity of mean 1, both float32 [height, width].
+    """
+    half, target = TILE_PX, scene.target
+
+    def refocused(part: Real, margin_px: int | None) -> NDArray[np.complex64]:
+        return propagate(
+            amplitude(part / max(float(part.mean()), 1e-3)), pitch_um=1.0, wavelength_um=scene.wavelength_px,
+            distance_um=-scene.defocus_number / scene.wavelength_px, margin_px=margin_px, pupil=pupil,
+        )  # fmt: skip
+
+    corners = [(a, b) for a in (0, half) for b in (0, half)]
     if rng.random() < 0.3:
         # A small frame on its own: light that left it is not known, as in a real recording.
-        parts = [recorded[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
-        fields = [_refocus(part, distance, wavelength, None, pupil) for part in parts]
+        fields = [refocused(recorded[a : a + half, b : b + half], None) for a, b in corners]
     else:
-        whole = _refocus(recorded, distance, wavelength, 0, pupil)
-        fields = [whole[a : a + half, b : b + half] for a in (0, half) for b in (0, half)]
-    weight = _weight(target, tissue)
+        whole = refocused(recorded, 0)
+        fields = [whole[a : a + half, b : b + half] for a, b in corners]
+    weight = _weight(target, scene.tissue)
     out = np.empty((4, half, half, 5), np.float32)
-    for k, (a, b) in enumerate((a, b) for a in (0, half) for b in (0, half)):
+    for k, (a, b) in enumerate(corners):
         truth = target[a : a + half, b : b + half]
         out[k, ..., 0], out[k, ..., 1] = fields[k].real - 1, fields[k].imag
         out[k, ..., 2], out[k, ..., 3] = truth.real - 1, truth.imag
         out[k, ..., 4] = weight[a : a + half, b : b + half]
     # Empty tiles teach little after the first: keep one in five.
-    kept = [k for k in range(4) if (out[k, ..., 4] > 1).any() or tissue or rng.random() < 0.2]
+    kept = [k for k in range(4) if (out[k, ..., 4] > 1).any() or scene.tissue or rng.random() < 0.2]
     return out[kept]
-
-
-def _refocus(
-    recorded: NDArray[np.float32], distance: float, wavelength: float, margin_px: int | None, pupil: Pupil | None
-) -> NDArray[np.complex64]:
-    amplitude = np.sqrt(recorded / max(float(recorded.mean()), 1e-3))
-    return propagate(amplitude, pitch_um=1.0, wavelength_um=wavelength, distance_um=-distance, margin_px=margin_px, pupil=pupil)
 
 
 def _weight(target: NDArray[np.complex64], tissue: bool) -> NDArray[np.float32]:
