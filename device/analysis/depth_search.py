@@ -58,8 +58,8 @@ radians). Screens of one to three radians, at other pitches, have none of it: it
 _SOUGHT = 10.0
 """Half the range of depths tried around a first estimate, as a defocus number."""
 
-_KEPT_BYTES = 4 * 2**20
-"""Of what comes again for patches of the same side: some ten sides."""
+_KEPT_BYTES = 2 * 2**20
+"""Of what comes again and again while the depth of one particle is sought."""
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]

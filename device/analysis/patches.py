@@ -33,8 +33,8 @@ _TIGHT = 0.05
 """Of a body's inscribed radius, by which its outline is too tight: where a sphere thins out, nothing stands out of the blur. Spheres
 of 12 to 40 pixels have outlines of 0.93 to 0.97 of their diameter; a pixel of that at 38 reads as 1.5 depths of field too far."""
 
-_PATCHES_BYTES = 16 * 2**20
-"""Of the ways to the sensor: of twenty particles. In a frame of more they are made anew each time, a quarter more of the time."""
+_PATCHES_BYTES = 12 * 2**20
+"""Of the ways to the sensor: of sixteen particles. In a frame of more they are made anew each time, a quarter more of the time."""
 _SIDES_BYTES = 4 * 2**20
 """Of what depends on a patch's side alone: ten sides."""
 

@@ -47,8 +47,8 @@ _NOISE_GAIN = 4.0
 """Variance of a refined field over that of the measured amplitude, after some eight iterations: half of the wave, its phase, was
 not measured. From 24 simulated particles (multi-slice) at 10 to 3,000 photons a pixel."""
 
-_SIDES_BYTES = 4 * 2**20
-"""Of what depends on a patch's side alone: some five sides."""
+_SIDES_BYTES = 2**20
+"""Of what depends on a patch's side alone and is asked for once a particle."""
 
 _CORE = 0.8
 """Of a stated deviation, what depths of one plane scatter by. With half of it recorded beads of one slide stay apart by 0.65 depths

@@ -129,12 +129,12 @@ def pad_to(length: int, margin: int) -> int:
     return int(fast)
 
 
-def apply_transfer(field: Complex | NDArray[np.float32], transfer: Complex) -> Complex:
+def apply_transfer(field: Complex | NDArray[np.float32], transfer: Complex, *, overwrite: bool = False) -> Complex:
     """Multiply a field's spectrum by a transfer function, as `multiply` does; periodic, complex64 [height, width].
 
-    A real field costs half the forward transform.
+    A real field costs half the forward transform. `overwrite` lets the field's memory be used.
     """
-    spectrum: Complex = np.asarray(fft.fft2(field), np.complex64)
+    spectrum: Complex = np.asarray(fft.fft2(field, overwrite_x=overwrite), np.complex64)
     multiply(spectrum, transfer)
     return np.asarray(fft.ifft2(spectrum, overwrite_x=True), np.complex64)
 
