@@ -14,12 +14,12 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import root_scalar
 from scipy.special import bdtrc, gammaincc, pdtrc
 
 from device.analysis.bubbles import BUBBLE
 from device.analysis.efficiency import Recovered
 from device.analysis.overlap import Overlap
+from device.analysis.roots import root_between
 from device.errors import InputError
 from device.records import Concentration, Count
 
@@ -81,7 +81,7 @@ def _mean_at(n: float, sigma: float, probability: float, far: float) -> float:
     def excess(mean: float) -> float:
         return _at_most(n, mean, sigma) - probability
 
-    return float(root_scalar(excess, bracket=(0.0, far), xtol=1e-9, rtol=1e-9).root)
+    return root_between(excess, 0.0, far)
 
 
 def _at_most(n: float, mean: float, sigma: float) -> float:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.depth import Depth
-from device.analysis.patches import Patch, RefineSettings, missing_wave, overlap, to_sensor, together, transfer_function
+from device.analysis.patches import Patch, RefineSettings, missing_wave, overlap, together, transfer_function
 from device.analysis.second_look import RingGain, ring_weight
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.geometry import Geometry
+from device.optics.propagation import multiply
 
 __all__ = ["FINE_ITERATIONS", "FINE_STEP", "descend", "found_depth", "joined", "move", "scan", "seek_uncertain"]
 
@@ -56,6 +57,9 @@ radians). Screens of one to three radians, at other pitches, have none of it: it
 
 _SOUGHT = 10.0
 """Half the range of depths tried around a first estimate, as a defocus number."""
+
+_KEPT_BYTES = 2 * 2**20
+"""Of what comes again and again while the depth of one particle is sought."""
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -125,7 +129,10 @@ class _Attempt:
         self._spectrum = patch.spectrum(self._first)
         self.misfits: dict[int, float] = {}
         """By steps from where the particle was."""
-        self._tried: dict[int, Patch] = {}
+        self._tried: dict[int, tuple[float, Complex]] = {}
+        """Depth and scattered field of each."""
+        self._ways: dict[int, Complex] = {}
+        """To the sensor, from the outermost depths alone: a search goes on from there."""
 
     @property
     def best(self) -> int:
@@ -135,13 +142,14 @@ class _Attempt:
     def at(self, k: int) -> None:
         """Try the depth k steps away; from a depth that was tried it is one step."""
         patch, here = self._patch, self._here
-        nearest = next((n for n in (k - 1, k + 1) if n in self._tried), 0)
-        transfer = self._tried[nearest].transfer if nearest in self._tried else patch.transfer
+        nearest = next((n for n in (k - 1, k + 1) if n in self._ways), 0)
+        transfer = self._ways.get(nearest, patch.transfer)
         if k != nearest:
-            transfer = transfer * _stride(patch.side, (k - nearest) * self._step_um, self._geometry)
-        trial = replace(patch, depth_um=patch.depth_um + k * self._step_um, transfer=transfer)
+            transfer = transfer.copy()
+            multiply(transfer, _stride(patch.side, (k - nearest) * self._step_um, self._geometry))
+        trial = replace(patch, depth_um=patch.depth_um + k * self._step_um, stepped=transfer)
         trial.scattered = trial.ahead = self._first
-        wave, whole = self._others + fft.ifft2(self._spectrum * transfer, overwrite_x=True)[here], self._first
+        wave, whole = self._others + trial.at_sensor(self._spectrum.copy())[here], self._first
         for turn in range(self._iterations):
             seen = np.zeros((patch.side, patch.side), np.complex64)
             seen[here] = missing_wave(self._measured, wave)
@@ -151,47 +159,47 @@ class _Attempt:
             if turn == 0 and self._weight is not None:
                 trial.ahead = trial.scattered
             wave = self._others + trial.carried()[here]
-        trial.scattered = whole
         residual = self._measured - np.abs(wave)
         self.misfits[k] = float((residual**2).sum()) if self._weight is None else _fine_energy(residual)
-        self._tried[k] = trial
+        self._tried[k] = trial.depth_um, whole
+        self._ways[k] = transfer
+        self._ways = {n: way for n, way in self._ways.items() if n in (min(self._ways), max(self._ways))}
 
     def settle(self, step_um: float) -> None:
         """Move the particle to the best depth, between steps by a parabola."""
         patch, best = self._patch, self.best
-        won = self._tried[best]
-        patch.scattered = patch.ahead = won.scattered
-        patch.depth_um, patch.misfit, patch.bend, patch.pixels = won.depth_um, self.misfits[best], 0.0, self._measured.size
+        depth_um, scattered = self._tried[best]
+        patch.scattered = patch.ahead = scattered
+        patch.depth_um, patch.misfit, patch.bend, patch.pixels = depth_um, self.misfits[best], 0.0, self._measured.size
         if self._weight is not None:
-            patch.pixels = round(_fine_band(self._measured.shape)[1] * patch.pixels)
+            shape = self._measured.shape
+            patch.pixels = round(float(_fine_band(shape).sum()) / (shape[0] * shape[1]) * patch.pixels)
         if best - 1 in self.misfits and best + 1 in self.misfits:
             left, middle, right = (self.misfits[best + k] for k in (-1, 0, 1))
             bend = left - 2 * middle + right
             patch.depth_um += step_um * 0.5 * (left - right) / bend
             patch.bend = bend / step_um**2
-        patch.transfer = to_sensor(patch.side, patch.depth_um, self._geometry)
 
 
 def _fine_energy(residual: Real) -> float:
     """Sum of squares of what lies in the fine rings."""
-    weight, _ = _fine_band((residual.shape[0], residual.shape[1]))
+    weight = _fine_band((residual.shape[0], residual.shape[1]))
     spectrum = fft.rfft2(residual)
     return float(np.vdot(weight, spectrum.real**2 + spectrum.imag**2)) / residual.size
 
 
-@lru_cache(maxsize=32)
-def _fine_band(shape: tuple[int, int]) -> tuple[Real, float]:
-    """Weight of every frequency of a real image's half spectrum in a sum over the fine rings, and their share of all."""
+@byte_bounded_cache(_KEPT_BYTES)
+def _fine_band(shape: tuple[int, int]) -> Real:
+    """Weight of every frequency of a real image's half spectrum in a sum over the fine rings."""
     radius = np.hypot(fft.fftfreq(shape[0])[:, None], np.arange(shape[1] // 2 + 1)[None, :] / shape[1])
     twice = np.full(radius.shape, 2, np.float32)
     twice[:, 0] = 1
     if shape[1] % 2 == 0:
         twice[:, -1] = 1
-    weight = np.where((radius >= FINE_RINGS[0]) & (radius < FINE_RINGS[1]), twice, np.float32(0))
-    return weight, float(weight.sum()) / (shape[0] * shape[1])
+    return np.where((radius >= FINE_RINGS[0]) & (radius < FINE_RINGS[1]), twice, np.float32(0))
 
 
-@lru_cache(maxsize=16)
+@byte_bounded_cache(_KEPT_BYTES)
 def _stride(side: int, step_um: float, geometry: Geometry) -> Complex:
     """`transfer_function`, for steps that come again and again."""
     return transfer_function(side, step_um, geometry)
@@ -199,10 +207,11 @@ def _stride(side: int, step_um: float, geometry: Geometry) -> Complex:
 
 def move(patch: Patch, depth_um: float, geometry: Geometry) -> None:
     """To another depth, the field carried along: what explains the hologram from there."""
-    step = transfer_function(patch.side, patch.depth_um - depth_um, geometry)
-    carried = fft.ifft2_box(patch.spectrum(patch.scattered) * step, patch.box, overwrite_x=True)
+    spectrum = patch.spectrum(patch.scattered)
+    multiply(spectrum, transfer_function(patch.side, patch.depth_um - depth_um, geometry))
+    carried = fft.ifft2_box(spectrum, patch.box, overwrite_x=True)
     patch.scattered = patch.ahead = np.where(patch.support, carried, np.complex64(0))
-    patch.depth_um, patch.transfer = depth_um, to_sensor(patch.side, depth_um, geometry)
+    patch.depth_um = depth_um
 
 
 def found_depth(patch: Patch, first: Depth, noise: float, geometry: Geometry, *, fine: bool = False) -> Depth:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.optimize import root_scalar
+from device.analysis.roots import root_between
 
 __all__ = ["Overlap", "clumps", "overlap_of"]
 
@@ -65,6 +65,6 @@ def overlap_of(counted_per_field: float, separation_um: float, field_um2: float)
     def excess(particles: float) -> float:
         return clumps(particles, disc_share) - counted
 
-    particles = float(root_scalar(excess, bracket=(counted, peak)).root)
+    particles = root_between(excess, counted, peak)
     factor = particles / counted
     return Overlap(factor, _OWN_UNCERTAINTY * (factor - 1) / factor, crowded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from device.analysis.segment import Segment
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.coherence import pixel_visibility, visibility
 from device.optics.geometry import Geometry
-from device.optics.propagation import compute_transfer_function, fringe_reach_px
+from device.optics.propagation import even_transfer_function, fringe_reach_px, multiply
 
 __all__ = [
     "Patch",
@@ -32,6 +32,11 @@ __all__ = [
 _TIGHT = 0.05
 """Of a body's inscribed radius, by which its outline is too tight: where a sphere thins out, nothing stands out of the blur. Spheres
 of 12 to 40 pixels have outlines of 0.93 to 0.97 of their diameter; a pixel of that at 38 reads as 1.5 depths of field too far."""
+
+_PATCHES_BYTES = 12 * 2**20
+"""Of the ways to the sensor: of sixteen particles. In a frame of more they are made anew each time, a quarter more of the time."""
+_SIDES_BYTES = 4 * 2**20
+"""Of what depends on a patch's side alone: ten sides."""
 
 Box = tuple[slice, slice]
 Complex = NDArray[np.complex64]
@@ -76,8 +81,7 @@ class Patch:
     outline: NDArray[np.bool_]
     """The same without the margin: where the particle is, as far as is known."""
     depth_um: float
-    transfer: Complex
-    """[side, side]"""
+    geometry: Geometry
     scattered: Complex
     """U - 1, within the box."""
     ahead: Complex
@@ -90,6 +94,13 @@ class Patch:
     """Its second derivative over depth, per square micrometre; 0 where no depth was best."""
     pixels: int = 0
     """That the misfit is summed over."""
+    stepped: Complex | None = None
+    """The way to the sensor from a depth that is only tried; None: `to_sensor` of the depth."""
+
+    @property
+    def transfer(self) -> Complex:
+        """The way to the sensor, for `multiply`."""
+        return to_sensor(self.side, self.depth_um, self.geometry) if self.stepped is None else self.stepped
 
     def spectrum(self, values: Complex) -> Complex:
         """Of values in the box, complex64 [side, side]."""
@@ -97,13 +108,19 @@ class Patch:
 
     def carried(self) -> Complex:
         """Its scattered wave at the sensor, complex64 [side, side]."""
-        return fft.ifft2(self.spectrum(self.ahead) * self.transfer, overwrite_x=True)
+        return self.at_sensor(self.spectrum(self.ahead))
+
+    def at_sensor(self, spectrum: Complex) -> Complex:
+        """The wave at the sensor of a spectrum, whose memory is used; complex64 [side, side]."""
+        multiply(spectrum, self.transfer)
+        return fft.ifft2(spectrum, overwrite_x=True)
 
     def improve(self, seen: Complex, settings: RefineSettings, weight: Real | None = None) -> None:
-        """One step towards the difference `seen` at the sensor, on the patch's own grid; `weight` of every frequency."""
-        spectrum = fft.fft2(seen, overwrite_x=True) * np.conj(self.transfer)
+        """One step towards the difference `seen` at the sensor, on the patch's own grid; `weight` of every frequency, for `multiply`."""
+        spectrum = fft.fft2(seen, overwrite_x=True)
+        multiply(spectrum, self.transfer, conjugated=True)
         if weight is not None:
-            spectrum *= weight
+            multiply(spectrum, weight)
         back = fft.ifft2_box(spectrum, self.box, overwrite_x=True)
         field = 1 + self.ahead + back
         field /= np.maximum(np.abs(field) / np.float32(settings.brightest), np.float32(1))
@@ -126,8 +143,7 @@ def make_patch(field: Complex, part: Segment, depth_um: float, geometry: Geometr
     y, x = part.y_px - margin - top, part.x_px - margin - left
     box = (slice(y, y + grown.shape[0]), slice(x, x + grown.shape[1]))
     empty = np.zeros(grown.shape, np.complex64)
-    transfer = to_sensor(side, depth_um, geometry)
-    patch = Patch(top, left, side, box, grown, outline.astype(bool), depth_um, transfer, empty, empty, empty)
+    patch = Patch(top, left, side, box, grown, outline.astype(bool), depth_um, geometry, empty, empty, empty)
     there, here = box_overlap(field.shape, patch)
     patch.scattered[here] = np.where(grown[here], field[there] - 1, 0)
     patch.ahead = patch.given = patch.scattered
@@ -171,20 +187,30 @@ def missing_wave(amplitude: Real, wave: Complex) -> Complex:
 
 
 def transfer_function(side: int, depth_um: float, geometry: Geometry) -> Complex:
-    """Of free space over a distance, on a patch's grid."""
-    return compute_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
+    """Of free space over a distance, on a patch's grid: complex64 [side // 2 + 1, side], for `multiply`."""
+    return even_transfer_function((side, side), geometry.object_pitch_um, geometry.wavelength_medium_um, depth_um)
 
 
+@byte_bounded_cache(_PATCHES_BYTES)
 def to_sensor(side: int, depth_um: float, geometry: Geometry) -> Complex:
-    """The way to the sensor, with what the instrument does to the fringes."""
-    return transfer_function(side, depth_um, geometry) * _response(side, geometry)
+    """The way to the sensor, with what the instrument does to the fringes, for `multiply`: complex64, half of its rows where it is even."""
+    transfer, response = transfer_function(side, depth_um, geometry), _response(side, geometry)
+    if geometry.pupil is None:
+        return transfer * response
+    whole = np.array(response, np.complex64)
+    multiply(whole, transfer)
+    return whole
 
 
-@lru_cache(maxsize=64)
+@byte_bounded_cache(_SIDES_BYTES)
 def _response(side: int, geometry: Geometry) -> Complex | Real:
-    """Of lamp, pixels and aberrations, [side, side] in FFT order; as at the geometry's distance, near enough for all depths."""
-    seen = fringe_visibility(side, geometry)
-    return seen if geometry.pupil is None else seen * geometry.pupil.transfer((side, side), geometry.object_pitch_um)
+    """Of lamp, pixels and aberrations, in FFT order; as at the geometry's distance, near enough for all depths.
+
+    Rows 0 to Nyquist where it is even, all where aberrations make it odd.
+    """
+    if geometry.pupil is None:
+        return fringe_visibility(side, geometry)[: side // 2 + 1].copy()
+    return fringe_visibility(side, geometry) * geometry.pupil.transfer((side, side), geometry.object_pitch_um)
 
 
 def fringe_visibility(side: int, geometry: Geometry) -> Real:

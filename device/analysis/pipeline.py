@@ -264,6 +264,8 @@ class Pipeline:
         unexplained = unexplained_regions(refined, hologram.noise, self.settings.verification)
         final = fringes_of(amplitude, refined.explained, hologram.noise)
         scene = scene_of(given, final, covered, len(parts), f"{self._way}, refined", pieces)
+        # The search for focus that may follow takes as much memory by itself.
+        del refined
         return _Found(replace(result, field=field), parts, found, judged, unexplained, self._placed(scene, found, hologram))
 
     @property

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from device.analysis.patches import Patch, RefineSettings, box_overlap, make_pat
 from device.analysis.second_look import RingGain, second_look
 from device.analysis.segment import Segment
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.geometry import Geometry
 
 NETWORK_ERROR = 0.3
@@ -46,6 +46,9 @@ of the power that refinement puts back, where the instrument resolves that: a mi
 _NOISE_GAIN = 4.0
 """Variance of a refined field over that of the measured amplitude, after some eight iterations: half of the wave, its phase, was
 not measured. From 24 simulated particles (multi-slice) at 10 to 3,000 photons a pixel."""
+
+_SIDES_BYTES = 2**20
+"""Of what depends on a patch's side alone and is asked for once a particle."""
 
 _CORE = 0.8
 """Of a stated deviation, what depths of one plane scatter by. With half of it recorded beads of one slide stay apart by 0.65 depths
@@ -219,7 +222,7 @@ def _misfit(amplitude: Real, wave: Complex, patch: Patch, part: Segment, geometr
     power = spectrum.real**2 + spectrum.imag**2
     axial = _axial_squared(power.shape[0], geometry.object_pitch_um, geometry.wavelength_medium_um)
     turn = float(np.vdot(power, axial)) / max(float(power.sum()), 1e-30)
-    given = fft.ifft2(spectrum * patch.transfer, overwrite_x=True)
+    given = patch.at_sensor(spectrum.copy())
     first = np.abs(others + _within(box, given, patch, amplitude.shape)) - alone
     known = _known(power.shape[0])
     given_low, refined_low = spectrum[known], patch.spectrum(patch.scattered)[known]
@@ -252,13 +255,13 @@ def _within(box: tuple[slice, slice], values: Complex, patch: Patch, shape: tupl
     return out
 
 
-@lru_cache(maxsize=64)
+@byte_bounded_cache(_SIDES_BYTES)
 def _known(side: int) -> NDArray[np.bool_]:
     """Frequencies of a patch that one pass knows, in FFT order."""
     return np.hypot(fft.fftfreq(side)[:, None], fft.fftfreq(side)[None, :]) < KNOWN_CYCLES_PER_PX
 
 
-@lru_cache(maxsize=64)
+@byte_bounded_cache(_SIDES_BYTES)
 def _axial_squared(side: int, pitch_um: float, wavelength_um: float) -> Real:
     """Squared phase that every frequency of a patch gains on a plane wave's over a micrometre, rad^2, in FFT order."""
     frequency = fft.fftfreq(side, pitch_um)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.patches import Patch, RefineSettings, fringe_visibility, missing_wave, overlap, together
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.geometry import Geometry
 
 __all__ = ["RingGain", "knot_shares", "ring_weight", "second_look"]
@@ -43,11 +43,12 @@ class RingGain:
     """A row for every frequency."""
 
 
-@lru_cache(maxsize=64)
+@byte_bounded_cache(4 * 2**20)
 def ring_weight(gain: RingGain, side: int, geometry: Geometry) -> Real:
-    """What a patch's own way back, which holds the visibility, is multiplied by; float32 [side, side] in FFT order."""
-    seen = fringe_visibility(side, geometry)
-    radius = np.hypot(fft.fftfreq(side)[:, None], fft.fftfreq(side)[None, :])
+    """What a patch's own way back, which holds the visibility, is multiplied by: float32 [side // 2 + 1, side], for `multiply`."""
+    rows = slice(side // 2 + 1)
+    seen = fringe_visibility(side, geometry)[rows]
+    radius = np.hypot(fft.fftfreq(side)[rows, None], fft.fftfreq(side)[None, :])
     at_frequency, at_visibility = knot_shares(radius, gain.cycles_per_px), knot_shares(seen, gain.visibility)
     weight = np.einsum("fhw,fv,vhw->hw", at_frequency, np.array(gain.gain, np.float32), at_visibility, optimize=True)
     return np.where(seen >= _LEAST_VISIBILITY, weight / np.maximum(seen, _LEAST_VISIBILITY), 0).astype(np.float32)

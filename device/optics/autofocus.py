@@ -18,7 +18,7 @@ from device.errors import InputError
 from device.optics.focus_criteria import CRITERIA, Consensus, agree, consensus, sums, unexplained
 from device.optics.geometry import Geometry
 from device.optics.phase_retrieval import iterate, mirror_pad, scattering_scale
-from device.optics.propagation import apply_transfer, compute_transfer_function
+from device.optics.propagation import apply_transfer, even_transfer_function
 
 __all__ = ["FocusEstimate", "Maximum", "TileFocus", "default_range_um", "estimate_distance", "estimate_tiles", "region"]
 
@@ -244,7 +244,7 @@ def _typical_scale(padded: NDArray[np.float32], geometry: Geometry, distances_um
 
 
 def _transfer(shape: tuple[int, int], at: Geometry) -> NDArray[np.complex64]:
-    return compute_transfer_function(shape, at.object_pitch_um, at.wavelength_medium_um, at.propagation_um)
+    return even_transfer_function(shape, at.object_pitch_um, at.wavelength_medium_um, at.propagation_um)
 
 
 def _window(amplitude: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:

@@ -79,17 +79,19 @@ def iterate(
     """
     back = np.conj(transfer)
     sensor = amplitude.astype(np.complex64)
-    previous = constrained = modelled = np.ones_like(sensor)
+    previous = constrained = np.ones_like(sensor)
+    modulus = amplitude
     for step, threshold in enumerate(thresholds):
-        free = apply_transfer(sensor, back)
+        free = apply_transfer(sensor, back, overwrite=True)
         constrained = _constrain(free, threshold, support, absorbing)
         ahead = constrained.copy()
         if step:
             ahead += np.float32(momentum) * (constrained - previous)
         previous = constrained
-        modelled = apply_transfer(ahead, transfer)
-        sensor = modelled * (amplitude / np.maximum(np.abs(modelled), _TINY))
-    return Iterate(apply_transfer(sensor, back), constrained, np.abs(modelled) - amplitude)
+        sensor = apply_transfer(ahead, transfer, overwrite=True)
+        modulus = np.abs(sensor)
+        sensor *= amplitude / np.maximum(modulus, _TINY)
+    return Iterate(apply_transfer(sensor, back, overwrite=True), constrained, modulus - amplitude)
 
 
 def retrieve_single_shot(

@@ -6,7 +6,6 @@ Sign: exp(+i 2 pi z sqrt(1/lambda^2 - f^2)), so +z carries a field from the obje
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.geometry import Geometry
 from device.optics.photon_noise import amplitude_from_counts
 from device.optics.pupil import Pupil
@@ -24,7 +24,9 @@ __all__ = [
     "backpropagate",
     "choose_method",
     "compute_transfer_function",
+    "even_transfer_function",
     "fringe_reach_px",
+    "multiply",
     "pad_to",
     "propagate",
 ]
@@ -36,14 +38,21 @@ Method = Literal["angular spectrum", "fresnel"]
 _LEAST_BAND = 0.25  # cycles per pixel; what lies beyond half a frame away of finer detail leaves the frame anyway
 
 
-@lru_cache(maxsize=8)
+_KEPT_BYTES = 32 * 2**20
+"""A frame of one megapixel, padded, has 9 MB by half of its rows."""
+
+
+@byte_bounded_cache(_KEPT_BYTES)
 def asm_transfer_function(
     shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float, band_limited: bool = True
 ) -> Complex:
     """The transfer function of `compute_transfer_function`, kept for geometries that come again, read-only."""
-    transfer = compute_transfer_function(shape, pitch_um, wavelength_um, distance_um, band_limited=band_limited)
-    transfer.setflags(write=False)
-    return transfer
+    return compute_transfer_function(shape, pitch_um, wavelength_um, distance_um, band_limited=band_limited)
+
+
+@byte_bounded_cache(_KEPT_BYTES)
+def _kept_even_transfer(shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float) -> Complex:
+    return even_transfer_function(shape, pitch_um, wavelength_um, distance_um)
 
 
 def compute_transfer_function(
@@ -55,6 +64,15 @@ def compute_transfer_function(
     Returns complex64 [height, width] in FFT order; evanescent waves are zero. With `band_limited`
     frequencies whose fringes the grid can't sample at this distance are zero (Matsushima and Shimobaba, eqs. 13, 20).
     """
+    transfer = np.empty(shape, np.complex64)
+    _mirrored(even_transfer_function(shape, pitch_um, wavelength_um, distance_um, band_limited=band_limited), transfer, 0)
+    return transfer
+
+
+def even_transfer_function(
+    shape: tuple[int, int], pitch_um: float, wavelength_um: float, distance_um: float, *, band_limited: bool = True
+) -> Complex:
+    """`compute_transfer_function` by its rows 0 to Nyquist, complex64 [height // 2 + 1, width]: the others mirror them."""
     height, width = shape
     # The function is even along both axes: one quadrant is computed, the others are read off it.
     fy = np.arange(height // 2 + 1)[:, None] / (height * pitch_um)
@@ -72,11 +90,24 @@ def compute_transfer_function(
         limit_x = 1.0 / (wavelength_um * np.hypot(2.0 * abs(distance_um) / (width * pitch_um), 1.0))
         quadrant[fy.ravel() > limit_y] = 0
         quadrant[np.broadcast_to(fx > limit_x, quadrant.shape)] = 0
-    half = np.empty((height, width // 2 + 1), np.complex64)
-    _mirrored(quadrant, half, 0)
-    transfer = np.empty(shape, np.complex64)
-    _mirrored(half, transfer, 1)
-    return transfer
+    half = np.empty((height // 2 + 1, width), np.complex64)
+    _mirrored(quadrant, half, 1)
+    return half
+
+
+def multiply(spectrum: Complex, transfer: Complex | NDArray[np.float32], *, conjugated: bool = False) -> None:
+    """Multiply a spectrum [height, width] in FFT order by a transfer function, or its conjugate, in place.
+
+    `transfer` has all rows, or where it is even over both axes its rows 0 to Nyquist: half the memory, the same product.
+    """
+    kept = len(transfer)
+    parts = (spectrum[:kept], transfer), (spectrum[kept:], transfer[len(spectrum) - kept : 0 : -1])
+    for rows, factor in parts:
+        # Processors that fuse multiplying and adding tell the operands apart in the last digit.
+        if conjugated:
+            np.multiply(np.conj(factor), rows, out=rows)
+        else:
+            np.multiply(rows, factor, out=rows)
 
 
 def _mirrored(part: Complex, whole: Complex, axis: int) -> None:
@@ -99,13 +130,13 @@ def pad_to(length: int, margin: int) -> int:
     return int(fast)
 
 
-def apply_transfer(field: Complex | NDArray[np.float32], transfer: Complex) -> Complex:
-    """Multiply a field's spectrum by a transfer function in FFT order; periodic, complex64 [height, width].
+def apply_transfer(field: Complex | NDArray[np.float32], transfer: Complex, *, overwrite: bool = False) -> Complex:
+    """Multiply a field's spectrum by a transfer function, as `multiply` does; periodic, complex64 [height, width].
 
-    A real field costs half the forward transform.
+    A real field costs half the forward transform. `overwrite` lets the field's memory be used.
     """
-    spectrum: Complex = np.asarray(fft.fft2(field), np.complex64)
-    spectrum *= transfer
+    spectrum: Complex = np.asarray(fft.fft2(field, overwrite_x=overwrite), np.complex64)
+    multiply(spectrum, transfer)
     return np.asarray(fft.ifft2(spectrum, overwrite_x=True), np.complex64)
 
 
@@ -140,11 +171,13 @@ def propagate(
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
     edges = ((top, shape[0] - height - top), (left, shape[1] - width - left))
     padded = _bordered(field, edges, border) if reach else field
-    transfer = asm_transfer_function(shape, float(pitch_um), float(wavelength_um), float(distance_um))
+    transfer = _kept_even_transfer(shape, float(pitch_um), float(wavelength_um), float(distance_um))
     single: Any = padded.astype(np.complex64 if np.iscomplexobj(padded) else np.float32, copy=False)
     if pupil is not None:
         aberration = pupil.transfer(shape, float(pitch_um))
-        transfer = transfer * (aberration if distance_um > 0 else np.conj(aberration))
+        whole = np.array(aberration if distance_um > 0 else np.conj(aberration))
+        multiply(whole, transfer)
+        transfer = whole
     result = apply_transfer(single, transfer)
     return np.ascontiguousarray(result[top : top + height, left : left + width])
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.errors import InputError
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 
 __all__ = ["ABERRATIONS", "Pupil", "aberration_terms"]
 
@@ -78,10 +78,8 @@ def aberration_terms(shape: tuple[int, int], pitch_um: float, radius_per_um: flo
     return np.stack([term(rho, angle) for term in _TERMS]).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
+@byte_bounded_cache(32 * 2**20)
 def _transfer(shape: tuple[int, int], pitch_um: float, pupil: Pupil) -> NDArray[np.complex64]:
     terms = aberration_terms(shape, pitch_um, pupil.radius_per_um)
     phase = np.tensordot(np.asarray(pupil.coefficients_rad, np.float32), terms, axes=1)
-    out = np.exp(1j * phase).astype(np.complex64)
-    out.setflags(write=False)
-    return out
+    return np.exp(1j * phase).astype(np.complex64)

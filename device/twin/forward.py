@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.optics import fft
+from device.optics.byte_cache import byte_bounded_cache
 from device.optics.propagation import asm_transfer_function, fringe_reach_px
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.mie_scattering import lorenz_mie_wave
@@ -92,7 +92,7 @@ def object_field(shape: tuple[int, int], particles: Sequence[SimulatedParticle],
     return field
 
 
-@lru_cache(maxsize=64)
+@byte_bounded_cache(16 * 2**20)
 def _carried(size: int, pitch_um: float, light: Illumination, distance_um: float) -> NDArray[np.complex64]:
     """Transfer function of a square patch with coherence and pixel integration in it."""
     shape = (size, size)

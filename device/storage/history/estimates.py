@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from device.analysis.count import ARTEFACTS, mean_interval
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 __all__ = ["ARTEFACTS", "concentrations", "mean_intervals"]
 
@@ -33,6 +36,8 @@ Floats = NDArray[np.float64]
 @lru_cache(maxsize=_MOST_STEPS + 1)
 def _splines(steps: int) -> tuple[CubicSpline, CubicSpline]:
     """Ends of the interval over the logarithm of the count, in units of its spread."""
+    from scipy.interpolate import CubicSpline  # noqa: PLC0415  only who looks at history pays for it
+
     counts = np.array(_NODES)
     ends = np.array([mean_interval(n, steps * _STEP) for n in _NODES])
     scaled = np.log((ends + np.array((_SHIFT, 0.0))) / (counts + _SHIFT)[:, None]) / _spread(counts, steps)[:, None]

@@ -42,6 +42,7 @@ from device.inference.store import ModelBundle, ModelStore
 from device.optics import fft
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
+from device.optics.propagation import multiply
 from models.recipes.hidef.recipe import RECIPES
 from models.recipes.hidef.scenes import SCENE_PX, Recording, SceneRange, recordings
 from models.training.export import check_free, second_look_lines
@@ -144,7 +145,9 @@ def _case(amplitude: NDArray[np.float32], wave: Complex, patch: Patch, truth: Co
     there, here = overlap(amplitude.shape, patch)
     seen = np.zeros((patch.side, patch.side), np.complex64)
     seen[here] = missing_wave(amplitude[there], wave[there])
-    back = fft.ifft2(fft.fft2(seen) * np.conj(transfer_function(patch.side, patch.depth_um, geometry)))
+    spectrum = fft.fft2(seen)
+    multiply(spectrum, transfer_function(patch.side, patch.depth_um, geometry), conjugated=True)
+    back = fft.ifft2(spectrum)
     rows, columns = patch.box
     height, width = patch.support.shape
     side = fft.next_fast_len(max(height, width) + 2 * _MARGIN_PX)
