@@ -129,6 +129,10 @@ def test_the_optics_of_a_box_are_seen_day_by_day_with_gaps_where_nothing_was_hea
     ] == [10, 8]
     assert "15 %" in level.locator(".value").inner_text().replace("\u202f", " ").replace("\xa0", " ").replace("15%", "15 %")
     assert page.locator("#days svg").count() == 2
+    page = visitor.open("now")
+    assert set(
+        page.locator("[data-part=lamp] strong, [data-part=pump] strong, [data-part=camera] strong").all_inner_texts()
+    ) == {"Not known"}
     visitor.page.goto(f"{fleet.url}/boxes/pier")
     page = visitor.open("health")
     page.wait_for_function("() => document.querySelector('#days')?.innerText.includes('No day yet')")

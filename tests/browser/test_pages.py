@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Route
 
 from tests.browser.site import DESK, MODEL, OLDER, OPERATOR, PAGES, PHONE, Site, Visitor
 
@@ -142,6 +145,61 @@ def test_a_script_that_was_stored_stays_text(visit: Callable[..., Visitor], oper
     assert HOSTILE in page.inner_text(".tile .names")
     assert page.evaluate("() => window.hurt") is None
     assert page.evaluate("() => document.querySelectorAll('main img[src=x], main script').length") == 0
+
+
+def _hostile(value: Any) -> Any:
+    """The same with a script behind every string."""
+    match value:
+        case str():
+            return value + HOSTILE
+        case dict():
+            return {key: _hostile(one) for key, one in value.items()}
+        case list():
+            return [_hostile(one) for one in value]
+        case _:
+            return value
+
+
+def test_a_script_in_every_string_that_a_page_is_told_runs_nowhere(visit: Callable[..., Visitor], operator_state: Any) -> None:
+    visitor = visit(storage_state=operator_state)
+    page = visitor.open("now")
+    told: set[str] = set()
+
+    def answer(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path == "/api/stream":
+            state = _hostile(page.request.get(f"{visitor.site.url}/api/state").json())
+            route.fulfill(content_type="text/event-stream", body=f"event: state\ndata: {json.dumps(state)}\n\n")
+        else:
+            reply = route.fetch()
+            if reply.headers.get("content-type", "").startswith("application/json") and path != "/api/session":
+                told.add(path)
+                route.fulfill(response=reply, json=_hostile(reply.json()))
+            else:
+                route.fulfill(response=reply)
+
+    page.route("**/api/**", answer)
+    for name in PAGES:
+        page.goto(f"{visitor.site.url}/?again={name}#/{name}")
+        page.wait_for_selector(f"main[data-page={name}]")
+        page.wait_for_function("() => !document.querySelector('main [data-sight=loading]')")
+        page.wait_for_timeout(200)
+        assert page.evaluate("() => window.hurt") is None, name
+        assert page.evaluate("() => document.querySelectorAll('img[src=x], main script').length") == 0, name
+    page.unroute("**/api/**", answer)
+    assert told >= {"/api/history/series", "/api/particles", "/api/models", "/api/settings", "/api/audit", "/api/health/trend"}
+
+
+def test_a_second_tab_hears_what_the_first_one_does(visit: Callable[..., Visitor], operator_state: Any, site: Site) -> None:
+    visitor = visit(storage_state=operator_state)
+    page, other = visitor.open("now"), visitor.context.new_page()
+    other.goto(f"{site.url}/#/now")
+    other.wait_for_selector("[data-command=stop]")
+    page.click("[data-command=stop]")
+    other.wait_for_selector("[data-command=start]")
+    other.click("[data-command=start]")
+    page.wait_for_selector("[data-command=stop]")
+    assert not visitor.complaints
 
 
 def test_a_page_says_what_failed_and_forgets_it_with_the_next_choice(

@@ -124,8 +124,14 @@ def _levels(connection: Connection, rule: LevelRule) -> Iterator[Condition]:
         yield Condition(
             device_id=device_id, rule="level", subject=rule.label, severity="alarm", value=value, unit=unit,
             begins=low > rule.above,
-            message=f"{rule.label} {value:.3g} {unit} over {rule.hours} h ({n:.0f} counted; 95 % at least {low:.3g}), limit {rule.above:g}",
+            message=f"{rule.label} {_figure(value)} {unit} over {rule.hours} h ({n:.0f} counted; 95 % at least {_figure(low)}), limit {rule.above:g}",
         )  # fmt: skip
+
+
+def _figure(value: float) -> str:
+    """To three digits, without an exponent where people count."""
+    short = f"{value:.3g}"
+    return f"{float(short):,.0f}" if 1000 <= value < 1e9 else short
 
 
 def _span(seconds: float) -> str:

@@ -174,7 +174,7 @@ const pumpWords = (pump) => (pump.flow_ml_min > 0 ? t("part.on", { what: pump.fl
 function Camera({ frame, figures }) {
   const lost = figures?.state && figures.state !== "running" && figures.state !== "closed";
   return html`<div class="part" data-part="camera"><dt><${Explained} what="camera" field="state.camera">${t("part.camera")}</${Explained}></dt>
-    <dd><strong>${lost ? t("camera.lost") : frame ? html`${t("camera.frame", { n: number(frame.frame) })} <${Ago} at=${frame.taken_at} />` : t("camera.none")}</strong>
+    <dd><strong>${lost ? t("camera.lost") : frame ? html`${t("camera.frame", { n: number(frame.frame) })} <${Ago} at=${frame.taken_at} />` : t(isFar() ? "part.not-known" : "camera.none")}</strong>
       ${frame && html`<span class="muted">${quantity(frame.exposure_us, "us")}, ${t(frame.lamp_on ? "camera.lit" : "camera.unlit")}</span>`}</dd></div>`;
 }
 
