@@ -117,8 +117,13 @@ class ToyControl:
 
     root: Path
     process: subprocess.Popen[bytes] | None = None
+    _restarts: int = 0
 
     def start(self) -> None:
+        self._restarts = 0
+        self._start()
+
+    def _start(self) -> None:
         python = self.root / "opt/holonode/current/venv/bin/python"
         # By the release's own path, as the units' programs are.
         command = [str(python.parents[2].resolve() / "venv/bin/python"), "-P", "-m", "device", "run", str(self.root)]
@@ -132,6 +137,13 @@ class ToyControl:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def restarts(self) -> int:
+        """As the units' manager, which starts again what ended."""
+        if self.process is not None and self.process.poll() is not None:
+            self._restarts += 1
+            self._start()
+        return self._restarts
 
     def watch(self) -> None:
         """The test does."""

@@ -48,7 +48,8 @@ _NO_UNITS = (
 _TOLD = """
 mkdir -p "$1/var/lib/dpkg/status.d"
 for package in "$1"/var/cache/apt/archives/*.deb; do
-    dpkg-deb --field "$package" >"$1/var/lib/dpkg/status.d/$(basename "${package%%_*}")"
+    name=${package##*/}
+    dpkg-deb --field "$package" >"$1/var/lib/dpkg/status.d/${name%%_*}"
 done
 """
 """dpkg itself never ran; who looks an image through for known weaknesses reads this folder in the list's place."""

@@ -41,13 +41,15 @@ from device.updates.offers import Custom, Offer, release_key
 from device.updates.sources import KeptSource
 from device.updates.trials import Trial, TrialBook, UpdateOutcome, UpdatePlaces, UpdateRequest
 
-__all__ = ["CONFIRM_WITHIN_S", "MOST_BOOTS", "ReleaseUpdate"]
+__all__ = ["CONFIRM_WITHIN_S", "MOST_BOOTS", "MOST_RESTARTS", "ReleaseUpdate"]
 
 CONFIRM_WITHIN_S = 1800.0
 """Within which camera, lamp, inference and broker have to work after a swap: the first interval of a slow board takes eight
 minutes, and models are tested anew under another runtime."""
 MOST_BOOTS = 3
 """Starts of the machine that a trial may see: whoever cuts the power of a box that doesn't come up has seen it often enough."""
+MOST_RESTARTS = 4
+"""Of the service on trial: one that ends at once is not waited for, and one that a slow start ended is given another try or two."""
 _MOST_ATTEMPTS = 3
 _LOOK_S = 1.0
 
@@ -215,9 +217,14 @@ class ReleaseUpdate:
                 return self.at_boot() or "nothing is on trial"
             if self.book.confirmation(trial) is not None:
                 return self._good(trial)
+            why = ""
             if self.monotonic() > until_s:
+                why = f"not confirmed within {self.confirm_within_s:.0f} s"
+            elif (restarts := self.control.restarts()) > MOST_RESTARTS:
+                why = f"the service ended by itself {restarts} times"
+            if why:
                 with sole_change(self.places.own, waits=True):
-                    return self._undo(trial, f"not confirmed within {self.confirm_within_s:.0f} s", runs=True)
+                    return self._undo(trial, why, runs=True)
             self.sleep(_LOOK_S)
 
     def at_boot(self) -> str:

@@ -26,6 +26,10 @@ class ServiceControl(Protocol):
     def start(self) -> None:
         """As whatever release is current; doesn't wait."""
 
+    def restarts(self) -> int:
+        """How often it ended by itself and was started again, since `start` or the machine's own."""
+        ...
+
     def watch(self) -> None:
         """Have the trial watched by the release that was good."""
 
@@ -46,14 +50,21 @@ class Systemd:
         # A timer that this release brings runs from now on, not from the machine's next start.
         _systemctl("start", "--no-block", _SERVICE, "timers.target")
 
+    def restarts(self) -> int:
+        """As systemd counts them; 0 where it doesn't say."""
+        said = _systemctl("show", "--value", "--property=NRestarts", _SERVICE).strip()
+        return int(said) if said.isdecimal() else 0
+
     def watch(self) -> None:
         """Queued, too."""
         _systemctl("start", "--no-block", _TRIAL)
 
 
-def _systemctl(*words: str) -> None:
+def _systemctl(*words: str) -> str:
     # What isn't loaded or doesn't run can't be stopped; what can't be started is told by the trial that nobody confirms.
-    subprocess.run(["systemctl", *words], check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    return subprocess.run(
+        ["systemctl", *words], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    ).stdout
 
 
 class ReleaseTest(Protocol):

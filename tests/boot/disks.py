@@ -60,8 +60,8 @@ def _superblock(log: Path) -> tuple[int, int]:
     """Entries, bytes of a sector."""
     with log.open("rb") as file:
         head = file.read(_SUPERBLOCK.size)
-    if not head:
-        return 0, 512  # the emulator hasn't begun it
+    if not any(head):
+        return 0, 512  # written at the first flush
     magic, _, entries, sector_bytes = _SUPERBLOCK.unpack(head)
     assert magic == _MAGIC, "no log of writes"
     return entries, sector_bytes

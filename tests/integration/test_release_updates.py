@@ -87,6 +87,17 @@ def test_a_release_that_does_not_confirm_is_rolled_back(
     assert "was rolled back here" in news.passed_over
 
 
+def test_a_release_that_ends_again_and_again_is_not_waited_for(
+    box: ToyBox, signed: SignedList, offered: Callable[..., None]
+) -> None:
+    offered("1.1.0", "broken")
+    update = box.update(confirm_within_s=3600.0)
+    update.apply_pending()
+    assert "ended by itself 5 times" in update.watch()
+    assert box.comes_up().startswith("1.0.0-")
+    assert box.asking(FolderSource(signed.folder)).look(ModelStore()).release is None
+
+
 def test_a_release_that_fails_its_self_test_never_runs(box: ToyBox, offered: Callable[..., None]) -> None:
     offered("1.1.0", "failing")
     with pytest.raises(CheckError, match="self-test fails"):
