@@ -111,7 +111,9 @@ def _status(config: Config, key: OwnKey) -> None:
         say(f"{config.device.id}, until {certificate.not_valid_after_utc:%Y-%m-%d}{due}, serial {certificate.serial_number:x}")
     say("What a thief of this box holds:")
     if certificate is not None:
-        say(f"  its own key ({key.pair}): worth nothing once the fleet revokes it (holonode-fleet enrol revoke {config.device.id})")
+        say(
+            f"  its own key ({key.pair}): worth nothing once the fleet revokes it (holonode-fleet enrol revoke {config.device.id})"
+        )
     if config.mqtt.password_file:
         say(f"  its password at the broker ({config.mqtt.password_file}): change it there")
     say(
