@@ -310,6 +310,13 @@ bench-hidef: $(VENV)/.dev
 bench-transfer: $(VENV)/.train
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.transfer --work runs/transfer
 
+# Known weaknesses of every locked package, or 'not checked'; pip-audit in an environment of its own
+.PHONY: advisories
+AUDIT := build/audit
+advisories: $(VENV)/.box
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip install --quiet pip-audit; }
+	PIP_AUDIT=$(AUDIT)/bin/pip-audit $(BIN)/python -m deploy.advisories
+
 # Hashes of every file of every package; no host names.
 lock: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -42,8 +42,17 @@ _BUILDING_ONLY = ("setuptools", "wheel")
 """In the lock for those who build this program; a box doesn't."""
 _TREE = {"udev": "deploy/udev", "units": "deploy/systemd"}
 _DATE = (1980, 1, 1, 0, 0, 0)
-_SINGLE = {"install.sh": "deploy/install.sh", "manual/README.md": "README.md", "manual/CHANGELOG.md": "CHANGELOG.md",
-           "manual/LICENSE": "LICENSE", "requirements/box.lock": "requirements/box.lock"}  # fmt: skip
+_SINGLE = {"install.sh": "deploy/install.sh", "requirements/box.lock": "requirements/box.lock"}
+_MANUAL = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "SECURITY.md",
+    "deploy/firmware/PROTOCOL.md",
+    "deploy/hardware/*.md",
+    "deploy/security/*.md",
+)
+"""Below manual/ as in the repository, so that they find each other."""
 
 
 def build(arch: str, python: str, folder: Path, *, cache: Path) -> Path:
@@ -76,7 +85,8 @@ def _others() -> dict[str, Path]:
     files = {
         f"{name}/{path.name}": path for name, place in _TREE.items() for path in (_ROOT / place).glob("*") if path.is_file()
     }
-    return files | {name: _ROOT / place for name, place in _SINGLE.items()}
+    manual = {f"manual/{path.relative_to(_ROOT)}": path for pattern in _MANUAL for path in _ROOT.glob(pattern)}
+    return files | manual | {name: _ROOT / place for name, place in _SINGLE.items()}
 
 
 def _project(wheel: Path) -> str:

@@ -26,6 +26,8 @@ from device.instrument import Instrument
 __all__ = ["ChannelSection", "displacements_px", "measure_flow"]
 
 _TEMPLATE_PX = 24
+_FASTEST = 1.5
+"""In the middle of a flat channel, over the mean."""
 _LEAST_PARTICLES = 5
 _ONE_WAY, _SAME_WAY = 0.75, 0.8
 """Share of the particles that go the way of most, and the cosine that counts as that way: a few strays are cut as outliers."""
@@ -91,9 +93,9 @@ def measure_flow(
     moved = displacements_px(first, second, places, reach_px)
     rows = np.array([[b.z_um, *m, b.y_um, b.x_um] for b, m in zip(beads, moved, strict=True) if m is not None]).reshape(-1, 5)
     if len(rows) < _LEAST_PARTICLES:
-        return ProcedureOutcome(
-            {}, {"particles": float(len(rows))}, [f"only {len(rows)} particles were followed ({_LEAST_PARTICLES} or more)"]
-        )
+        reasons = [f"only {len(rows)} particles were followed ({_LEAST_PARTICLES} or more)"]
+        reasons += _out_of_reach(instrument, section, interval_s, reach_px)
+        return ProcedureOutcome({}, {"particles": float(len(rows))}, reasons)
     speed_um_s = np.hypot(rows[:, 1], rows[:, 2]) * pitch_um / interval_s
     mean_um_s, statistical_um_s, scatter_um_s, count = _fit_profile(rows, speed_um_s, instrument, section)
     systematic = float(np.hypot(section.uncertainty, instrument.sensor.pitch_uncertainty_um / instrument.sensor.pitch_um))
@@ -103,14 +105,28 @@ def measure_flow(
         "flow_ml_min": Quantity(value=mean_um_s * to_ml_min, uncertainty=uncertainty_um_s * to_ml_min, unit="mL/min"),
         "velocity_um_s": Quantity(value=mean_um_s, uncertainty=uncertainty_um_s, unit="um/s"),
     }
-    reasons: list[str] = []
+    reasons = list[str]()
     if scatter_um_s > 0.2 * mean_um_s:
         reasons.append(
             f"particles disagree by {scatter_um_s / mean_um_s:.0%} after the profile: the flow isn't steady, or the channel isn't flat"
         )
     reasons += _second_reading(rows, speed_um_s, mean_um_s, instrument, section)
     reasons += against_instrument(values, instrument)
+    if reasons:
+        reasons += _out_of_reach(instrument, section, interval_s, reach_px)
     return ProcedureOutcome(values, {"velocity_scatter_um_s": scatter_um_s, "particles": float(count)}, reasons)
+
+
+def _out_of_reach(instrument: Instrument, section: ChannelSection, interval_s: float, reach_px: int) -> list[str]:
+    """What is probably wrong where the fastest, at the nominal flow, go farther between the frames than they are looked for."""
+    mean_um_s = instrument.fluidics.flow_ml_min / 60e-12 / (section.height_um * section.width_um)
+    fastest_px_s = _FASTEST * mean_um_s / instrument.geometry.object_pitch_um
+    if fastest_px_s * interval_s <= reach_px:
+        return []
+    return [
+        f"at the nominal flow the fastest go {fastest_px_s * interval_s:.0f} pixels between the frames and are looked for up to "
+        f"{reach_px}: take --interval-s {reach_px / fastest_px_s:.2g} or less"
+    ]
 
 
 def _second_reading(

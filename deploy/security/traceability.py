@@ -50,13 +50,13 @@ class Standard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provision: tuple[Provision, ...]
 
 
-class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+class _Requirements(Struct, frozen=True, forbid_unknown_fields=True):
     standard: tuple[Standard, ...]
 
 
 def standards() -> tuple[Standard, ...]:
     """Of the table; InputError where a line is wrong."""
-    return load_toml(_TABLE, _Table).standard
+    return load_toml(_TABLE, _Requirements).standard
 
 
 def page(all_of_them: tuple[Standard, ...]) -> str:

@@ -59,7 +59,7 @@ def _flow(config: Config, instrument: Instrument) -> Iterator[Check]:
     full_ml_min = config.pump.full_flow_ml_min or fluidics.flow_ml_min
     good = 0 < fluidics.flow_ml_min <= full_ml_min
     yield Check(
-        name="flow", status="ok" if good else "failed", value=fluidics.flow_ml_min, unit="mL/min",
+        name="flow", status="ok" if good else "failed", value=float(f"{fluidics.flow_ml_min:.5g}"), unit="mL/min",
         message="" if good else f"outside of 0 to the pump's {full_ml_min:g} mL/min",
         remedy="" if good else "Correct pump.full_flow_ml_min, or the instrument's fluidics.flow_ml_min",
     )  # fmt: skip

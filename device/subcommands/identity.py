@@ -110,7 +110,10 @@ def _status(config: Config, key: OwnKey) -> None:
         due = "; to be renewed" if key.is_due() else ""
         say(f"{config.device.id}, until {certificate.not_valid_after_utc:%Y-%m-%d}{due}, serial {certificate.serial_number:x}")
     say("What a thief of this box holds:")
-    say(f"  its own key ({key.pair}): worth nothing once the fleet revokes it (holonode-fleet enrol revoke {config.device.id})")
+    if certificate is not None:
+        say(
+            f"  its own key ({key.pair}): worth nothing once the fleet revokes it (holonode-fleet enrol revoke {config.device.id})"
+        )
     if config.mqtt.password_file:
         say(f"  its password at the broker ({config.mqtt.password_file}): change it there")
     say(

@@ -334,10 +334,13 @@ def test_a_stranger_learns_no_version(browser: Browser) -> None:
     }  # fmt: skip
 
 
-def test_the_manual_is_the_readme_of_the_package(browser: Browser) -> None:
+def test_the_manual_is_the_readme_of_the_package_and_how_a_box_is_built(browser: Browser) -> None:
     text = browser.ask("GET", "/api/manual").json["text"]
     assert text.startswith("# Holonode")
     assert "## The field week" in text
+    for title in ("Building a box", "Parts, by kind of box", "Assembly, with a check after each step"):
+        assert f"\n## {title}\n" in text
+    assert not re.search(r"^# ", text.partition("\n")[2], re.MULTILINE), "one text has one title"
 
 
 def test_who_watches_hears_the_newest_and_hears_no_more_once_the_session_ends(

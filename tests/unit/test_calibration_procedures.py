@@ -243,6 +243,17 @@ def test_flow_is_told_from_how_far_rings_went_at_their_depths() -> None:
     assert outcome.values["flow_ml_min"].value == pytest.approx(0.0112 * 60, rel=0.02)
 
 
+@pytest.mark.parametrize(("interval_s", "told"), [(0.02, False), (0.05, True)])
+def test_an_interval_in_which_particles_go_out_of_reach_is_told_with_one_that_fits(interval_s: float, told: bool) -> None:
+    instrument, frame = load_instrument("flow-imx296-530nm"), np.zeros((64, 64))
+    # 1.5 mL/min through 3.2 mm2: 7.8 mm/s, the fastest 3,397 pixels a second.
+    outcome = measure_flow(frame, frame, [], instrument, ChannelSection(800.0, 4000.0), interval_s=interval_s, reach_px=110)
+    assert not outcome.passed
+    said = "; ".join(outcome.reasons)
+    assert ("the fastest go 170 pixels" in said) is told
+    assert ("take --interval-s 0.032 or less" in said) is told
+
+
 def ring(side: int, kind: int, row: float, column: float) -> NDArray[np.float64]:
     """A ring pattern at a place, each kind unlike the others."""
     rows, columns = np.mgrid[:side, :side]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.bundle import _others
 from deploy.sbom import sbom_of, with_packages
 from device.errors import HolonodeError, InputError, TransientError
 from device.health.release_files import release_files_check
@@ -69,6 +71,18 @@ def test_files_that_changed_since_they_were_laid_out_are_told(tmp_path: Path) ->
     record = next(site.glob("*.dist-info/RECORD"))
     record.write_bytes(b"\xff\x00" + record.read_bytes())
     assert record.name in release_files_check(site).message
+
+
+def test_the_manual_of_a_bundle_has_the_papers_where_they_find_each_other() -> None:
+    files = _others()
+    manual = {name.removeprefix("manual/"): path for name, path in files.items() if name.startswith("manual/")}
+    assert {"README.md", "SECURITY.md", "LICENSE", "deploy/hardware/assembly.md", "deploy/security/requirements.md"} <= set(
+        manual
+    )
+    for name, path in manual.items():
+        links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)\)", path.read_text("utf-8")) if "hardware" in name else []
+        for link in links:
+            assert str((Path("/") / name).parent.joinpath(link).resolve())[1:] in manual, (name, link)
 
 
 def test_a_folder_is_as_good_as_its_archive(tmp_path: Path) -> None:

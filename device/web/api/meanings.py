@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, inspect
@@ -37,7 +40,7 @@ class MeaningEndpoints:
         """Of meanings, and of the text that comes with the program."""
         return [
             Endpoint("GET", "/api/meanings", "viewer", self._all),
-            Endpoint("GET", "/api/manual", "viewer", lambda _request: {"text": _readme()}),
+            Endpoint("GET", "/api/manual", "viewer", lambda _request: {"text": _readme() + _papers()}),
         ]
 
     def _all(self, _request: HttpRequest) -> dict[str, Any]:
@@ -56,6 +59,18 @@ def _readme() -> str:
             404, "the program isn't installed as a package", remedy="Install it: README is part of it."
         ) from None
     return said.partition("\n\n")[2]  # behind the headers
+
+
+@cache
+def _papers() -> str:
+    """How a box is built, each paper a section: of the release that runs, or of the checkout; empty where neither has them."""
+    for place in (Path(sys.prefix).resolve().parent / "manual", Path(__file__).resolve().parents[3]):
+        files = [place / "deploy/hardware" / f"{name}.md" for name in ("README", "parts", "assembly")]
+        if all(file.is_file() for file in files):
+            return "".join(
+                "\n" + re.sub(r"^(#+ )", r"#\1", file.read_text(encoding="utf-8"), flags=re.MULTILINE) for file in files
+            )
+    return ""
 
 
 @cache
