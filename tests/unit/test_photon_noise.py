@@ -15,7 +15,7 @@ from device.analysis.pipeline import Pipeline, PipelineSettings
 from device.frames import Exposure, Hologram, LampState, RawFrame
 from device.instrument import load_instrument
 from device.optics.geometry import Geometry
-from device.optics.photon_noise import amplitude_from_counts, equivalent_photons
+from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from device.optics.propagation import backpropagate
 from device.records import ModelUse
 from device.sampling.holograms import divided
@@ -175,3 +175,21 @@ def test_the_exposure_tells_how_much_of_the_noise_is_the_lights() -> None:
     assert found.photon_noise == pytest.approx(expected, rel=0.02)
     assert found.noise == pytest.approx(found.photon_noise, rel=0.1)
     assert divided(instrument, replace(frame, bit_depth=8), None).photon_noise == 0
+
+
+def test_noise_alone_is_left_out_and_fringes_keep_their_strength() -> None:
+    rng = np.random.default_rng(2)
+    noise = (0.5 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
+    fringe = 0.2 * np.cos(2 * np.pi * 12 * np.arange(SIDE) / SIDE, dtype=np.float32) + np.zeros_like(noise)
+    alone = band_above_noise((1 + noise).astype(np.complex64), 1.0)
+    assert np.mean(np.abs(alone - 1) ** 2) < 0.1 * np.mean(noise**2)
+    seen = band_above_noise((1 + noise + fringe).astype(np.complex64), 1.0) - 1
+    strength = float(np.vdot(fringe, seen).real / np.vdot(fringe, fringe))
+    assert strength == pytest.approx(1, abs=0.1)
+    assert np.mean(np.abs(seen - fringe) ** 2) < 0.25 * np.mean(noise**2)
+
+
+def test_nothing_is_left_out_where_every_ring_stands_above_the_noise() -> None:
+    rng = np.random.default_rng(2)
+    field = (1 + 0.2 * rng.standard_normal((96, 128)) + 0.1j * rng.standard_normal((96, 128))).astype(np.complex64)
+    np.testing.assert_allclose(band_above_noise(field, 0.05), field, atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.background import noise_level
-from device.optics.photon_noise import amplitude_from_counts, equivalent_photons
+from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from models.recipes.hidef.scenes import SceneRange, recordings, tiles
 from models.recipes.low_photon.recipe import PHOTONS
 
@@ -34,8 +34,12 @@ def samples(seed: int) -> Iterator[NDArray[np.float32]]:
         for _ in range(_READ_OUTS):
             counts, noise = _read_out(rng, scene.recorded)
             cut = tiles(rng, counts, scene, amplitude=partial(amplitude_from_counts, noise=noise))
-            photons = np.full((*cut.shape[:3], 1), np.log10(equivalent_photons(noise)), np.float32)
-            yield np.concatenate([cut[..., :2], photons, cut[..., 2:]], axis=-1)
+            out = np.empty((*cut.shape[:3], cut.shape[3] + 1), np.float32)
+            for sample, tile in zip(out, cut, strict=True):
+                start = band_above_noise((1 + tile[..., 0] + 1j * tile[..., 1]).astype(np.complex64), noise)
+                sample[..., 0], sample[..., 1] = start.real - 1, start.imag
+            out[..., 2], out[..., 3:] = np.log10(equivalent_photons(noise)), cut[..., 2:]
+            yield out
 
 
 def _read_out(rng: np.random.Generator, intensity: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
