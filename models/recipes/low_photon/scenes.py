@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from device.analysis.background import noise_level
 from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from models.recipes.hidef.scenes import SceneRange, recordings, tiles
-from models.recipes.low_photon.recipe import PHOTONS
 
 __all__ = ["samples"]
 
@@ -20,6 +19,9 @@ _CLEAN = SceneRange(photons=(1e6, 1e6))
 
 _READ_OUTS = 2
 """Of one scene: rendering it takes ten times as long."""
+
+_PHOTONS = (0.3, 100.0)
+"""That the noise is equivalent to."""
 
 _ELECTRONS = (0.5, 100.0)
 _READ_E = 3.0
@@ -50,5 +52,5 @@ def _read_out(rng: np.random.Generator, intensity: NDArray[np.float32]) -> tuple
         counts = rng.poisson(intensity * electrons) + rng.normal(0, read_e, intensity.shape)
         frame = (counts / counts.mean()).astype(np.float32)
         noise = noise_level(frame)
-        if PHOTONS[0] <= equivalent_photons(noise) <= PHOTONS[1]:
+        if _PHOTONS[0] <= equivalent_photons(noise) <= _PHOTONS[1]:
             return frame, noise
