@@ -182,7 +182,7 @@ class Pipeline:
         return replace(
             self, network=self.low_photon.network().for_noise(hologram.noise), ring_gain=None, classifier=None, unclassified=UNNAMED,
             settings=replace(self.settings, refine_iterations=0, depth=DepthSettings()), low_photon=None, few_photons=True,
-            models={**self.models, "reconstruction": self.low_photon.use},
+            models=_without_names(self.models) | {"reconstruction": self.low_photon.use},
         )  # fmt: skip
 
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
@@ -327,6 +327,10 @@ class Pipeline:
             return (NO_PARTICLE,) * len(particles)
         crops = classifier_crops(found.result.field, particles, hologram.geometry.object_pitch_um)
         return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))
+
+
+def _without_names(models: Models) -> Models:
+    return {role: use for role, use in models.items() if role != "classifier"}
 
 
 def _covered(parts: list[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:

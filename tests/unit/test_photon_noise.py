@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from device.analysis.background import noise_level, normalise
 from device.analysis.low_photon import LowPhotonModel
 from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.config import Config
 from device.frames import Exposure, Hologram, LampState, RawFrame
+from device.inference.store import ModelStore
 from device.instrument import load_instrument
 from device.optics.geometry import Geometry
 from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from device.optics.propagation import backpropagate
 from device.records import ModelUse
+from device.rig.models import ARTEFACTS, build_pipeline
 from device.sampling.holograms import divided
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
@@ -159,6 +163,21 @@ def test_other_frames_are_analysed_as_ever_and_the_model_stays_closed(frame: Hol
     assert analysis.scene is not None
     assert plain.scene is not None
     assert [v.reason for v in analysis.scene.verdicts] == [v.reason for v in plain.scene.verdicts]
+
+
+def test_the_shipped_model_is_opened_by_the_first_frame_of_few_photons() -> None:
+    analysis = msgspec.structs.replace(Config().analysis, refine_iterations=0)
+    shipped, _ = build_pipeline(ModelStore(ARTEFACTS), analysis, GEOMETRY)
+    assert "low_photon" not in shipped.models
+    lit = shipped.lit_as(hologram(3.0))
+    assert lit.models["reconstruction"].name == "hidef-low-photon"
+    assert (lit.classifier, "classifier" in lit.models) == (None, False)
+    start = backpropagate(hologram(3.0).intensity, GEOMETRY, counted=3**-0.5)
+    field = lit.network.run(start) if lit.network else start
+    assert np.abs(field - 1).max() < 0.5
+    assert shipped.lit_as(hologram(300.0)) is shipped
+    off = msgspec.structs.replace(analysis, low_photon_model="")
+    assert build_pipeline(ModelStore(ARTEFACTS), off, GEOMETRY)[0].low_photon is None
 
 
 def test_the_exposure_tells_how_much_of_the_noise_is_the_lights() -> None:
