@@ -54,7 +54,7 @@ def amplitude_from_counts(intensity: Real, noise: float) -> Real:
     root = np.sqrt(around)
     # The difference of the roots over w, without a difference of near numbers.
     away = np.maximum(intensity - around, -around / share)
-    return root + away / (np.sqrt(np.maximum(around + share * away, 0)) + root)
+    return np.asarray(root + away / (np.sqrt(np.maximum(around + share * away, 0)) + root), np.float32)
 
 
 def equivalent_photons(noise: float) -> float:

@@ -37,9 +37,9 @@ def samples(seed: int) -> Iterator[NDArray[np.float32]]:
             counts, noise = _read_out(rng, scene.recorded)
             cut = tiles(rng, counts, scene, amplitude=partial(amplitude_from_counts, noise=noise))
             out = np.empty((*cut.shape[:3], cut.shape[3] + 1), np.float32)
-            for sample, tile in zip(out, cut, strict=True):
+            for k, tile in enumerate(cut):
                 start = band_above_noise((1 + tile[..., 0] + 1j * tile[..., 1]).astype(np.complex64), noise)
-                sample[..., 0], sample[..., 1] = start.real - 1, start.imag
+                out[k, ..., 0], out[k, ..., 1] = start.real - 1, start.imag
             out[..., 2], out[..., 3:] = np.log10(equivalent_photons(noise)), cut[..., 2:]
             yield out
 

@@ -221,7 +221,7 @@ def _empty_lines(new: HidefNetwork, hidef: HidefNetwork, frames: int = 2) -> lis
 
 def _strange_lines(fields: Sequence[tuple[float, ScoringField]], new: HidefNetwork, hidef: HidefNetwork) -> list[str]:
     """Structures that no training saw, put into the scenes' object fields and imaged by plain propagation."""
-    rows: dict[str, list[Insertion]] = {}
+    rows: dict[str, Sequence[Insertion]] = {}
     for number, (_, scene) in enumerate(fields):
         rng = np.random.default_rng((number, 5))
         places = _empty_places(scene.truth, rng)
