@@ -62,13 +62,14 @@ def counted(intensity: Real, electrons: float, read_e: float, rng: np.random.Gen
 
 
 def report(network: ImageNetwork, count: int) -> list[str]:
-    """Its table by light, with baselines, bars, what is found, and what is invented; `count` fields at each of five depths."""
+    """Its table by light, with baselines, bars, what is found, and what is invented; `count` fields, at five depths in turn."""
     new = HidefNetwork(network.interpreter, network.manifest)
     bundle, interpreter = ModelStore(_ARTEFACTS).open("hidef")
     hidef = HidefNetwork(interpreter, bundle.manifest)
     scores: dict[str, list[dict[str, float]]] = {}
     found: dict[str, list[_Found]] = {}
-    fields = [(um, f) for k, um in enumerate(_OFFSETS_UM) for f in scoring_fields(count, 87_000 + k, um, per_field=20)]
+    offsets_um = [_OFFSETS_UM[k % len(_OFFSETS_UM)] for k in range(count)]
+    fields = [(um, next(scoring_fields(1, 87_000 + k, um, per_field=20))) for k, um in enumerate(offsets_um)]
     for number, (offset_um, scene) in enumerate(fields):
         # Of 2,800 electrons a pixel, as the foreign model's own sensor has them.
         ceiling = _passed(new, scene.intensity, noise_level(scene.intensity))
@@ -221,7 +222,7 @@ def _empty_lines(new: HidefNetwork, hidef: HidefNetwork, frames: int = 2) -> lis
 
 def _strange_lines(fields: Sequence[tuple[float, ScoringField]], new: HidefNetwork, hidef: HidefNetwork) -> list[str]:
     """Structures that no training saw, put into the scenes' object fields and imaged by plain propagation."""
-    rows: dict[str, Sequence[Insertion]] = {}
+    rows: dict[str, list[Insertion]] = {}
     for number, (_, scene) in enumerate(fields):
         rng = np.random.default_rng((number, 5))
         places = _empty_places(scene.truth, rng)
