@@ -67,7 +67,7 @@ def report(network: ImageNetwork, count: int) -> list[str]:
     bundle, interpreter = ModelStore(_ARTEFACTS).open("hidef")
     hidef = HidefNetwork(interpreter, bundle.manifest)
     scores: dict[str, list[dict[str, float]]] = {}
-    found: dict[str, list[_Found]] = {}
+    found: dict[str, list[_FieldCount]] = {}
     offsets_um = [_OFFSETS_UM[k % len(_OFFSETS_UM)] for k in range(count)]
     fields = [(um, next(scoring_fields(1, 87_000 + k, um, per_field=20))) for k, um in enumerate(offsets_um)]
     for number, (offset_um, scene) in enumerate(fields):
@@ -80,7 +80,7 @@ def report(network: ImageNetwork, count: int) -> list[str]:
                 row = f"{_light(light)}: {name}"
                 scores.setdefault(row, []).extend(_scored(scene, boxes))
                 if whole is not None:
-                    found.setdefault(row, []).append(_Found.of(scene, whole, frame, noise))
+                    found.setdefault(row, []).append(_FieldCount.of(scene, whole, frame, noise))
     lines = [
         f"Particles of {_LEAST_UM:g} um and more, {BORDER_PX} px and more from the border, within 100 um of the focal plane; medians with "
         "95 % intervals over particles; simulated.", "", *score_lines(scores, _METRICS, "light: method"), "",
@@ -141,7 +141,7 @@ def _scored(scene: ScoringField, boxes: Sequence[Complex]) -> list[dict[str, flo
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FieldCount:
     """What the box's segmentation finds in one field."""
 
     hits: int
@@ -156,7 +156,7 @@ class _Found:
     """Correlation of the intensity that the field predicts with the foreign model's own, before it was counted."""
 
     @classmethod
-    def of(cls, scene: ScoringField, field: Complex, frame: Real, noise: float) -> _Found:
+    def of(cls, scene: ScoringField, field: Complex, frame: Real, noise: float) -> _FieldCount:
         parts = _parts(field, frame, noise)
         middles = np.array([_middle_px(part) for part in parts]).reshape(-1, 2)
         boxes = [(b[1].start, b[1].stop, b[0].start, b[0].stop) for b in scene.boxes]
@@ -187,7 +187,7 @@ def _esd_um(part: Segment) -> float:
     return 2 * float(np.sqrt(part.mask.sum() / np.pi)) * GEOMETRY.pitch_um
 
 
-def _found_lines(found: dict[str, list[_Found]]) -> list[str]:
+def _found_lines(found: dict[str, list[_FieldCount]]) -> list[str]:
     """Recall, ghosts, sizes, and the guard's look."""
     lines = [
         f"| light: method | found, of those >= {_RECALL_UM:g} um | ghosts, of what is found | size over true | guard: correlation |"
