@@ -17,7 +17,7 @@ from device.analysis.binning import binned, spread, unbinned
 from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
-from device.analysis.low_photon import UNNAMED, LowPhotonModel, unchecked_reason
+from device.analysis.low_photon import UNNAMED, LowPhotonModel, doubts, unchecked_reason
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
@@ -243,7 +243,7 @@ class Pipeline:
         ahead = predicted(amplitude.shape, result.field, parts, equivalent, geometry) if parts else None
         given = fringes_of(amplitude, ahead, hologram.noise)
         covered = _covered(parts, amplitude.shape)
-        pieces = [*([] if self.few_photons else too_noisy(hologram.noise)), *in_pieces(parts, covered, geometry)]
+        pieces = [*(doubts if self.few_photons else too_noisy)(hologram.noise), *in_pieces(parts, covered, geometry)]
         scene = scene_of(given, given, covered, len(parts), self._way, pieces)
         why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts), hologram.noise)
         if why_not is not None or not parts:

@@ -149,6 +149,12 @@ def test_a_frame_of_few_photons_is_taken_by_its_own_model_and_says_so() -> None:
     assert analysis.scene.way == "network for few photons"
 
 
+def test_counts_of_next_to_no_photons_are_suspect() -> None:
+    scene = pipeline(Spy(), []).analyse(hologram(1.0)).scene
+    assert scene is not None
+    assert [(v.level, "photons a pixel" in v.reason) for v in scene.verdicts] == [("suspect", True)]
+
+
 @pytest.mark.parametrize("frame", [hologram(300.0), hologram(3.0, explained=0.5), hologram(3.0, explained=0.0), hologram(0.1)])
 def test_other_frames_are_analysed_as_ever_and_the_model_stays_closed(frame: Hologram) -> None:
     """Well lit; noisier than its light explains, which is speckle; of an unknown sensor; with less light than was learnt."""
