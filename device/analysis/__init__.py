@@ -2,6 +2,7 @@
 
 background   raw frame -> Hologram, with or without a background
 median       pixel by pixel, of a few frames
+low_photon   frames of few photons: which they are, and how they are analysed
 binning      sampled more finely or coarsely than the network knows: at other pixels, and back
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile

@@ -23,8 +23,8 @@ _TEXT = {
     "doi:10.1103/PhysRevLett.121.243902; not the same data).",
     "limits": "Electrons alone say little: read noise counts as photons that are missing, and 1 electron of it halves 1 photon. At 1 photon a "
     "third of what is found isn't there (two in five on recorded beads), at half a photon three in four: below 2.5 counts are suspect, below "
-    "0.8 the frame is called too noisy, as ever. Weak structures go first: at 1 photon three of five inserted ones are erased, and by "
-    "eye a particle is a smooth round body of about its size and phase, whatever its outline. Sizes come out 6 % too large. Training was "
+    "0.8 the frame is called too noisy, as ever. Weak structures go first: at 1 photon three of five inserted ones are erased. By eye "
+    "strong bodies keep place, size and phase there, weak ones fade, and faint clouds stand between them: the ghosts. Sizes come out 6 % too large. Training was "
     "short; at 1 photon most of the gain is that of the amplitude and the band (the row `hidef, from counts`), and bars are missed. Particles of "
     "a frame of few photons are counted and measured, but not refined, not held against the hologram and not named: their records say so, and "
     "carry quality flag 2. A background of few photons is no help: the frame's own smooth light stands in for it, so dirt on "
