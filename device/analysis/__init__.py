@@ -2,9 +2,11 @@
 
 background   raw frame -> Hologram, with or without a background
 median       pixel by pixel, of a few frames
+low_photon   frames of few photons: which they are, and how they are analysed
 binning      sampled more finely or coarsely than the network knows: at other pixels, and back
 locate       is anything there, and in which tiles
 reconstruct  back-propagate once, run HIDEF tile by tile
+image_tiles  an image network over any image, tile by tile
 segment      field -> particles' masks and centres; middle_line: of long ones, their length and necks
 second_look  what one pass smoothed away, put back from the hologram at the depth found
 refine       a few iterations of physics on what the network found; particles as patches, depth_search

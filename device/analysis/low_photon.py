@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device.analysis.reconstruct import FieldNetwork
+from device.analysis.scene import Verdict
 from device.frames import Hologram
 from device.optics.photon_noise import equivalent_photons
 from device.records import Classification, ModelUse
 
-__all__ = ["UNNAMED", "LowPhotonModel", "unchecked_reason"]
+__all__ = ["UNNAMED", "LowPhotonModel", "doubts", "unchecked_reason"]
 
 _BY_LIGHT = 1.5
 """A noise of up to so many times what the counts explain is theirs: the background has noise of its own. Speckle has more."""
+
+_SURE_PHOTONS = 2.5
+"""With 3 a pixel one in 37 of what was found in simulated frames wasn't there, one in eight of recorded beads; with 1, a third."""
 
 UNNAMED = Classification("particle", None, {}, (), "few photons: classifiers have learnt from lit frames", owed=True)
 
@@ -51,6 +55,18 @@ class LowPhotonModel:
             return False
         low, high = self.photons
         return low <= equivalent_photons(hologram.noise) <= high
+
+
+def doubts(noise: float) -> list[Verdict]:
+    """What so few photons, by the relative noise of a pixel, say against counts."""
+    if (photons := equivalent_photons(noise)) >= _SURE_PHOTONS:
+        return []
+    return [
+        Verdict(
+            "suspect",
+            f"{photons:.2g} photons a pixel by the noise: with less than {_SURE_PHOTONS:g} much of what is found isn't there",
+        )
+    ]
 
 
 def unchecked_reason(noise: float) -> str:

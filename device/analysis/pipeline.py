@@ -17,7 +17,7 @@ from device.analysis.binning import binned, spread, unbinned
 from device.analysis.crops import classifier_crops
 from device.analysis.depth import Depth, DepthSettings, estimate_depth, nominal_depth
 from device.analysis.locate import is_empty
-from device.analysis.low_photon import UNNAMED, LowPhotonModel, unchecked_reason
+from device.analysis.low_photon import UNNAMED, LowPhotonModel, doubts, unchecked_reason
 from device.analysis.measure import measure
 from device.analysis.obstruction import MOST_OBSTRUCTED, opaque_share
 from device.analysis.reconstruct import FieldNetwork, Reconstruction, reconstruct
@@ -182,7 +182,7 @@ class Pipeline:
         return replace(
             self, network=self.low_photon.network().for_noise(hologram.noise), ring_gain=None, classifier=None, unclassified=UNNAMED,
             settings=replace(self.settings, refine_iterations=0, depth=DepthSettings()), low_photon=None, few_photons=True,
-            models={**self.models, "reconstruction": self.low_photon.use},
+            models=_without_names(self.models) | {"reconstruction": self.low_photon.use},
         )  # fmt: skip
 
     def _analysed(self, hologram: Hologram) -> FrameAnalysis:
@@ -243,7 +243,7 @@ class Pipeline:
         ahead = predicted(amplitude.shape, result.field, parts, equivalent, geometry) if parts else None
         given = fringes_of(amplitude, ahead, hologram.noise)
         covered = _covered(parts, amplitude.shape)
-        pieces = [*([] if self.few_photons else too_noisy(hologram.noise)), *in_pieces(parts, covered, geometry)]
+        pieces = [*(doubts if self.few_photons else too_noisy)(hologram.noise), *in_pieces(parts, covered, geometry)]
         scene = scene_of(given, given, covered, len(parts), self._way, pieces)
         why_not = "not a particle field" if scene.fails else self._why_unchecked(len(parts), hologram.noise)
         if why_not is not None or not parts:
@@ -329,6 +329,10 @@ class Pipeline:
             return (NO_PARTICLE,) * len(particles)
         crops = classifier_crops(found.result.field, particles, hologram.geometry.object_pitch_um)
         return tuple(self.classifier.classify(np.stack([crop.image for crop in crops]), self.settings.reject_below))
+
+
+def _without_names(models: Models) -> Models:
+    return {role: use for role, use in models.items() if role != "classifier"}
 
 
 def _covered(parts: list[Segment], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ fresnel          by one transform, and onto a grid of one's own choosing      ff
 pupil            what a lens, a window or a cover slip does to the wave
 coherence        what partial coherence and finite pixels leave of a fringe; resolution: what they leave of detail, and why
 autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
+photon_noise  amplitude from few counts, and the band above their noise
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form
 multiheight      phase retrieval from several heights or wavelengths

@@ -15,7 +15,7 @@ from device.errors import InputError
 from device.optics import fft
 from device.optics.byte_cache import byte_bounded_cache
 from device.optics.geometry import Geometry
-from device.optics.photon_noise import amplitude_from_counts
+from device.optics.photon_noise import amplitude_from_counts, band_above_noise
 from device.optics.pupil import Pupil
 
 __all__ = [
@@ -219,15 +219,17 @@ def backpropagate(
     """Refocus a normalised in-line hologram.
 
     Parameters: `intensity` float [height, width], mean 1 where nothing is; `distance_um` overrides the geometry's; `counted` the
-    relative noise of a pixel of few photons, whose amplitude isn't the root of its count (device/optics/photon_noise.py).
+    relative noise of a pixel of few photons, whose amplitude isn't the root of its count; frequencies that hold nothing but noise are
+    left out then (device/optics/photon_noise.py).
     Returns the complex64 field [height, width] at the object plane, twin image included, the geometry's aberrations taken off.
     """
     at = geometry if distance_um is None else geometry.at(distance_um)
     amplitude = amplitude_from_counts(intensity.astype(np.float32, copy=False), counted)
-    return propagate(
+    field = propagate(
         amplitude,
         pitch_um=at.object_pitch_um,
         wavelength_um=at.wavelength_medium_um,
         distance_um=-at.propagation_um,
         pupil=at.pupil,
     )
+    return band_above_noise(field, counted) if counted else field

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +22,6 @@ from device.instrument import Instrument
 from device.optics.geometry import Geometry
 
 __all__ = ["ARTEFACTS", "build_pipeline", "model_store", "open_models"]
-
-log = logging.getLogger("holonode.models")
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "models" / "artefacts"
 """Bundles shipped beside this package; read as files, never imported."""
@@ -65,8 +62,8 @@ def build_pipeline(
     if (uncovered := opened.get("classifier")) and uncovered.refusal:
         reason = f"the classifier {uncovered.bundle.model.stem} doesn't cover this recording: {uncovered.refusal}"
         unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
-    elif left_out:
-        reason = f"nothing is named while a model is left out that failed its checks: {', '.join(left_out)}"
+    elif missed := _missed(left_out):
+        reason = f"nothing is named while a model is left out that failed its checks: {', '.join(missed)}"
         unclassified = replace(UNCLASSIFIED, unnamed=reason, owed=True)
     chosen = PipelineSettings(
         settings.min_esd_um,
@@ -124,21 +121,24 @@ def open_models(
     out: dict[str, Opened] = {}
     for kind in task_kinds().values():
         # What builds on a model that is left out has learnt from what that one makes.
-        if (name := kind.chosen(settings)) and not left_out:
+        if (name := kind.chosen(settings)) and not _missed(left_out):
             try:
                 one = open_for(store, name, kind, geometry)
             except CheckError as error:
                 if left_out is None:
                     raise
-                if kind.deferred:
-                    log.warning("%s is left out: %s", kind.noun, error)
-                else:
-                    left_out[kind.role] = str(error)
+                left_out[kind.role] = str(error)
                 continue
             if one.refusal and not kind.deferred and (strict or kind.essential):
                 raise not_covered(store, one.bundle, geometry, one.refusal)
             out[kind.role] = one
     return out
+
+
+def _missed(left_out: dict[str, str] | None) -> list[str]:
+    """Roles that are left out and that every frame would need."""
+    waiting = {kind.role for kind in task_kinds().values() if kind.deferred}
+    return [role for role in left_out or () if role not in waiting]
 
 
 def _depth_half_range_um(instrument: Instrument) -> float:

@@ -8,7 +8,7 @@ the structure, by half of the structure's contrast and more (root mean squares).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ def _smooth(image: Image, sigma_px: float) -> Image:
     return scipy.ndimage.gaussian_filter(image, sigma_px, mode="nearest")
 
 
-def feature_lines(rows: dict[str, Sequence[Insertion]]) -> list[str]:
+def feature_lines(rows: Mapping[str, Sequence[Insertion]]) -> list[str]:
     """Markdown: by method, the median share that is left, the share of erased ones and of places with an invented one."""
     lines = ["| method | inserted | share shown | erased | empty places | invented |", "|---|---|---|---|---|---|"]
     for name, insertions in rows.items():

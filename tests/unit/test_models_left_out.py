@@ -70,6 +70,16 @@ def test_without_its_classifier_it_still_reconstructs(shipped: Path) -> None:
     assert pipeline.unclassified.owed
 
 
+def test_without_its_model_for_few_photons_all_other_frames_are_analysed_as_ever(shipped: Path) -> None:
+    damage(shipped, "hidef-low-photon")
+    left_out: dict[str, str] = {}
+    pipeline, labels = build_pipeline(ModelStore(shipped), Config().analysis, GEOMETRY, left_out=left_out)
+    assert list(left_out) == ["low_photon"]
+    assert pipeline.low_photon is None
+    assert (pipeline.network is None, pipeline.classifier is None, len(labels) > 1) == (False, False, True)
+    assert not pipeline.unclassified.owed
+
+
 def test_whoever_doesnt_ask_for_that_gets_an_error(shipped: Path) -> None:
     damage(shipped, "hidef")
     with pytest.raises(CheckError):

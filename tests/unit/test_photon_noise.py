@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from device.analysis.background import noise_level, normalise
 from device.analysis.low_photon import LowPhotonModel
 from device.analysis.pipeline import Pipeline, PipelineSettings
+from device.config import Config
 from device.frames import Exposure, Hologram, LampState, RawFrame
+from device.inference.store import ModelStore
 from device.instrument import load_instrument
 from device.optics.geometry import Geometry
-from device.optics.photon_noise import amplitude_from_counts, equivalent_photons
+from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from device.optics.propagation import backpropagate
 from device.records import ModelUse
+from device.rig.models import ARTEFACTS, build_pipeline
 from device.sampling.holograms import divided
 
 GEOMETRY = Geometry(0.85, 1.12, 500.0)
@@ -145,6 +149,12 @@ def test_a_frame_of_few_photons_is_taken_by_its_own_model_and_says_so() -> None:
     assert analysis.scene.way == "network for few photons"
 
 
+def test_counts_of_next_to_no_photons_are_suspect() -> None:
+    scene = pipeline(Spy(), []).analyse(hologram(1.0)).scene
+    assert scene is not None
+    assert [(v.level, "photons a pixel" in v.reason) for v in scene.verdicts] == [("suspect", True)]
+
+
 @pytest.mark.parametrize("frame", [hologram(300.0), hologram(3.0, explained=0.5), hologram(3.0, explained=0.0), hologram(0.1)])
 def test_other_frames_are_analysed_as_ever_and_the_model_stays_closed(frame: Hologram) -> None:
     """Well lit; noisier than its light explains, which is speckle; of an unknown sensor; with less light than was learnt."""
@@ -161,6 +171,21 @@ def test_other_frames_are_analysed_as_ever_and_the_model_stays_closed(frame: Hol
     assert [v.reason for v in analysis.scene.verdicts] == [v.reason for v in plain.scene.verdicts]
 
 
+def test_the_shipped_model_is_opened_by_the_first_frame_of_few_photons() -> None:
+    analysis = msgspec.structs.replace(Config().analysis, refine_iterations=0)
+    shipped, _ = build_pipeline(ModelStore(ARTEFACTS), analysis, GEOMETRY)
+    assert "low_photon" not in shipped.models
+    lit = shipped.lit_as(hologram(3.0))
+    assert lit.models["reconstruction"].name == "hidef-low-photon"
+    assert (lit.classifier, "classifier" in lit.models) == (None, False)
+    start = backpropagate(hologram(3.0).intensity, GEOMETRY, counted=3**-0.5)
+    field = lit.network.run(start) if lit.network else start
+    assert np.abs(field - 1).max() < 0.5
+    assert shipped.lit_as(hologram(300.0)) is shipped
+    off = msgspec.structs.replace(analysis, low_photon_model="")
+    assert build_pipeline(ModelStore(ARTEFACTS), off, GEOMETRY)[0].low_photon is None
+
+
 def test_the_exposure_tells_how_much_of_the_noise_is_the_lights() -> None:
     instrument = load_instrument("bioaerosol-imx219-850nm")
     sensor = instrument.sensor
@@ -175,3 +200,21 @@ def test_the_exposure_tells_how_much_of_the_noise_is_the_lights() -> None:
     assert found.photon_noise == pytest.approx(expected, rel=0.02)
     assert found.noise == pytest.approx(found.photon_noise, rel=0.1)
     assert divided(instrument, replace(frame, bit_depth=8), None).photon_noise == 0
+
+
+def test_noise_alone_is_left_out_and_fringes_keep_their_strength() -> None:
+    rng = np.random.default_rng(2)
+    noise = (0.5 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
+    fringe = 0.2 * np.cos(2 * np.pi * 12 * np.arange(SIDE) / SIDE, dtype=np.float32) + np.zeros_like(noise)
+    alone = band_above_noise((1 + noise).astype(np.complex64), 1.0)
+    assert np.mean(np.abs(alone - 1) ** 2) < 0.1 * np.mean(noise**2)
+    seen = band_above_noise((1 + noise + fringe).astype(np.complex64), 1.0) - 1
+    strength = float(np.vdot(fringe, seen).real / np.vdot(fringe, fringe))
+    assert strength == pytest.approx(1, abs=0.1)
+    assert np.mean(np.abs(seen - fringe) ** 2) < 0.25 * np.mean(noise**2)
+
+
+def test_nothing_is_left_out_where_every_ring_stands_above_the_noise() -> None:
+    rng = np.random.default_rng(2)
+    field = (1 + 0.2 * rng.standard_normal((96, 128)) + 0.1j * rng.standard_normal((96, 128))).astype(np.complex64)
+    np.testing.assert_allclose(band_above_noise(field, 0.05), field, atol=1e-5)

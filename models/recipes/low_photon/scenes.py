@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.background import noise_level
-from device.optics.photon_noise import amplitude_from_counts, equivalent_photons
+from device.optics.photon_noise import amplitude_from_counts, band_above_noise, equivalent_photons
 from models.recipes.hidef.scenes import SceneRange, recordings, tiles
-from models.recipes.low_photon.recipe import PHOTONS
 
 __all__ = ["samples"]
 
@@ -20,6 +19,9 @@ _CLEAN = SceneRange(photons=(1e6, 1e6))
 
 _READ_OUTS = 2
 """Of one scene: rendering it takes ten times as long."""
+
+_PHOTONS = (0.3, 100.0)
+"""That the noise is equivalent to."""
 
 _ELECTRONS = (0.5, 100.0)
 _READ_E = 3.0
@@ -34,8 +36,12 @@ def samples(seed: int) -> Iterator[NDArray[np.float32]]:
         for _ in range(_READ_OUTS):
             counts, noise = _read_out(rng, scene.recorded)
             cut = tiles(rng, counts, scene, amplitude=partial(amplitude_from_counts, noise=noise))
-            photons = np.full((*cut.shape[:3], 1), np.log10(equivalent_photons(noise)), np.float32)
-            yield np.concatenate([cut[..., :2], photons, cut[..., 2:]], axis=-1)
+            out = np.empty((*cut.shape[:3], cut.shape[3] + 1), np.float32)
+            for k, tile in enumerate(cut):
+                start = band_above_noise((1 + tile[..., 0] + 1j * tile[..., 1]).astype(np.complex64), noise)
+                out[k, ..., 0], out[k, ..., 1] = start.real - 1, start.imag
+            out[..., 2], out[..., 3:] = np.log10(equivalent_photons(noise)), cut[..., 2:]
+            yield out
 
 
 def _read_out(rng: np.random.Generator, intensity: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
@@ -46,5 +52,5 @@ def _read_out(rng: np.random.Generator, intensity: NDArray[np.float32]) -> tuple
         counts = rng.poisson(intensity * electrons) + rng.normal(0, read_e, intensity.shape)
         frame = (counts / counts.mean()).astype(np.float32)
         noise = noise_level(frame)
-        if PHOTONS[0] <= equivalent_photons(noise) <= PHOTONS[1]:
+        if _PHOTONS[0] <= equivalent_photons(noise) <= _PHOTONS[1]:
             return frame, noise

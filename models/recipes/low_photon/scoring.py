@@ -40,7 +40,7 @@ __all__ = ["LIGHTS", "counted", "report"]
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
 
-LIGHTS = ((1.0, 0.0), (1.0, 1.0), (3.0, 0.0), (3.0, 2.0), (10.0, 2.0), (30.0, 2.0), (100.0, 2.0))
+LIGHTS = ((1.0, 0.0), (1.0, 1.0), (3.0, 0.0), (10.0, 2.0), (30.0, 2.0), (100.0, 2.0))
 """Electrons a pixel where nothing is, and read noise in electrons."""
 
 _OFFSETS_UM = (-100.0, -50.0, 0.0, 50.0, 100.0)
@@ -62,21 +62,25 @@ def counted(intensity: Real, electrons: float, read_e: float, rng: np.random.Gen
 
 
 def report(network: ImageNetwork, count: int) -> list[str]:
-    """Its table by light, with baselines, bars, what is found, and what is invented; `count` fields at each of five depths."""
+    """Its table by light, with baselines, bars, what is found, and what is invented; `count` fields, at five depths in turn."""
     new = HidefNetwork(network.interpreter, network.manifest)
     bundle, interpreter = ModelStore(_ARTEFACTS).open("hidef")
     hidef = HidefNetwork(interpreter, bundle.manifest)
     scores: dict[str, list[dict[str, float]]] = {}
-    found: dict[str, list[_Found]] = {}
-    fields = [(um, f) for k, um in enumerate(_OFFSETS_UM) for f in scoring_fields(count, 87_000 + k, um, per_field=20)]
+    found: dict[str, list[_FieldCount]] = {}
+    offsets_um = [_OFFSETS_UM[k % len(_OFFSETS_UM)] for k in range(count)]
+    fields = [(um, next(scoring_fields(1, 87_000 + k, um, per_field=20))) for k, um in enumerate(offsets_um)]
     for number, (offset_um, scene) in enumerate(fields):
+        # Of 2,800 electrons a pixel, as the foreign model's own sensor has them.
+        ceiling = _passed(new, scene.intensity, noise_level(scene.intensity))
+        scores.setdefault(_CEILING, []).extend(_scored(scene, [ceiling[box] for box in scene.boxes]))
         for light in LIGHTS:
             frame, noise = counted(scene.intensity, *light, np.random.default_rng((number, 7)))
             for name, boxes, whole in _methods(scene, offset_um, frame, noise, new, hidef):
                 row = f"{_light(light)}: {name}"
                 scores.setdefault(row, []).extend(_scored(scene, boxes))
                 if whole is not None:
-                    found.setdefault(row, []).append(_Found.of(scene, whole, frame, noise))
+                    found.setdefault(row, []).append(_FieldCount.of(scene, whole, frame, noise))
     lines = [
         f"Particles of {_LEAST_UM:g} um and more, {BORDER_PX} px and more from the border, within 100 um of the focal plane; medians with "
         "95 % intervals over particles; simulated.", "", *score_lines(scores, _METRICS, "light: method"), "",
@@ -86,7 +90,7 @@ def report(network: ImageNetwork, count: int) -> list[str]:
 
 
 def _bars() -> list[Bar]:
-    one, three, thirty = (f"{_light(light)}: " for light in (LIGHTS[0], LIGHTS[2], LIGHTS[5]))
+    one, three, thirty = (f"{_light(light)}: " for light in (LIGHTS[0], LIGHTS[2], LIGHTS[4]))
     return [
         Bar(one + _NEW, "complex_correlation", least=0.93),
         Bar(one + _NEW, "complex_error", most=0.40),
@@ -97,7 +101,13 @@ def _bars() -> list[Bar]:
     ]
 
 
+_CEILING = "ceiling: before it is counted"
 _GS = "Gerchberg-Saxton, true support, told depth"
+
+
+def _passed(network: HidefNetwork, frame: Real, noise: float) -> Complex:
+    """As the box does it: from counts, told the noise."""
+    return run_tiles(backpropagate(frame, GEOMETRY, counted=noise), network.for_noise(noise)).field
 
 
 def _light(light: tuple[float, float]) -> str:
@@ -112,7 +122,7 @@ def _methods(
     line = backpropagate(np.square((1 + np.maximum(frame, -1)) / 2), GEOMETRY)
     runs: list[tuple[str, FieldNetwork, Complex]] = [
         (_NEW, new.for_noise(noise), told), (_HIDEF, hidef, plain), ("hidef, (1 + I) / 2", hidef, line),
-        ("hidef, amplitude from counts", hidef, told),
+        ("hidef, from counts", hidef, told),
     ]  # fmt: skip
     for name, network, start in runs:
         field = run_tiles(start, network).field
@@ -131,7 +141,7 @@ def _scored(scene: ScoringField, boxes: Sequence[Complex]) -> list[dict[str, flo
 
 
 @dataclass(frozen=True)
-class _Found:
+class _FieldCount:
     """What the box's segmentation finds in one field."""
 
     hits: int
@@ -146,7 +156,7 @@ class _Found:
     """Correlation of the intensity that the field predicts with the foreign model's own, before it was counted."""
 
     @classmethod
-    def of(cls, scene: ScoringField, field: Complex, frame: Real, noise: float) -> _Found:
+    def of(cls, scene: ScoringField, field: Complex, frame: Real, noise: float) -> _FieldCount:
         parts = _parts(field, frame, noise)
         middles = np.array([_middle_px(part) for part in parts]).reshape(-1, 2)
         boxes = [(b[1].start, b[1].stop, b[0].start, b[0].stop) for b in scene.boxes]
@@ -177,7 +187,7 @@ def _esd_um(part: Segment) -> float:
     return 2 * float(np.sqrt(part.mask.sum() / np.pi)) * GEOMETRY.pitch_um
 
 
-def _found_lines(found: dict[str, list[_Found]]) -> list[str]:
+def _found_lines(found: dict[str, list[_FieldCount]]) -> list[str]:
     """Recall, ghosts, sizes, and the guard's look."""
     lines = [
         f"| light: method | found, of those >= {_RECALL_UM:g} um | ghosts, of what is found | size over true | guard: correlation |"
@@ -197,17 +207,14 @@ def _share(hits: int, trials: int) -> str:
     return f"{hits} of {trials} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
-def _empty_lines(new: HidefNetwork, hidef: HidefNetwork, frames: int = 4) -> list[str]:
+def _empty_lines(new: HidefNetwork, hidef: HidefNetwork, frames: int = 2) -> list[str]:
     """Particles found in frames of nothing but light."""
     lines = [f"| empty frames of {FIELD_PX} x {FIELD_PX} | {_NEW}: particles a frame | {_HIDEF} |", "|---|---|---|"]
     for light in LIGHTS:
         counts = np.zeros((frames, 2), int)
         for k in range(frames):
             frame, noise = counted(np.ones((FIELD_PX, FIELD_PX), np.float32), *light, np.random.default_rng((k, 3)))
-            starts = backpropagate(frame, GEOMETRY, counted=noise), backpropagate(frame, GEOMETRY)
-            fields = [
-                run_tiles(start, network).field for start, network in zip(starts, (new.for_noise(noise), hidef), strict=True)
-            ]
+            fields = _passed(new, frame, noise), run_tiles(backpropagate(frame, GEOMETRY), hidef).field
             counts[k] = [len(_parts(field, frame, noise)) for field in fields]
         lines.append(f"| {_light(light)} | {counts[:, 0].mean():.2f} | {counts[:, 1].mean():.2f} |")
     return lines
@@ -221,13 +228,12 @@ def _strange_lines(fields: Sequence[tuple[float, ScoringField]], new: HidefNetwo
         places = _empty_places(scene.truth, rng)
         strange = scene.truth.copy()
         strange[places[0]] *= np.exp(1j * _SHAPE_RAD * strange_shape(rng, _SHAPE_PX, SHAPES[number % len(SHAPES)]))
-        for light in (LIGHTS[0], LIGHTS[2], LIGHTS[5]):
+        for light in (LIGHTS[0], LIGHTS[2], LIGHTS[4]):
             images: dict[str, list[Complex]] = {}
             for truth in (strange, scene.truth):
                 frame, noise = counted(predicted_intensity(truth, GEOMETRY), *light, np.random.default_rng((number, 9)))
-                told, plain = backpropagate(frame, GEOMETRY, counted=noise), backpropagate(frame, GEOMETRY)
-                images.setdefault(_NEW, []).append(run_tiles(told, new.for_noise(noise)).field)
-                images.setdefault(_HIDEF, []).append(run_tiles(plain, hidef).field)
+                images.setdefault(_NEW, []).append(_passed(new, frame, noise))
+                images.setdefault(_HIDEF, []).append(run_tiles(backpropagate(frame, GEOMETRY), hidef).field)
             for name, (with_it, without) in images.items():
                 row = f"{_light(light)}: {name}"
                 rows.setdefault(row, []).append(Insertion(with_it, without, strange, scene.truth, places[1:]))
