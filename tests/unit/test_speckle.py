@@ -61,9 +61,19 @@ def test_white_noise_has_no_grain_and_is_refused() -> None:
         denoise(field, PassesThrough())
 
 
-def test_coarse_speckle_is_refused() -> None:
+def test_speckle_as_coarse_as_objects_is_refused() -> None:
     with pytest.raises(InputError, match="told from the object"):
-        denoise(1 + 0.2 * noise(4, (256, 256), 0.06), PassesThrough())
+        denoise(1 + 0.2 * noise(4, (600, 600), 0.015), PassesThrough())
+
+
+def test_coarse_grains_are_seen_on_coarser_pixels_and_fine_detail_stays() -> None:
+    field = (1 + 0.2 * noise(6, (256, 200), 0.08)).astype(np.complex64)
+    field[100:104, ::2] *= np.complex64(np.exp(0.5j))
+    network = PassesThrough()
+    found, speckle = denoise(field, network)
+    assert speckle.grain_px > 4.5
+    assert max(network.seen[0].shape) < 160
+    np.testing.assert_allclose(found, field, atol=1e-5)
 
 
 @pytest.mark.parametrize("field", [np.ones((63, 200), np.complex64), np.full((80, 80), np.nan, np.complex64)])
