@@ -44,7 +44,7 @@ def run_image(image: Image, network: ChannelNetwork) -> Image:
             total[place] += window[..., None] * answer
             weight[place] += window[..., None]
     assert total is not None, "an image has at least one tile"
-    return (total / np.maximum(weight, 1e-6))[:height, :width]
+    return (total / np.maximum(weight, np.float32(1e-6)))[:height, :width]
 
 
 def _mirrored(length: int, wanted: int) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ class ClassifierSteps:
     def cannot(self) -> Mapping[str, str]:
         """Options of other recipes that somebody may try here."""
         instead = f"this recipe doesn't train that way: `holonode-models finetune {self.name} --labels FILE` goes on from a shipped classifier"
-        return {"--seconds": instead, "--with-16-bit": "this recipe has no 16-bit figure"}
+        return {"--seconds": instead}
 
     def options(self, action: str, parser: argparse.ArgumentParser) -> None:
         """Its own options of an action."""

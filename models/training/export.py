@@ -67,11 +67,8 @@ def trained_weights(work: Path, name: str = "weights") -> Path:
     return path
 
 
-def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None, *, wide_activations: bool = False) -> bytes:
-    """Convert a Keras model of fixed input shape; with representative `samples` [1, ...] to full int8, else float32.
-
-    `wide_activations`: 16 bits between layers, float32 at both ends; shipped runtimes have slow kernels for that.
-    """
+def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None) -> bytes:
+    """Convert a Keras model of fixed input shape; with representative `samples` [1, ...] to full int8, else float32."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -79,11 +76,9 @@ def to_tflite(model: Any, samples: Iterable[NDArray[np.float32]] | None, *, wide
         kept = list(samples)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([sample] for sample in kept)
-        kernels = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [kernels if wide_activations else tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if not wide_activations:
-            converter.inference_input_type = tf.int8
-            converter.inference_output_type = tf.int8
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
     return converter.convert()
 
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from models.training.quality import wilson_interval
 
 __all__ = ["SHAPES", "Insertion", "feature_lines", "strange_shape"]
 
-Image = NDArray[np.floating] | NDArray[np.complexfloating]
+Image = NDArray[np.floating[Any]] | NDArray[np.complexfloating[Any, Any]]
 
 _HALF = 0.5
 _LETTERS = "AEFHKRSTXZ"
@@ -56,7 +58,7 @@ def strange_shape(rng: np.random.Generator, size_px: int, kind: str | None = Non
         case _:
             raise ValueError(f"no such shape: {kind}, one of {', '.join(SHAPES)}")
     turned = cv2.warpAffine(canvas, cv2.getRotationMatrix2D(middle, float(rng.uniform(0, 360)), 0.9), (side, side))
-    return cv2.resize(turned, (size_px, size_px), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cv2.resize(turned, (size_px, size_px), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,7 @@ def _contrast(image: Image) -> float:
 
 
 def _smooth(image: Image, sigma_px: float) -> Image:
-    real = cv2.GaussianBlur(np.real(image).astype(np.float64), (0, 0), sigma_px)
-    if not np.iscomplexobj(image):
-        return real
-    return real + 1j * cv2.GaussianBlur(np.imag(image).astype(np.float64), (0, 0), sigma_px)
+    return scipy.ndimage.gaussian_filter(image, sigma_px, mode="nearest")
 
 
 def feature_lines(rows: dict[str, Sequence[Insertion]]) -> list[str]:

@@ -19,8 +19,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from device.arguments import number, whole
 from device.errors import InputError
 from models.training.losses import weighted_field_loss
@@ -84,7 +82,7 @@ class ImageRecipe:
     """What its card says: task, data, scored, limits."""
     baselines: tuple[str, ...]
     loss: Callable[[Any, Any], Any] = weighted_field_loss
-    """(truth and weight, predicted) -> what training lowers (models.training.losses)."""
+    """(truth and weight, predicted) -> what training lowers (models.training.losses); cheap to import."""
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of input and output, where not 1."""
     tile_px: int = 256
@@ -194,6 +192,8 @@ class ImageRecipe:
 
     def write(self, trained: Any, pool: Pool, out: Path, version: str, optics: OpticsTable | None = None) -> Path:
         """int8 bundle of a trained model, quantised by samples of the pool; prints what that costs."""
+        import numpy as np
+
         from device.inference.interpreter import Interpreter
         from models.training.export import BundleSpec, to_tflite, write_bundle
         from models.training.unet import macs_per_pixel
@@ -241,7 +241,8 @@ class ImageRecipe:
         """Its texts, and the curve of its training."""
         from models.training.cards import CardText
 
-        return CardText(**self.text, training=tuple(training_lines(args.work / self.name)))
+        task, data, scored, limits = (self.text[key] for key in ("task", "data", "scored", "limits"))
+        return CardText(task, data, scored, limits, training=tuple(training_lines(args.work / self.name)))
 
     def finetune(self, args: argparse.Namespace) -> Path:  # noqa: ARG002  the protocol's
         """InputError: nothing is known that an instrument's own frames would teach it."""

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from device.optics import fft
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["RING_WIDTH", "weighted_field_loss", "weighted_image_loss", "whitened_field_loss"]
 
@@ -72,6 +71,10 @@ def whitened_field_loss(truth: Any, predicted: Any) -> Any:
 @lru_cache(maxsize=4)
 def _rings(height: int, width: int) -> NDArray[np.float32]:
     """float32 [height * width, rings]: which ring every frequency lies in; corners beyond Nyquist are in none."""
+    import numpy as np
+
+    from device.optics import fft
+
     radius = np.hypot(fft.fftfreq(height)[:, None], fft.fftfreq(width)[None, :]).ravel()
     which = (radius / RING_WIDTH).astype(int)
     return (which[:, None] == np.arange(round(0.5 / RING_WIDTH))[None, :]).astype(np.float32)

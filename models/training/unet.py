@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["UNet", "build_unet", "macs_per_pixel", "rearranged", "spread_kernel", "tap_place"]
 
@@ -93,6 +94,7 @@ def rearranged(
 ) -> Any:
     """The same network without transposed convolutions."""
     import keras
+    import numpy as np
 
     twin = build_unet(widths, bottleneck, tile_px, inputs=inputs, outputs=outputs, rearrange=True)
     weights: list[NDArray[np.float32]] = []
@@ -107,6 +109,8 @@ def rearranged(
 
 def spread_kernel(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """The kernel [h, w, in, 4 out] of the convolution that a transposed one of stride 2, [height, width, out, in], is."""
+    import numpy as np
+
     height, width, outputs, inputs = kernel.shape
     spread = np.zeros((height - 1, width - 1, inputs, 4 * outputs), np.float32)
     for y in range(height):
@@ -131,6 +135,7 @@ def tap_place(tap: int, taps: int) -> tuple[int, int]:
 def macs_per_pixel(model: Any, tile_px: int = 256) -> float:
     """Multiply-accumulates per input pixel of the convolutions, from the kernels and the resolution they act at."""
     import keras
+    import numpy as np
 
     shapes = dict(zip((layer.name for layer in model.layers), _heights(model, tile_px), strict=True))
     total = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,14 @@ def test_a_toy_training_gives_a_bundle_that_passes_its_own_checks(tmp_path: Path
     from device.inference.store import ModelStore
     from models.recipes.hidef import one_pass as hidef
     from models.recipes.hidef.evaluation import METRICS
+    from models.recipes.hidef.recipe import RECIPES
     from models.training.loop import TrainingSchedule
 
     toy = TrainingSchedule(steps=30, batch=4, warmup=5, round_steps=10, precision="float32")
-    hidef.run_training(tmp_path / "work", toy, seed=11)
-    summary = hidef.training_summary(tmp_path / "work")
-    assert summary["steps"] == 30
-    path = hidef.export(tmp_path / "work", tmp_path / "artefacts", "0.0.1")
+    recipe, work = RECIPES[0], tmp_path / "work"
+    recipe.learn(work, toy, seed=11)
+    assert json.loads((work / "hidef" / "state.json").read_text())["step"] == 30
+    path = recipe.export(argparse.Namespace(work=work, artefacts=tmp_path / "artefacts", version="0.0.1"))
     assert path.name == "hidef-0.0.1.tflite"
     bundle, interpreter = ModelStore(tmp_path / "artefacts").open("hidef")
     network = HidefNetwork(interpreter, bundle.manifest)
@@ -50,32 +53,46 @@ def _fixed(manifest):
 
 
 def test_weights_come_back_out_of_a_file(tmp_path: Path) -> None:
-    from models.recipes.hidef import one_pass as hidef
+    from models.recipes.hidef.network import SIZES
     from models.training.export import to_tflite
     from models.training.restore import restore_weights
-    from models.training.unet import rearranged
 
-    model = hidef.build("hidef-small")
+    small = SIZES["hidef-small"]
+    model = small.build()
     for layer in model.layers:
         for weight in layer.weights:
             weight.assign(weight + np.random.default_rng(weight.shape[0]).normal(0, 0.02, weight.shape))
-    shipped = rearranged(model, hidef.SIZES["hidef-small"], tile_px=64)
+    shipped = small.for_export(model, tile_px=64)
     tile = np.random.default_rng(1).normal(0, 0.3, (1, 64, 64, 2)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(shipped(tile)), np.asarray(model(tile)), atol=2e-5)
     for name, samples, tolerance in (("plain", None, 1e-6), ("int8", [tile] * 8, 0.02)):
         file = tmp_path / f"{name}.tflite"
         file.write_bytes(to_tflite(shipped, samples))
-        again = hidef.build("hidef-small")
+        again = small.build()
         restore_weights(again, file)
         for one, other in zip(again.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_allclose(one, other, atol=max(tolerance * np.abs(other).max(), 1e-6))
 
 
+def test_a_wider_network_starts_from_a_narrower_ones_weights(tmp_path: Path) -> None:
+    from models.training.export import to_tflite
+    from models.training.restore import restore_weights
+    from models.training.unet import UNet
+
+    narrow, wide = UNet((8, 16), inputs=2), UNet((8, 16), inputs=3)
+    model, wider = narrow.build(), wide.build()
+    file = tmp_path / "narrow.tflite"
+    file.write_bytes(to_tflite(narrow.for_export(model, 32), None))
+    restore_weights(wider, file)
+    tile = np.random.default_rng(1).normal(0, 0.3, (1, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(wider(tile)), np.asarray(model(tile[..., :2])), atol=1e-5)
+
+
 def test_training_resumes_where_it_stood(tmp_path: Path) -> None:
-    from models.recipes.hidef import one_pass as hidef
+    from models.recipes.hidef.recipe import RECIPES
     from models.training.loop import TrainingSchedule
 
     toy = TrainingSchedule(steps=10, batch=4, warmup=5, round_steps=10, precision="float32")
-    hidef.run_training(tmp_path, toy, seed=11)
-    hidef.run_training(tmp_path, TrainingSchedule(steps=20, batch=4, warmup=5, round_steps=10, precision="float32"), seed=11)
-    assert hidef.training_summary(tmp_path)["steps"] == 20
+    RECIPES[0].learn(tmp_path, toy, seed=11)
+    RECIPES[0].learn(tmp_path, replace(toy, steps=20), seed=11)
+    assert json.loads((tmp_path / "hidef" / "state.json").read_text())["step"] == 20

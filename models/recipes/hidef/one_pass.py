@@ -1,4 +1,4 @@
-"""HIDEF: holographic imaging with deep learning for extended focus.
+"""How one pass of HIDEF is scored, by defocus.
 
 One pass turns the back-propagated hologram into the field of all particles in focus, phase recovered, twin image gone
 (Wu et al., Optica 5, 704 (2018), doi:10.1364/OPTICA.5.000704).
@@ -6,11 +6,8 @@ One pass turns the back-propagated hologram into the field of all particles in f
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,113 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.reconstruct import FieldNetwork, run_tiles
-from device.inference.interpreter import Interpreter
 from device.inference.networks import HidefNetwork
 from device.inference.store import ModelStore
 from models.recipes.hidef.evaluation import METRICS, Score, evaluate, scoring_fields
+from models.recipes.hidef.network import SIZES, TILE_PX
 from models.recipes.hidef.stages import stage_lines
-from models.training.export import BundleSpec, to_tflite, trained_weights, write_bundle
-from models.training.loop import TrainingSchedule, fill_pool, train
-from models.training.pool import Pool
 from models.training.quality import bootstrap_median
-from models.training.unet import build_unet, macs_per_pixel, rearranged
 
-__all__ = [
-    "OPTICS", "SIZES", "KerasNetwork", "bins", "build", "evaluate_bundle", "export", "field_method", "report_lines", "training_summary", "write",
-]  # fmt: skip
+__all__ = ["KerasNetwork", "bins", "evaluate_bundle", "field_method", "report_lines", "table_lines"]
 
 Complex = NDArray[np.complex64]
-
-SIZES = {"hidef": (32, 56, 96, 160), "hidef-small": (16, 32, 56, 96)}
-"""Channels by level: `hidef` for a Pi 5 or a Jetson, `hidef-small` for a Pi 4 or a Zero 2."""
-
-TILE_PX = 256
-POOL_CAPACITY = 8192
-SAMPLE_SHAPE = (TILE_PX, TILE_PX, 5)
-
-OpticsTable = dict[str, tuple[float, float] | float]
-
-OPTICS: OpticsTable = {
-    "wavelength_um": (0.3, 1.1),
-    "pitch_um": (0.3, 10.0),
-    "distance_um": (50.0, 50000.0),
-    "defocus_um": 100.0,
-    "defocus_number": (20.0, 650.0),
-}
-"""What the scenes of training cover, in physical terms; the defocus number is what counts."""
-
-
-def build(name: str = "hidef") -> Any:
-    """A network of the family."""
-    return build_unet(SIZES[name])
-
-
-def run_training(
-    work: Path, schedule: TrainingSchedule, seed: int = 1, start_from: Path | None = None, name: str = "hidef"
-) -> None:
-    """Train in `work`, rendering beside it; resumes what is there, else starts from a file's weights or from none."""
-    renderer = fill_pool("models.recipes.hidef.scenes", work / "pool", POOL_CAPACITY, SAMPLE_SHAPE, seed)
-    try:
-        train(partial(build, name), Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE), work, schedule, seed, start_from)
-    finally:
-        renderer.terminate()
-        renderer.wait()
-
-
-def export(work: Path, out: Path, version: str, name: str = "hidef", *, with_16_bit: bool = False) -> Path:
-    """int8 bundle of the weights in `work`; prints what quantisation costs on samples of the pool.
-
-    `with_16_bit`: also what 16-bit activations would cost; such a file isn't kept.
-    """
-    trained = build_unet(SIZES[name])
-    trained.load_weights(trained_weights(work))
-    pool = Pool(work / "pool", POOL_CAPACITY, SAMPLE_SHAPE)
-    return write(trained, pool, out, version, name, with_16_bit=with_16_bit)
-
-
-def write(
-    trained: Any, pool: Pool, out: Path, version: str, name: str = "hidef", optics: OpticsTable | None = None, *,
-    with_16_bit: bool = False,
-) -> Path:  # fmt: skip
-    """int8 bundle of a trained model, quantised by samples of the pool; prints what that costs."""
-    model = rearranged(trained, SIZES[name], tile_px=TILE_PX)
-    rng = np.random.default_rng(5)
-    # Ranges are set by what is rare, so many tiles.
-    representative = pool.batch(rng, 160)[..., :2]
-    content = to_tflite(model, [sample[None] for sample in representative])
-    channels = ("re_minus_1", "im")
-    spec = BundleSpec(
-        name,
-        version,
-        "reconstruction",
-        "hidef",
-        {"input": channels},
-        {"output": channels},
-        optics or OPTICS,
-        tile_multiple_px=16,
-    )
-    # The self-test must have something to see: the busiest tile.
-    golden = int(np.argmax(representative.std(axis=(1, 2, 3))))
-    path = write_bundle(spec, content, {"input": representative[golden : golden + 1]}, out)
-    with tempfile.TemporaryDirectory() as folder:
-        others: dict[str, bytes] = {"float32": to_tflite(model, None)}
-        if with_16_bit:
-            # The converter knows no 16-bit depth-to-space: the same network with transposed convolutions.
-            fixed = build_unet(SIZES[name], tile_px=TILE_PX)
-            fixed.set_weights(trained.get_weights())
-            others["int16x8"] = to_tflite(fixed, [sample[None] for sample in representative], wide_activations=True)
-        files = {"int8": path} | {kind: Path(folder) / f"{kind}.tflite" for kind in others}
-        for kind, made in others.items():
-            files[kind].write_bytes(made)
-        batch = pool.batch(rng, 24)
-        for kind, file in files.items():
-            error = ((Interpreter(file).run(batch[..., :2]) - batch[..., 2:4]) ** 2).sum(axis=-1)
-            near = batch[..., 4] > 1
-            print(
-                f"{kind:8} squared complex error: {error[near].mean():.5f} near particles, {error[~near].mean():.5f} elsewhere"
-            )
-    print(f"{len(content) / 1024:.0f} kB, {macs_per_pixel(trained) / 1000:.1f} kMAC per pixel")
-    return path
 
 
 @dataclass(frozen=True)
@@ -154,7 +54,7 @@ def evaluate_bundle(
     bundle, interpreter = store.open(name)
     methods = {f"{name} int8": field_method(HidefNetwork(interpreter, bundle.manifest))}
     if float_weights is not None:
-        model = build(name)
+        model = SIZES[name].build()
         model.load_weights(float_weights)
         methods[f"{name} float32"] = field_method(KerasNetwork(model))
     return bins(methods, fields_per_bin, seed)
@@ -189,13 +89,3 @@ def report_lines(store: ModelStore, fields_per_bin: int = 4, name: str = "hidef"
     network = HidefNetwork(interpreter, bundle.manifest)
     rings = stage_lines(network, network.ring_gain, fields_per_bin)
     return [*table_lines(evaluate_bundle(store, fields_per_bin, name=name)), "", *rings]
-
-
-def training_summary(work: Path) -> dict[str, Any]:
-    """Steps, megapixels and last loss of a training."""
-    state = json.loads((work / "state.json").read_text())
-    return {
-        "steps": state["step"],
-        "megapixels": round(state["megapixels"]),
-        "loss": state["curve"][-1][2] if state["curve"] else None,
-    }

@@ -17,7 +17,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +35,12 @@ from device.optics.geometry import Geometry
 from device.optics.propagation import backpropagate, compute_transfer_function, pad_to
 from device.optics.pupil import Pupil
 from device.transfer import TransferFile, read_transfer
-from models.recipes.hidef.one_pass import SAMPLE_SHAPE, SIZES, TILE_PX, build, field_method
+from models.recipes.hidef.network import SAMPLE_SHAPE, SIZES, TILE_PX
+from models.recipes.hidef.one_pass import field_method
 from models.recipes.hidef.scenes import SceneRange, samples
 from models.training.export import BundleSpec, channels_of, check_free, to_tflite, write_bundle
 from models.training.loop import TrainingSchedule, train
 from models.training.pool import Pool
-from models.training.unet import rearranged
 
 __all__ = [
     "FineTunedNetwork",
@@ -317,7 +316,7 @@ def learn(
         steps=10**6, seconds=seconds * (1 - budget.rendering - budget.finishing), peak_rate=budget.peak_rate,
         warmup=_LEAST_STEPS, round_steps=50, average=0.99, precision=precision,
     )  # fmt: skip
-    train(partial(build, size), pool, work, schedule, seed, start_from, clock)
+    train(SIZES[size].build, pool, work, schedule, seed, start_from, clock)
     return pool
 
 
@@ -341,9 +340,9 @@ def quantised(work: Path, pool: Pool, own: Samples, seed: int, size: str = "hide
     import keras
 
     keras.mixed_precision.set_global_policy("float32")
-    trained = build(size)
+    trained = SIZES[size].build()
     trained.load_weights(work / "weights.weights.h5")
-    model = rearranged(trained, SIZES[size], tile_px=TILE_PX)
+    model = SIZES[size].for_export(trained, TILE_PX)
     drawn = pool.batch(np.random.default_rng(seed + 5), 96)[..., :2]
     return to_tflite(model, [sample[None] for sample in np.concatenate([own[..., :2], drawn])])
 
