@@ -29,7 +29,8 @@ class Speckle:
     """Of a background."""
 
     grain_px: float
-    """Full width at half maximum of the intensity's autocovariance; 0 where neighbouring pixels have nothing in common."""
+    """Full width at half maximum of the intensity's autocovariance; 0 where neighbouring pixels have nothing in common. Reads a tenth
+    small at 6 pixels and never above 8.5, for what is smooth over a block is taken off."""
     noise: float
     """Complex root mean square over the direct light's amplitude, all grains and white noise together."""
 
