@@ -23,6 +23,8 @@ Complex = NDArray[np.complex64]
 
 GRAIN_PX = (1.0, 7.5)
 """Speckle that is taken off: finer is a pixel's own noise, coarser can't be told from what it lies on."""
+_LEAST_NOISE = 1e-3
+"""Of the light's amplitude: below it there is nothing to take off, and what there is to measure is rounding."""
 _LEARNT_PX = 4.5
 """Coarsest grain that the network learnt; a field of coarser ones is looked at on coarser pixels."""
 _COARSE_PX = 2.5
@@ -37,9 +39,11 @@ def denoise(field: Complex, network: ChannelNetwork) -> tuple[Complex, Speckle]:
     """(the field without its coherent noise, what that was on the background); the field complex64 [height, width], at least 64 x 64.
 
     An off-axis order fills a small disc of the spectrum, and so its grains are many pixels wide: what is taken off is found on coarser
-    pixels then, and what is finer than those stays as it is. InputError where the background's grain is none that can be taken off.
+    pixels then, and what is finer than those stays as it is. A background without noise to speak of: the field as it is. InputError where the background's grain is none that can be taken off.
     """
     speckle = background_speckle(field)
+    if speckle.noise < _LEAST_NOISE:
+        return field, speckle
     if not GRAIN_PX[0] <= speckle.grain_px <= GRAIN_PX[1]:
         finer = speckle.grain_px < GRAIN_PX[0]
         remedy = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -61,6 +62,11 @@ def test_white_noise_has_no_grain_and_is_refused() -> None:
         denoise(field, PassesThrough())
 
 
+def test_without_noise_the_field_is_left_as_it_is() -> None:
+    field = np.ones((96, 96), np.complex64)
+    assert denoise(field, PassesThrough())[0] is field
+
+
 def test_speckle_as_coarse_as_objects_is_refused() -> None:
     with pytest.raises(InputError, match="told from the object"):
         denoise(1 + 0.2 * noise(4, (600, 600), 0.015), PassesThrough())
@@ -89,3 +95,38 @@ def test_the_network_sees_light_of_1_and_the_field_keeps_its_own() -> None:
     assert np.median(network.seen[0][..., 0]) == pytest.approx(0, abs=0.02)
     assert np.median(network.seen[0][..., 1]) == pytest.approx(0, abs=0.02)
     np.testing.assert_allclose(found, field, atol=1e-5)
+
+
+class TakesAllOff(PassesThrough):
+    """A network that sees nothing but background, or halves what is there."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.share * tile
+
+
+def test_what_the_network_takes_for_noise_goes() -> None:
+    field = (1 + 0.2 * noise(7, (128, 128), 0.25)).astype(np.complex64)
+    assert np.std(without_speckle(field, TakesAllOff(0.0))) < 1e-3
+
+
+def test_what_stands_clear_of_the_noise_keeps_its_measured_strength() -> None:
+    y, x = np.mgrid[:160, :160]
+    phase = 0.8 * np.exp(-((x - 80) ** 2 + (y - 70) ** 2) / 2 / 14**2)
+    field = (np.exp(1j * phase) * (1 + 0.02 * noise(8, (160, 160), 0.25))).astype(np.complex64)
+
+    class Fades(PassesThrough):
+        """A network that makes an object fainter and sees no speckle."""
+
+        def run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+            blurred = np.stack([cv2.GaussianBlur(tile[..., k], (0, 0), 3.0) for k in (0, 1)], axis=-1)
+            return 0.7 * blurred * (np.hypot(blurred[..., :1], blurred[..., 1:]) > 0.05)
+
+    inside = phase > 0.3
+    alone, weighed = (without_speckle(field, Fades(), weighed=w) for w in (False, True))
+    lost = [1 - np.angle(found)[inside].sum() / phase[inside].sum() for found in (alone, weighed)]
+    assert lost[0] > 0.15
+    assert abs(lost[1]) < 0.04
