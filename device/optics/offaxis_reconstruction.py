@@ -6,6 +6,7 @@ takes every aberration of the optics with it) and an optional step of propagatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,6 +82,7 @@ def reconstruct_offaxis(
     order: int | None = None,
     focus: Focus | None = None,
     unwrapping: Unwrapping | Literal["auto"] = "auto",
+    denoise: Callable[[Complex], Complex] | None = None,
 ) -> OffAxisReconstruction:
     """Field and unwrapped phase of an off-axis hologram.
 
@@ -88,7 +90,7 @@ def reconstruct_offaxis(
     `conjugate` takes the other order, phase of opposite sign: both orders hold the same, and the one is taken in which most of
     what stands out delays the light, as what is denser than its surroundings does (with `focus`, the one whose carrier points
     down); `order` of the aberrations taken off, None decides between tilt and curvature (`offaxis.flatten`); `focus` carries
-    the field into focus; `unwrapping` as `unwrap_field` takes it.
+    the field into focus; `unwrapping` as `unwrap_field` takes it; `denoise` what takes coherent noise off the field before that.
     Raises InputError where there is no carrier or the background doesn't fit, CheckError without scikit-image.
     """
     pixels = np.asarray(frame, np.float64)
@@ -102,6 +104,8 @@ def reconstruct_offaxis(
         field = propagate(field, pitch_um=focus.pitch_um, wavelength_um=focus.wavelength_um, distance_um=focus.distance_um)
         field = offaxis.flatten(field, order=1)
     field /= np.complex64(max(float(np.median(np.abs(field))), 1e-30))
+    if denoise is not None:
+        field = denoise(np.asarray(field, np.complex64))
     unwrapped = unwrap_field(field, unwrapping, noise=_white_noise(field, carrier))
     phase_rad, torn = unwrapped.phase_rad, residue_density(np.angle(field))
     delaying = float("nan")

@@ -14,6 +14,8 @@ from device.subcommands.geometry_args import add_geometry_arguments
 from device.subcommands.hologram_input import add_hologram_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from device.analysis.held_out import Prediction
     from device.analysis.pipeline import Pipeline
     from device.frames import Hologram
+    from device.inference.networks import ImageNetwork
     from device.optics.geometry import Geometry
 
 __all__ = ["add_arguments", "execute"]
@@ -61,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--factor", type=int, choices=(2, 3, 4), metavar="N",
         help="first make one frame, N times as fine, of all frames given: of one object, shifted against each other by parts of "
         "a pixel (four or more for 2); refused where the lamp carries nothing finer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--denoise", action="store_true",
+        help="take the speckle of a laser diode's light off the field, by a network: grains of 1 to 7.5 pixels on the background, "
+        "others are refused; needs no instrument",
     )  # fmt: skip
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--dense", action="store_true", help="of --method multiheight: the object fills the field (tissue)")
@@ -171,6 +179,8 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     hologram = _hologram(frame, geometry)
     method, predictions = _method(args, hologram)
     field = _field(method, args, hologram)
+    if args.denoise:
+        field = _denoise(args)(field)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
     out = result_path(args.out, name if several else None)
     confidence, share = predictions[method].confidence, predictions[method].share
@@ -241,12 +251,13 @@ def _multiheight(args: argparse.Namespace) -> None:
     geometries = [geometry_from(args, distance_um=d).at(d) for d in distances_um]
     sparse = True if args.sparse else False if args.dense else None
     found = retrieve_multi_height([f.intensity for f in frames], geometries, rotate=args.rotate, sparse=sparse)
+    field = _denoise(args)(found.field) if args.denoise else found.field
     first = geometries[0].at(found.placements[0].distance_um)
-    agrees = agreement(found.field, frames[0].intensity, first, noise=frames[0].noise)
+    agrees = agreement(field, frames[0].intensity, first, noise=frames[0].noise)
     out = result_path(args.out, None)
     places = np.array([(p.distance_um, *p.shift_px, p.rotation_rad, p.gain, p.residual) for p in found.placements])
-    write_field(out, found.field, first, args.method, agrees, placements=places)
-    files = [str(out)] + ([str(write_picture(out, found.field, first, args.method))] if args.png else [])
+    write_field(out, field, first, args.method, agrees, placements=places)
+    files = [str(out)] + ([str(write_picture(out, field, first, args.method))] if args.png else [])
     if args.json:
         placements = [dataclasses.asdict(p) for p in found.placements]
         answer = {
@@ -290,8 +301,9 @@ def _offaxis(args: argparse.Namespace) -> None:
     frames = list(raw_frames(args))
     for frame in frames:
         found = reconstruct_offaxis(
-            frame.pixels, background, conjugate=args.conjugate, order=args.flatten, focus=focus, unwrapping=args.unwrap
-        )
+            frame.pixels, background, conjugate=args.conjugate, order=args.flatten, focus=focus, unwrapping=args.unwrap,
+            denoise=_denoise(args) if args.denoise else None,
+        )  # fmt: skip
         out = result_path(args.out, frame.name if len(frames) > 1 else None)
         nothing = Agreement(correlation=float("nan"), residual=float("nan"), chi2=None)  # one frame holds no second opinion
         write_field(out, found.field, geometry, args.method, nothing, phase_rad=found.phase_rad, determined=found.determined)
@@ -346,6 +358,36 @@ def _geometry(args: argparse.Namespace, frame: Normalised) -> tuple[Geometry, fl
             remedy="Give --distance-um, or a --range-um around what you know; `holonode focus` lists the maxima.",
         )  # fmt: skip
     return nominal.at(estimate.distance_um), estimate.uncertainty_um
+
+
+def _denoise(args: argparse.Namespace) -> Callable[[NDArray[np.complex64]], NDArray[np.complex64]]:
+    """What takes coherent noise off a field, and tells of it."""
+    from device.analysis.denoise import denoise
+
+    network = _denoiser(args.config)
+
+    def cleaned(field: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        clean, speckle = denoise(field, network)
+        if clean is field:
+            print("no speckle on the background: the field is left as it is", file=sys.stderr)
+            return clean
+        print(
+            f"speckle of {speckle.grain_px:.1f} pixels a grain, {speckle.noise:.2f} of the light's amplitude on the background, taken off by "
+            f"{network.manifest.name} {network.manifest.version}", file=sys.stderr,
+        )  # fmt: skip
+        return clean
+
+    return cleaned
+
+
+@lru_cache(maxsize=1)
+def _denoiser(config_file: Path | None) -> ImageNetwork:
+    from device.config import load_config
+    from device.inference.networks import ImageNetwork
+    from device.rig.models import model_store
+
+    bundle, interpreter = model_store(load_config(config_file)).open("denoise")
+    return ImageNetwork(interpreter, bundle.manifest)
 
 
 def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray[np.complex64]:

@@ -151,13 +151,9 @@ class ImageRecipe:
         use_threads(args.threads)
         seconds = args.seconds or math.inf
         schedule = TrainingSchedule(
-            args.steps,
-            self.batch,
-            self.peak_rate,
-            warmup=min(300, -(-args.steps // 10)),
-            precision=self.precision,
-            seconds=seconds,
-        )
+            args.steps, self.batch, self.peak_rate, warmup=min(300, -(-args.steps // 10)), precision=self.precision,
+            round_steps=min(250, -(-args.steps // 10)), seconds=seconds,
+        )  # fmt: skip
         self.learn(args.work, schedule, args.seed, start_from, render=not args.only_simulated)
 
     def learn(

@@ -47,9 +47,9 @@ def bar_lines(bars: Sequence[Bar], scores: Scores) -> list[str]:
     """Whether each was met: by its median, and, where its interval reaches over the line, said so."""
     lines = ["| bar | measured | |", "|---|---|---|"]
     for bar in bars:
-        values = np.array([v[bar.metric] for v in scores[bar.row]])
+        values = np.array([v[bar.metric] for v in scores[bar.row] if bar.metric in v])
         if bar.against:
-            values = values - np.array([v[bar.metric] for v in scores[bar.against]])
+            values = values - np.array([v[bar.metric] for v in scores[bar.against] if bar.metric in v])
         middle, low, high = bootstrap_median([float(v) for v in values])
         sides = ((">=", bar.least), ("<=", bar.most))
         asked = " and ".join(f"{sign} {limit:g}" for sign, limit in sides if limit is not None)

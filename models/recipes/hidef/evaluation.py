@@ -22,7 +22,7 @@ from device.twin.forward import multislice_hologram, multislice_object_field
 from device.twin.illumination import Illumination
 from device.twin.scene import SimulatedParticle, draw_particle, snap_depths
 
-__all__ = ["METRICS", "Score", "ScoringField", "evaluate", "field_metrics", "scoring_fields"]
+__all__ = ["METRICS", "Score", "ScoringField", "evaluate", "field_metrics", "rendered", "scoring_fields"]
 
 Complex = NDArray[np.complex64]
 LIGHT = Illumination(0.85, bandwidth_um=0.008, source_diameter_um=100.0, source_distance_um=40000.0)
@@ -76,10 +76,11 @@ def scoring_fields(count: int, seed: int, defocus_um: float, per_field: int = 16
             )
             for _ in range(per_field)
         ]
-        yield _render(rng, snap_depths(particles, PLANES))
+        yield rendered(rng, snap_depths(particles, PLANES))
 
 
-def _render(rng: np.random.Generator, particles: list[SimulatedParticle]) -> ScoringField:
+def rendered(rng: np.random.Generator, particles: list[SimulatedParticle]) -> ScoringField:
+    """The instrument's recording of these particles, with its noise."""
     shape = (FIELD_PX, FIELD_PX)
     clean = multislice_hologram(shape, GEOMETRY.pitch_um, particles, LIGHT, margin_px=160)
     electrons = 0.6 * 4700.0
