@@ -54,7 +54,17 @@ RECIPES = (
         batch=8,
         peak_rate=2e-3,
         precision="float32",
-        text={"task": "", "data": "", "scored": "", "limits": ""},
+        text={
+            "task": "It can't know a structure's own chemistry: of the log uptake of its simulated dyes 0.68 bit is told by phase, and the rest "
+            "is not in the input. Research: phase and absorption at three wavelengths to the mean colour of two dyes, and a deviation. "
+            "Never on by default; every picture says 'computed' in itself. Not for diagnosis.",
+            "data": "Simulated sections of ellipses and threads, their chemistry drawn at random (models/recipes/virtual_colour).",
+            "scored": "Simulated sections of packed cells with lobed nuclei and wavy bands, by another generator, the chemistry the same. The "
+            "ceiling is the mean of all sections that look alike. Intervals: split conformal, half of the sections set the width, the other half judges. "
+            "Published similarities of 0.81 to 0.89 are of recorded tissue (not the same data).",
+            "limits": "No recorded section took part: of real dyes nothing is known. The deviation is right on average over a section, not for "
+            "every structure. A dye whose uptake leaves no trace in phase is shown at its mean, everywhere and plausibly.",
+        },
         baselines=("linear colour regression", "quadratic colour regression", "ceiling: conditional mean"),
         cannot={"--frames": "there is no recorded pair of unstained and stained to learn from"},
     ),
