@@ -97,6 +97,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search range of --distance-um auto (default: from half to twice the instrument's distance; "
         "without an instrument, all that pitch, frame and wavelength can tell)",
     )  # fmt: skip
+    parser.add_argument(
+        "--view", choices=("brightfield",),
+        help="also write a picture as a brightfield microscope would show the plane of --distance-um (FILE.brightfield.png): "
+        "computed by a network, and marked so; for people to look at, never to count by",
+    )  # fmt: skip
     parser.add_argument("--png", action="store_true", help="also write amplitude and phase as a picture beside the result")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame")
     add_geometry_arguments(parser, auto_distance=True)
@@ -104,16 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Write one .npz per frame, and say where and how well it explains the hologram."""
-    from device.errors import InputError
     from device.output import output_folder
     from device.subcommands.hologram_input import normalised_frames
 
-    if args.refine is not None and not 0 <= args.refine <= 20:
-        raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
-    if args.iterations < 1:
-        raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
-    if args.factor is not None and args.method in {"multiheight", "offaxis"}:
-        raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
+    _check(args)
     # Tried before the work is done; with several frames each has a name of its own beside this one.
     output_folder(args.out.parent)
     if args.method == "multiheight":
@@ -135,6 +134,25 @@ def execute(args: argparse.Namespace) -> int:
     if held is not None:
         _reconstruct(args, *held, several)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """InputError for options that don't go together."""
+    from device.errors import InputError
+
+    if args.refine is not None and not 0 <= args.refine <= 20:
+        raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
+    if args.iterations < 1:
+        raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
+    if args.view is not None and args.method in {"multiheight", "offaxis"}:
+        raise InputError(
+            "a view is computed of one in-line frame",
+            where="--view",
+            expected="a method of one frame",
+            got=f"--method {args.method}",
+        )
+    if args.factor is not None and args.method in {"multiheight", "offaxis"}:
+        raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
 
 
 def _finer(args: argparse.Namespace) -> tuple[str, Normalised]:
@@ -188,6 +206,8 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     files = [str(out)]
     if args.png:
         files.append(str(write_picture(out, field, geometry, method, confidence)))
+    if args.view:
+        files.append(str(_write_view(args, out, hologram)))
     shares = {way: None if p.share is None else round(p.share, 4) for way, p in predictions.items()}
     if args.json:
         answer = {
@@ -203,6 +223,36 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
         f"{name}: {method} at {distance}; fringes predicted where they were not shown: {told}; propagated back to the sensor: "
         f"correlation {found.correlation:.3f}; {', '.join(files)}", flush=True,
     )  # fmt: skip
+
+
+def _write_view(args: argparse.Namespace, out: Path, hologram: Hologram) -> Path:
+    """The view of the plane in focus, as a PNG beside the result; InputError where no such network is installed."""
+    from device.analysis.views import brightfield_view, grey_picture, marked_computed
+    from device.config import load_config
+    from device.errors import InputError
+    from device.inference.views import open_brightfield
+    from device.optics.propagation import backpropagate
+    from device.output import write_image
+    from device.rig.models import model_store
+
+    network = open_brightfield(model_store(load_config(args.config)))
+    if network is None:
+        raise InputError(
+            "the network of this view isn't installed", where=f"--view {args.view}", expected=f"a bundle named {args.view}",
+            remedy="`holonode models list` shows what is there.",
+        )  # fmt: skip
+    geometry = hologram.geometry
+    number, (low, high) = geometry.defocus_number, network.manifest.optics.defocus_number
+    if not low <= number <= high:
+        print(
+            f"the view was never trained at a defocus number of {number:.0f} ({low:g} to {high:g}): trust its picture less",
+            file=sys.stderr,
+        )
+    # The network takes the twin image off itself, and what lies off the plane: so it is given the plain field.
+    view = brightfield_view(backpropagate(hologram.intensity, geometry), network)
+    target = out.with_suffix(f".{args.view}.png")
+    write_image(target, marked_computed(grey_picture(view), f"computed: {args.view} view at {geometry.distance_um:.6g} um"))
+    return target
 
 
 def _method(args: argparse.Namespace, hologram: Hologram) -> tuple[str, dict[str, Prediction]]:

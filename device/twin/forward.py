@@ -34,6 +34,7 @@ __all__ = [
     "multislice_object_field",
     "object_field",
     "paste",
+    "place_px",
     "scattered_wave",
     "thin_hologram",
 ]
@@ -70,7 +71,8 @@ def _transmission(volume: VoxelVolume, wavelength_um: float) -> NDArray[np.compl
     return np.exp(2j * np.pi / wavelength_um * volume.optical_path_um).astype(np.complex64)
 
 
-def _place_px(particle: SimulatedParticle, voxel_um: float) -> tuple[int, int]:
+def place_px(particle: SimulatedParticle, voxel_um: float) -> tuple[int, int]:
+    """Voxel (x, y) that a volume's middle one lies at."""
     return (
         round(particle.x_um / voxel_um - particle.sub_px[0]),
         round(particle.y_um / voxel_um - particle.sub_px[1]),
@@ -88,7 +90,7 @@ def object_field(shape: tuple[int, int], particles: Sequence[SimulatedParticle],
     """Everything in focus at once: the product of all transmissions, complex64 [height, width]."""
     field = np.ones(shape, np.complex64)
     for particle in particles:
-        paste(field, _transmission(particle.volume, light.wavelength_um), *_place_px(particle, particle.volume.voxel_um))
+        paste(field, _transmission(particle.volume, light.wavelength_um), *place_px(particle, particle.volume.voxel_um))
     return field
 
 
@@ -125,7 +127,7 @@ def scattered_wave(
         wave[lead : lead + patch.shape[0], lead : lead + patch.shape[1]] = patch
         carried = _carried(size, pitch_um, light, particle.z_um)
         wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * carried, overwrite_x=True)
-        _add(total, wave, *_place_px(particle, pitch_um))
+        _add(total, wave, *place_px(particle, pitch_um))
     return total
 
 
@@ -170,7 +172,7 @@ def multislice_object_field(
     field = np.ones(fine_shape, np.complex64)
     centre = (finer - 1) // 2
     for particle in particles:
-        x_px, y_px = _place_px(particle, voxel_um)
+        x_px, y_px = place_px(particle, voxel_um)
         paste(field, _exit_wave(particle.volume, light.wavelength_um), x_px + centre, y_px + centre)
     fy, fx = fft.fftfreq(fine_shape[0], 1 / finer)[:, None], fft.fftfreq(fine_shape[1], 1 / finer)[None, :]
     keep = (np.abs(fy) <= 0.5) & (np.abs(fx) <= 0.5)
@@ -226,7 +228,7 @@ def _sequential(
     half = 0.5 * ((finer - 1) % 2)
     for k, (z_um, members) in enumerate(planes):
         for particle in members:
-            x_px, y_px = _place_px(particle, voxel_um)
+            x_px, y_px = place_px(particle, voxel_um)
             paste(wave, _exit_wave(particle.volume, light.wavelength_um), x_px + margin + centre, y_px + margin + centre)
         next_um = planes[k + 1][0] if k + 1 < len(planes) else 0.0
         transfer = asm_transfer_function(fine_shape, voxel_um, light.wavelength_um, z_um - next_um)

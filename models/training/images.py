@@ -3,8 +3,9 @@ scores it and what is said of it.
 
 A folder under models/recipes declares one `ImageRecipe` in `recipe.py`. Beside it, `scenes.py` has `samples(seed)`, endless
 batches float32 [n, tile, tile, inputs + outputs + 1] of what goes in, the truth, and the weight of each pixel; `scoring.py` has
-`report(network, count)`, the Markdown lines of its table from an `ImageNetwork` and a number of scenes. What scores may not be
-what trained: `scoring` doesn't import `scenes`.
+`report(network, count)`, the Markdown lines of its table from an `ImageNetwork` and a number of scenes, and, if it likes,
+`pictures(network, count, folder)`, the paths of the PNG files that it drew. What scores may not be what trained: `scoring` doesn't
+import `scenes`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from device.arguments import number, whole
 from device.errors import InputError
+from device.output import output_folder
 from models.training.losses import weighted_field_loss
 from models.training.options import add_learning, add_start_from, start_file, use_threads
 
@@ -134,6 +136,10 @@ class ImageRecipe:
             )  # fmt: skip
         if action in ("evaluate", "card"):
             parser.add_argument("--fields", type=whole(1, 10_000), default=4, help="scenes of each kind (default %(default)s)")
+        if action == "evaluate":
+            parser.add_argument(
+                "--pictures", type=Path, metavar="DIR", help="also draw as many scenes, what is right beside what came out"
+            )
 
     def simulate(self, args: argparse.Namespace) -> None:
         """Tiles of random scenes, in the pool that training draws from."""
@@ -235,7 +241,14 @@ class ImageRecipe:
 
         bundle, interpreter = ModelStore(args.artefacts).open(self.name)
         network = ImageNetwork(interpreter, bundle.manifest)
-        return import_module(f"models.recipes.{self.package}.scoring").report(network, args.fields)
+        scoring = import_module(f"models.recipes.{self.package}.scoring")
+        if folder := getattr(args, "pictures", None):
+            if not hasattr(scoring, "pictures"):
+                raise InputError("this recipe draws no pictures", where=f"evaluate {self.name} --pictures")
+            output_folder(folder)
+            drawn = [f"{path}" for path in scoring.pictures(network, args.fields, folder)]
+            return [*scoring.report(network, args.fields), "", *drawn]
+        return scoring.report(network, args.fields)
 
     def card(self, args: argparse.Namespace) -> CardText:
         """Its texts, and the curve of its training."""

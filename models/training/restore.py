@@ -24,13 +24,16 @@ Floats = NDArray[np.float32]
 def restore_weights(model: Any, file: Path) -> None:
     """Put the weights of a .tflite file of the same network into a Keras model; InputError where it is another network.
 
-    A model may take more channels than the file's: those begin without effect.
+    A model may take more channels than the file's: those begin without effect. Where it gives another number of channels its
+    head, the last kernel and bias, begins afresh.
     """
     wanted = model.get_weights()
     stored = constants(file)[: len(wanted)]
     if stored and stored[0].ndim == 4:
         stored[0] = _widened(stored[0], wanted[0].shape[2])
     found = [_as_keras(values, wanted[k].shape) for k, values in enumerate(stored)]
+    if found and found[-1] is None:
+        found[-2:] = wanted[-2:]
     if len(found) != len(wanted) or any(f is None for f in found):
         raise InputError(
             "the file holds another network", where=file, expected=f"{len(wanted)} tensors of weights as the recipe builds them",

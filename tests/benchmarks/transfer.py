@@ -49,7 +49,7 @@ from device.optics.propagation import asm_transfer_function, backpropagate
 from device.optics.pupil import Pupil
 from device.rig.models import ARTEFACTS
 from device.transfer import read_transfer, write_transfer
-from device.twin.forward import _exit_wave, _place_px, multislice_object_field, paste
+from device.twin.forward import _exit_wave, multislice_object_field, paste, place_px
 from device.twin.illumination import Illumination
 from device.twin.scene import SimulatedParticle, draw_particle, snap_depths
 from models.recipes.hidef.evaluation import field_metrics
@@ -109,7 +109,7 @@ def render(rng: np.random.Generator, particles: Sequence[SimulatedParticle]) -> 
     by_depth = sorted({p.z_um for p in particles}, reverse=True)
     for z_um, next_um in zip(by_depth, [*by_depth[1:], 0.0], strict=True):
         for particle in (p for p in particles if p.z_um == z_um):
-            x_px, y_px = _place_px(particle, voxel_um)
+            x_px, y_px = place_px(particle, voxel_um)
             paste(wave, _exit_wave(particle.volume, WAVELENGTH_UM), x_px + 2 * MARGIN_PX, y_px + 2 * MARGIN_PX)
         transfer = asm_transfer_function(shape, voxel_um, WAVELENGTH_UM, z_um - next_um)
         if next_um == 0.0:

@@ -1,0 +1,84 @@
+"""The brightfield view where people meet it: beside a particle's crop, and of a whole frame; and what is said where it isn't there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tests.dashboards
+from device.analysis.crops import ParticleCrop
+from device.cli import main
+from device.inference.store import ModelStore
+from device.storage.review import FOLDER, ReviewQueue
+from tests.dashboards import Browser, dashboard
+from tests.unit.test_review import image, unsure
+
+SIDE_PX = 160
+FLAGS = ["--wavelength-um", "0.85", "--pitch-um", "1.12", "--distance-um", "500"]
+
+
+def picture(content: bytes) -> NDArray[np.uint8]:
+    return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
+
+
+def keep_one(folder: Path) -> str:
+    ReviewQueue(folder / FOLDER, 1 << 20, random_share=0.0).offer([unsure(0)], lambda _: ParticleCrop(image(), 1.12))
+    return unsure(0).id
+
+
+def test_a_particle_s_view_is_offered_computed_and_marked(tmp_path: Path) -> None:
+    name = keep_one(tmp_path)
+    with dashboard(tmp_path) as (served, _):
+        browser = Browser(served.server.port).set_up()
+        assert browser.ask("GET", "/api/particles").json["views"] == ["brightfield"]
+        view = browser.ask("GET", f"/api/particles/{name}.png?channel=brightfield")
+        plain = browser.ask("GET", f"/api/particles/{name}.png")
+    assert view.status == plain.status == 200
+    shown = picture(view.body)
+    # Large enough for its mark, which the crop itself hasn't.
+    assert shown.shape == (144, 144)
+    assert (shown[-12:, 4:60] == 0).mean() > 0.3
+    # What absorbs is dark in it, and what is empty has the light's own level.
+    assert shown[60:84, 60:84].mean() < shown[:30, :30].mean() - 20
+    assert abs(float(shown[:30].mean()) - 159) < 8
+    assert "immutable" not in view.headers.get("cache-control", "")
+
+
+def test_without_the_network_no_view_is_offered_and_asking_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = keep_one(tmp_path)
+    monkeypatch.setattr(tests.dashboards, "model_store", lambda _: ModelStore(tmp_path / "none"))
+    with dashboard(tmp_path) as (served, _):
+        browser = Browser(served.server.port).set_up()
+        assert browser.ask("GET", "/api/particles").json["views"] == []
+        refused = browser.ask("GET", f"/api/particles/{name}.png?channel=brightfield")
+    assert refused.status == 404
+    assert "brightfield" in refused.error["remedy"]
+
+
+def frame(folder: Path) -> Path:
+    rng = np.random.default_rng(2)
+    path = folder / "frame.npy"
+    np.save(path, rng.poisson(np.full((SIDE_PX, SIDE_PX), 2000.0)).astype(np.uint16))
+    return path
+
+
+def test_reconstruct_writes_a_marked_view_beside_the_field(tmp_path: Path) -> None:
+    out = tmp_path / "field.npz"
+    arguments = ["reconstruct", str(frame(tmp_path)), *FLAGS, "--method", "backpropagate", "--out", str(out)]
+    assert main([*arguments, "--view", "brightfield"]) == 0
+    shown = picture((tmp_path / "field.brightfield.png").read_bytes())
+    assert shown.shape == (SIDE_PX, SIDE_PX)
+    assert (shown[-16:, 4:120] == 0).mean() > 0.2
+    assert abs(float(np.median(shown)) - 159) < 8
+
+
+def test_a_view_of_several_frames_in_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reconstruct", str(frame(tmp_path)), *FLAGS, "--method", "offaxis", "--out", str(tmp_path / "x.npz")]
+    assert main([*arguments, "--view", "brightfield"]) == 2
+    assert "--view" in capsys.readouterr().err
