@@ -15,11 +15,13 @@ _LABELS_PX = 64
 
 
 def field_picture(
-    field: NDArray[np.complexfloating], pitch_um: float, title: str, confidence: NDArray[np.floating] | None = None
-) -> Picture:
-    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase | confidence.
+    field: NDArray[np.complexfloating], pitch_um: float, title: str, confidence: NDArray[np.floating] | None = None,
+    ambiguity: NDArray[np.floating] | None = None,
+) -> Picture:  # fmt: skip
+    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase | confidence | ambiguity.
 
-    `confidence` [rows, columns] of tiles, 0 to 1; NaN, shown as paper, where nothing stands out.
+    `confidence` [rows, columns] of tiles, 0 to 1; NaN, shown as paper, where nothing stands out. `ambiguity` [height, width]: by how
+    much another field that explains the hologram differs, in units of the light.
     """
     scale = PANE_PX / max(field.shape)
     amplitude, phase = np.abs(field), np.angle(field)
@@ -36,6 +38,9 @@ def field_picture(
         size = (bright.shape[1], bright.shape[0])
         tiles = np.asarray(cv2.resize(sure, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         panes.append(_titled(tiles, _grey(_ramp(0, 1), 0, 1), (0, 1), "share of unseen fringes predicted"))
+    if ambiguity is not None:
+        unsure = _pane(_grey(ambiguity, 0, 1), scale, pitch_um)
+        panes.append(_titled(unsure, _grey(_ramp(0, 1), 0, 1), (0, 1), "another field differs by"))
     row = np.hstack(panes)
     head = np.full((36, row.shape[1], 3), PAPER, np.uint8)
     cv2.putText(head, title, (GAP_PX, 25), FONT, 0.6, INK, 1, cv2.LINE_AA)

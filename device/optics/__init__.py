@@ -7,6 +7,7 @@ pupil            what a lens, a window or a cover slip does to the wave
 coherence        what partial coherence and finite pixels leave of a fringe; resolution: what they leave of detail, and why
 autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
+untrained        the same by a deep prior that nobody trained; deep_decoder: the prior and its gradient
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form
 multiheight      phase retrieval from several heights or wavelengths
 registration     where frames of one object lie relative to each other

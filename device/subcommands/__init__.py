@@ -3,6 +3,7 @@
 run          the service
 replay       the same analysis over recorded frames
 reconstruct  one reconstruction
+referee      a second opinion on every particle
 focus        autofocus
 plan         what a configuration will do and its optics can see
 arm          preflight and endurance before the box is left alone

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from device.frames import Hologram
     from device.optics.geometry import Geometry
 
-__all__ = ["add_arguments", "execute"]
+__all__ = ["add_arguments", "execute", "network_pipeline"]
 
 _SINGLE = ("backpropagate", "iterative", "hidef")
 """What makes a field of one frame, the plainest first."""
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("auto", *_SINGLE, "transparent", "multiheight", "offaxis"), default="auto",
+        "--method", choices=("auto", *_SINGLE, "transparent", "untrained", "multiheight", "offaxis"), default="auto",
         help="of one frame: whichever predicts best what it was not shown; the network; sparse phase retrieval; plain "
-        "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing, which auto "
-        "doesn't try. One field from several frames of the same object; the order of an off-axis "
+        "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing; untrained: "
+        "a deep prior fitted twice, which also says where the hologram doesn't tell (a minute and more); auto tries neither. One field from several frames of the same object; the order of an off-axis "
         "hologram (default auto)",
     )  # fmt: skip
     parser.add_argument(
@@ -169,15 +169,22 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
 
     geometry, uncertainty_um = _geometry(args, frame)
     hologram = _hologram(frame, geometry)
-    method, predictions = _method(args, hologram)
-    field = _field(method, args, hologram)
+    more: dict[str, NDArray[np.floating]] = {}
+    if args.method == "untrained":
+        method = args.method
+        field, predictions, more = _untrained(hologram)
+    else:
+        method, predictions = _method(args, hologram)
+        field = _field(method, args, hologram)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
     out = result_path(args.out, name if several else None)
     confidence, share = predictions[method].confidence, predictions[method].share
-    write_field(out, field, geometry, method, found, confidence=confidence, predicted=np.nan if share is None else share)
+    write_field(
+        out, field, geometry, method, found, confidence=confidence, predicted=np.nan if share is None else share, **more
+    )
     files = [str(out)]
     if args.png:
-        files.append(str(write_picture(out, field, geometry, method, confidence)))
+        files.append(str(write_picture(out, field, geometry, method, confidence, more.get("ambiguity"))))
     shares = {way: None if p.share is None else round(p.share, 4) for way, p in predictions.items()}
     if args.json:
         answer = {
@@ -193,6 +200,19 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
         f"{name}: {method} at {distance}; fringes predicted where they were not shown: {told}; propagated back to the sensor: "
         f"correlation {found.correlation:.3f}; {', '.join(files)}", flush=True,
     )  # fmt: skip
+
+
+def _untrained(hologram: Hologram) -> tuple[NDArray[np.complex64], dict[str, Prediction], dict[str, NDArray[np.floating]]]:
+    """The field, what it predicts of what it was not shown, and where another explains the hologram, too."""
+    from device.analysis.held_out import prediction
+    from device.analysis.two_fits import fit_twice
+
+    fits = fit_twice(hologram)
+    print(
+        f"fitted twice as {fits.prior}: what is left is {fits.chi2[0]:.3g} and {fits.chi2[1]:.3g} times the noise; the two fields differ by "
+        f"{float(fits.ambiguity.mean()):.2g} of the light, at most {float(fits.ambiguity.max()):.2g}", file=sys.stderr,
+    )  # fmt: skip
+    return fits.field, {"untrained": prediction(fits.field, hologram, fits.kept)}, {"ambiguity": fits.ambiguity}
 
 
 def _method(args: argparse.Namespace, hologram: Hologram) -> tuple[str, dict[str, Prediction]]:
@@ -361,11 +381,12 @@ def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray
         from device.optics.phase_retrieval import retrieve_transparent
 
         return retrieve_transparent(hologram.intensity, hologram.geometry)
-    return _network_pipeline(args.config, args.refine, hologram.geometry).whole_field(hologram)
+    return network_pipeline(args.config, args.refine, hologram.geometry).whole_field(hologram)
 
 
 @lru_cache(maxsize=1)
-def _network_pipeline(config_file: Path | None, iterations: int | None, geometry: Geometry) -> Pipeline:
+def network_pipeline(config_file: Path | None, iterations: int | None, geometry: Geometry) -> Pipeline:
+    """The configured network's pipeline without a classifier; CheckError where it doesn't load."""
     import msgspec
 
     from device.config import load_config
