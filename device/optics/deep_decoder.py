@@ -10,6 +10,7 @@ There the coarse grid holds fixed noise; here it is fitted, too: many particles 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,7 @@ class DeepDecoder:
 
     def __init__(self, shape: tuple[int, int], *, channels: int, levels: int, outputs: int, rng: np.random.Generator) -> None:
         grids = [tuple(max(-(-n >> k), 1) for n in shape) for k in range(levels, -1, -1)]
-        self._up = [
-            (interpolation(fine[0], coarse[0]), interpolation(fine[1], coarse[1]))
-            for coarse, fine in zip(grids[:-1], grids[1:], strict=True)
-        ]
+        self._up = [(interpolation(fine[0], coarse[0]), interpolation(fine[1], coarse[1])) for coarse, fine in pairwise(grids)]
         self._input = rng.uniform(-1, 1, (channels, *grids[0])).astype(np.float32)
         spread = np.float32(1 / np.sqrt(channels))
         self._mixtures = [spread * rng.standard_normal((channels, channels), np.float32) for _ in range(levels)]
@@ -128,7 +126,7 @@ class Adam:
         self._steps += 1
         first, second = self.decay
         for parameter, slope, (mean, square) in zip(self.parameters, gradient, self._moments, strict=True):
-            mean += np.float32(1 - first) * (slope - mean)
-            square += np.float32(1 - second) * (slope * slope - square)
+            mean[...] += np.float32(1 - first) * (slope - mean)
+            square[...] += np.float32(1 - second) * (slope * slope - square)
             root = np.sqrt(square / np.float32(1 - second**self._steps))
             parameter[...] -= np.float32(rate / (1 - first**self._steps)) * mean / (root + np.float32(1e-12))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from device.subcommands.field_output import result_path, write_field, write_picture
 from device.subcommands.geometry_args import add_geometry_arguments
 from device.subcommands.hologram_input import add_hologram_arguments
+from device.subcommands.tomography_input import add_tomography_arguments, reconstruct_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("auto", *_SINGLE, "transparent", "untrained", "multiheight", "offaxis"), default="auto",
+        "--method", choices=("auto", *_SINGLE, "transparent", "untrained", "multiheight", "offaxis", "tomography"), default="auto",
         help="of one frame: whichever predicts best what it was not shown; the network; sparse phase retrieval; plain "
         "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing; untrained: "
         "a deep prior fitted twice, which also says where the hologram doesn't tell (a minute and more); auto tries neither. One field from several frames of the same object; the order of an off-axis "
-        "hologram (default auto)",
+        "hologram; tomography: a refractive index in three dimensions of frames at many angles (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--refine",
@@ -84,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of --method offaxis: the other order, phase of opposite sign (default: what stands out delays)",
     )
+    add_tomography_arguments(parser)
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
         help="search range of --distance-um auto (default: from half to twice the instrument's distance; "
@@ -104,15 +106,12 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
     if args.iterations < 1:
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
-    if args.factor is not None and args.method in {"multiheight", "offaxis"}:
+    if args.factor is not None and args.method in _OF_SEVERAL:
         raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
     # Tried before the work is done; with several frames each has a name of its own beside this one.
     output_folder(args.out.parent)
-    if args.method == "multiheight":
-        _multiheight(args)
-        return 0
-    if args.method == "offaxis":
-        _offaxis(args)
+    if args.method in _OF_SEVERAL:
+        _OF_SEVERAL[args.method](args)
         return 0
     if args.factor is not None:
         _reconstruct(args, *_finer(args), several=False)
@@ -333,6 +332,9 @@ def _offaxis(args: argparse.Namespace) -> None:
             f"{f', not told in {quality.undetermined:.1%} of the pixels' if quality.undetermined else ''}; {_sign(found.delaying)}; {', '.join(files)}",
             flush=True,
         )
+
+
+_OF_SEVERAL = {"multiheight": _multiheight, "offaxis": _offaxis, "tomography": reconstruct_index}
 
 
 def _sign(delaying: float) -> str:
