@@ -34,9 +34,9 @@ class TwoFits:
     """Two fields that explain one hologram."""
 
     field: Complex
-    """complex64 [height, width] at the object plane, from iterative retrieval's."""
+    """complex64 [height, width] at the object plane, of the fit that predicts better what neither was shown."""
     other: Complex
-    """The same from nothing."""
+    """Of the other."""
     ambiguity: Real
     """float32 [height, width]: how far they differ beyond the hologram's noise, in units of the light."""
     prior: Prior
@@ -51,10 +51,10 @@ def fit_twice(hologram: Hologram, *, prior: Prior | None = None, steps: int = ST
     """Fit a hologram from two starts; `prior` None: the one that predicts better; `seed` of the decoders."""
     kept = holes(hologram.intensity.shape)
     held = prior or likelier_prior(hologram, kept)
-    field, one = _whole(hologram, kept, held, seed, steps, started=True)
-    other, two = _whole(hologram, kept, held, seed + 1, steps, started=False)
-    other = aligned(other, field)
-    return TwoFits(field, other, ambiguity(field, other, hologram.noise), held, kept, (one, two))
+    fits = [_whole(hologram, kept, held, seed + k, steps, started=k == 0) for k in range(2)]
+    better, worse = sorted(fits, key=lambda fit: fit[2])
+    other = aligned(worse[0], better[0])
+    return TwoFits(better[0], other, ambiguity(better[0], other, hologram.noise), held, kept, (better[1], worse[1]))
 
 
 def likelier_prior(hologram: Hologram, kept: NDArray[np.bool_]) -> Prior:
@@ -70,11 +70,11 @@ def likelier_prior(hologram: Hologram, kept: NDArray[np.bool_]) -> Prior:
 
 def _whole(
     hologram: Hologram, kept: NDArray[np.bool_], prior: Prior, seed: int, steps: int, *, started: bool
-) -> tuple[Complex, float]:
-    """Field and chi2 of a frame, tile by tile."""
+) -> tuple[Complex, float, float]:
+    """Field of a frame, tile by tile; chi2 of what was shown and of what wasn't."""
     height, width = kept.shape
     total, weight = np.zeros((height, width), np.complex64), np.zeros((height, width), np.float32)
-    chi2: list[float] = []
+    chi2: list[tuple[float, float]] = []
     for top in tile_starts(height, _TILE_PX, _OVERLAP_PX):
         for left in tile_starts(width, _TILE_PX, _OVERLAP_PX):
             rows, columns = slice(top, min(top + _TILE_PX, height)), slice(left, min(left + _TILE_PX, width))
@@ -83,8 +83,9 @@ def _whole(
             window = tile_window(rows, height, _OVERLAP_PX)[:, None] * tile_window(columns, width, _OVERLAP_PX)[None, :]
             total[place] += window * aligned(fit.field, total[place])
             weight[place] += window
-            chi2.append(fit.shown)
-    return total / np.maximum(weight, np.float32(1e-6)), float(np.mean(chi2))
+            chi2.append((fit.shown, cast("float", fit.unseen)))
+    shown, hidden = np.mean(chi2, axis=0).tolist()
+    return (total / np.maximum(weight, np.float32(1e-6))).astype(np.complex64), shown, hidden
 
 
 def _fit(

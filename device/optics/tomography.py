@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from device.errors import InputError
+from device.optics import fft
 from device.optics.unwrapping import unwrap
 
 __all__ = ["Coverage", "Tomogram", "coverage", "rytov", "rytov_phase", "tomogram", "tv_born"]
@@ -34,6 +34,9 @@ MOST_PX = 160
 _FINER = 4
 """By which the spectrum of a field is interpolated along the columns."""
 _LEAST_AMPLITUDE = 0.05
+_CAP = 0.5
+"""Half the thickness of a cap, in steps of the grid. With 1 more is measured, but the ends of what fills the frame are smeared: a sphere
+two thirds as wide, in 20 angles within 30 degrees, came out of `tv_born` with an error of 0.53, with 0.5 of 0.22."""
 _EVEN = 0.02
 """Weight of the total variation, relative to the strongest of what `rytov` finds."""
 _DUAL_STEPS = 8
@@ -78,7 +81,12 @@ def rytov_phase(field: NDArray[np.complexfloating]) -> Complex:
 
 
 def coverage(
-    phases: Sequence[Complex], angles_rad: Sequence[float], *, pitch_um: float, wavelength_um: float, side: int
+    phases: Sequence[Complex],
+    angles_rad: Sequence[float] | NDArray[np.floating],
+    *,
+    pitch_um: float,
+    wavelength_um: float,
+    side: int,
 ) -> Coverage:
     """Lay the spectra of complex Rytov phases [height, width] on their caps.
 
@@ -86,7 +94,7 @@ def coverage(
     """
     wave = 2 * np.pi / wavelength_um
     step = 2 * np.pi / (side * pitch_um)
-    along = (2 * np.pi * scipy.fft.fftfreq(side, pitch_um)).astype(np.float32)
+    along = (2 * np.pi * fft.fftfreq(side, pitch_um)).astype(np.float32)
     rows, far, near = along[None, :, None], along[:, None, None], along[None, None, :]
     total, weight = np.zeros((side,) * 3, np.complex64), np.zeros((side,) * 3, np.float32)
     for phase, angle in zip(phases, angles_rad, strict=True):
@@ -95,7 +103,7 @@ def coverage(
         across, ahead = cosine * near + sine * far, cosine * far - sine * near
         left = wave**2 - across**2 - rows**2
         axial = np.sqrt(np.maximum(left, 0))
-        share = np.maximum(1 - np.abs(ahead - (axial - wave)) / step, 0) * (left > (0.1 * wave) ** 2)
+        share = np.maximum(_CAP - np.abs(ahead - (axial - wave)) / step, 0) * (left > (0.1 * wave) ** 2)
         hit = np.nonzero(share)
         place = across[:, 0][hit[0], hit[2]] * np.float32(_FINER / step)
         low = np.floor(place).astype(np.int32)
@@ -119,7 +127,7 @@ def _spectrum(phase: Complex, side: int) -> Complex:
     wide = np.zeros((side, _FINER * side), np.complex64)
     wide[:height, :width] = phase
     wide = np.roll(wide, (-(height // 2), -(width // 2)), (0, 1))
-    return np.asarray(scipy.fft.fft2(wide), np.complex64)
+    return fft.fft2(wide)
 
 
 def _at_opposite(values: NDArray[np.inexact]) -> NDArray[np.inexact]:
@@ -129,11 +137,11 @@ def _at_opposite(values: NDArray[np.inexact]) -> NDArray[np.inexact]:
 
 def rytov(known: Coverage, medium_index: float) -> Real:
     """Index float32 [z, y, x], the particle about its middle; what wasn't measured is taken for 0."""
-    return _index(np.asarray(scipy.fft.ifftn(known.spectrum).real, np.float32), medium_index)
+    return _index(fft.ifft3(known.spectrum).real, medium_index)
 
 
 def _index(contrast: Real, medium_index: float) -> Real:
-    return (medium_index * np.sqrt(np.maximum(1 + scipy.fft.fftshift(contrast), 0.1))).astype(np.float32)
+    return (medium_index * np.sqrt(np.maximum(1 + np.fft.fftshift(contrast), 0.1))).astype(np.float32)
 
 
 def tv_born(known: Coverage, medium_index: float, *, iterations: int = 40, denser: bool = True) -> Real:
@@ -141,14 +149,15 @@ def tv_born(known: Coverage, medium_index: float, *, iterations: int = 40, dense
     variation."""
     sign = np.float32(1 if denser else -1)
     data = sign * known.spectrum
-    start = np.asarray(scipy.fft.ifftn(data).real, np.float32)
+    start = fft.ifft3(data).real
     weight = np.float32(_EVEN * max(float(np.quantile(start, 0.9999)), 1e-12))
-    here = ahead = np.maximum(start, 0)
+    here: Real = np.maximum(start, np.float32(0))
+    ahead = here
     dual = np.zeros((3, *start.shape), np.float32)
     pace = 1.0
     for _ in range(iterations):
-        missing = np.where(known.measured, data - scipy.fft.fftn(ahead), 0)
-        free = ahead + np.asarray(scipy.fft.ifftn(missing).real, np.float32)
+        missing = np.where(known.measured, data - fft.fft3(ahead), np.complex64(0))
+        free = ahead + fft.ifft3(missing).real
         better, dual = _even(free, weight, dual)
         faster = (1 + np.sqrt(1 + 4 * pace**2)) / 2
         ahead = better + np.float32((pace - 1) / faster) * (better - here)
@@ -159,10 +168,10 @@ def tv_born(known: Coverage, medium_index: float, *, iterations: int = 40, dense
 def _even(image: Real, weight: np.float32, dual: Real) -> tuple[Real, Real]:
     """The image, nowhere below 0, next to `image` with a `weight` on its total variation; and the dual it was found by, to go on from."""
     for _ in range(_DUAL_STEPS):
-        slope = _slopes(np.maximum(image + weight * _divergence(dual), 0))
+        slope = _slopes(np.maximum(image + weight * _divergence(dual), np.float32(0)))
         dual = dual + slope / (12 * weight)
         dual /= np.maximum(np.sqrt((dual**2).sum(axis=0)), 1)
-    return np.maximum(image + weight * _divergence(dual), 0), dual
+    return np.maximum(image + weight * _divergence(dual), np.float32(0)), dual
 
 
 def _slopes(image: Real) -> Real:
@@ -175,7 +184,7 @@ def _divergence(dual: Real) -> Real:
 
 
 def tomogram(
-    fields: Sequence[NDArray[np.complexfloating]], angles_rad: Sequence[float], *, pitch_um: float, wavelength_um: float,
+    fields: Sequence[NDArray[np.complexfloating]], angles_rad: Sequence[float] | NDArray[np.floating], *, pitch_um: float, wavelength_um: float,
     medium_index: float, iterations: int = 40, denser: bool = True,
 ) -> Tomogram:  # fmt: skip
     """A particle's index from its fields [height, width] in the plane of its middle, the incident wave divided out.
@@ -185,22 +194,22 @@ def tomogram(
     differ in shape, are too large or not finite, or all angles are one.
     """
     _check(fields, angles_rad)
-    side = int(scipy.fft.next_fast_len(max(fields[0].shape)))
+    side = fft.next_fast_len(max(fields[0].shape))
     inside_um = wavelength_um / medium_index
     phases = [rytov_phase(field) for field in fields]
     known = coverage(phases, angles_rad, pitch_um=pitch_um, wavelength_um=inside_um, side=side)
-    frequencies = scipy.fft.fftfreq(side, pitch_um)
+    frequencies = fft.fftfreq(side, pitch_um)
     squared = frequencies[:, None, None] ** 2 + frequencies[None, :, None] ** 2 + frequencies[None, None, :] ** 2
     carried = squared < (2 / inside_um) ** 2
     plain = rytov(known, medium_index)
     index = tv_born(known, medium_index, iterations=iterations, denser=denser) if iterations else plain
-    contrast = scipy.fft.ifftshift((index / np.float32(medium_index)) ** 2 - 1)
-    left = np.where(known.measured, scipy.fft.fftn(contrast) - known.spectrum, 0)
+    contrast = np.fft.ifftshift((index / np.float32(medium_index)) ** 2 - 1)
+    left = np.where(known.measured, fft.fft3(contrast) - known.spectrum, 0)
     unexplained = float((np.abs(left) ** 2).sum() / max(float((np.abs(known.spectrum) ** 2).sum()), 1e-30))
     return Tomogram(index, plain, float(known.measured[carried].mean()), unexplained)
 
 
-def _check(fields: Sequence[NDArray[np.complexfloating]], angles_rad: Sequence[float]) -> None:
+def _check(fields: Sequence[NDArray[np.complexfloating]], angles_rad: Sequence[float] | NDArray[np.floating]) -> None:
     if len(fields) != len(angles_rad) or len(fields) < 2:
         raise InputError(
             "fields and angles don't match", where="tomography", expected="two fields or more, and an angle of each",

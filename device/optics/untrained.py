@@ -89,7 +89,7 @@ def fit_untrained(
     Raises InputError for a hologram that is not two-dimensional or not finite, noise that is none, or no steps.
     """
     _check(intensity, noise, steps)
-    fit = _Fit(intensity, geometry, prior, seed, unseen)
+    fit = _Fitting(intensity, geometry, prior, seed, unseen)
     if start is not None:
         fit.take_on(start)
     variance = max(noise**2 / 4, 1e-9)
@@ -121,7 +121,7 @@ def classical_start(intensity: NDArray[np.floating], geometry: Geometry, prior: 
     return retrieve_single_shot(shown, geometry) if prior == "compact" else retrieve_transparent(shown, geometry)
 
 
-class _Fit:
+class _Fitting:
     """A decoder, its optics and what was measured, on the padded grid."""
 
     def __init__(
@@ -160,7 +160,8 @@ class _Fit:
         adam = Adam(self.decoder.parameters)
         for _ in range(_START_STEPS):
             wrong = self.down @ self.decoder.forward() @ self.across.T - image
-            adam.step(self.decoder.gradient(self.down.T @ (wrong / self.pixels) @ self.across), 2 * _RATE)
+            slopes = (self.down.T @ (wrong / self.pixels) @ self.across).astype(np.float32)
+            adam.step(self.decoder.gradient(slopes), 2 * _RATE)
 
     def step(self, ahead: float) -> tuple[float, float | None]:
         """One step, `ahead` 1 in the beginning and 0 in the end; the misfits before it, as `misfits`."""
@@ -170,7 +171,8 @@ class _Fit:
         modulus = np.maximum(np.abs(sensor), _TINY)
         wrong = self._scale(modulus) * modulus - self.measured
         # Of half the mean square, by the field's conjugate.
-        slope = apply_transfer(self.shown * wrong * sensor / modulus, np.conj(self.transfer))
+        seen = (self.shown * wrong * sensor / modulus).astype(np.complex64)
+        slope = apply_transfer(seen, np.conj(self.transfer))
         if self.compact:
             off, here = self.field - 1, np.maximum(np.abs(self.field), _TINY)
             sparsity = np.float32(self.scale * (_SPARSITY[1] + (_SPARSITY[0] - _SPARSITY[1]) * ahead))
@@ -179,8 +181,8 @@ class _Fit:
             slopes = np.stack([slope.real, slope.imag])
         else:
             slopes = (np.conj(self.field) * slope).imag[None]
-        slopes *= 2 / self.pixels
-        self.adam.step(self.decoder.gradient(self.down.T @ slopes @ self.across), _RATE * (0.05 + 0.95 * ahead))
+        coarse = (self.down.T @ (slopes * (2 / self.pixels)) @ self.across).astype(np.float32)
+        self.adam.step(self.decoder.gradient(coarse), _RATE * (0.05 + 0.95 * ahead))
         return self._misfits(wrong)
 
     def misfits(self, field: Complex) -> tuple[float, float | None]:

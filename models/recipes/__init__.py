@@ -4,5 +4,6 @@ protocol    what every recipe does, and how it is found
 hidef       one pass: focus and phase for everything in the depth; in two sizes
 bioaerosol  names pollen, spores and dust
 water       names what swims and drifts in water
+untrained   nothing to train: a deep prior fitted to one hologram, for its table
 beads       names single beads and clumps by their number of beads
 """

@@ -67,7 +67,7 @@ def _methods(hologram: Hologram) -> tuple[dict[str, Complex], float]:
         "sparse iterative": retrieve_single_shot(intensity, geometry),
         "transparent": retrieve_transparent(intensity, geometry),
         "untrained": fits.field,
-        "untrained, from nothing": fits.other,
+        "untrained, the other fit": fits.other,
     }
     return fields, float(fits.ambiguity.mean())
 
