@@ -180,7 +180,10 @@ def _slopes(image: Real) -> Real:
 
 def _divergence(dual: Real) -> Real:
     """Minus the adjoint of `_slopes`."""
-    return sum((dual[axis] - np.roll(dual[axis], 1, axis) for axis in range(3)), np.zeros(dual.shape[1:], np.float32))
+    total = np.zeros(dual.shape[1:], np.float32)
+    for axis in range(3):
+        total += dual[axis] - np.roll(dual[axis], 1, axis)
+    return total
 
 
 def tomogram(
