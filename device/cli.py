@@ -14,6 +14,7 @@ _COMMANDS = {
     "run": "the service: capture, analysis, outbox, MQTT",
     "replay": "the same analysis over recorded frames",
     "reconstruct": "one reconstruction of a hologram",
+    "referee": "a second opinion on every particle of a hologram: is there another field that explains it?",
     "focus": "distance of the objects in a hologram",
     "plan": "what a configuration will do, and what limits the detail its optics see; touches no hardware",
     "arm": "look at everything before the box is left alone: preflight, endurance, next wake",

@@ -13,6 +13,7 @@ refine       a few iterations of physics on what the network found; particles as
 verify       does the reconstruction explain the hologram, particle by particle
 scene        what the field holds, and whether the hologram bears counts of it
 held_out     which reconstruction to believe: whichever predicts what it was not shown
+two_fits     one hologram fitted from two starts, and where they differ; referee: a second opinion on particles, by such fits
 measure      masks -> Particle: place, size, shape, skeleton, phase
 fragments    pieces of one particle put together
 bubbles      told from particles, in water

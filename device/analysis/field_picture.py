@@ -1,4 +1,4 @@
-"""Amplitude, phase and confidence of a field as one picture, with scale bar and colour bars."""
+"""Amplitude, phase and confidence of a field, or slices of an index, as one picture, with scale bar and colour bars."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from numpy.typing import NDArray
 
 from device.analysis.drawing import FONT, GAP_PX, INK, PANE_PX, PAPER, Picture, phase_colours, scale_bar
 
-__all__ = ["field_picture"]
+__all__ = ["field_picture", "index_picture"]
 
 _BAR_PX = 16
 _LABELS_PX = 64
 
 
 def field_picture(
-    field: NDArray[np.complexfloating], pitch_um: float, title: str, confidence: NDArray[np.floating] | None = None
-) -> Picture:
-    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase | confidence.
+    field: NDArray[np.complexfloating], pitch_um: float, title: str, confidence: NDArray[np.floating] | None = None,
+    ambiguity: NDArray[np.floating] | None = None,
+) -> Picture:  # fmt: skip
+    """uint8 BGR picture of a complex [height, width] field, `pitch_um` at the object plane: amplitude | phase | confidence | ambiguity.
 
-    `confidence` [rows, columns] of tiles, 0 to 1; NaN, shown as paper, where nothing stands out.
+    `confidence` [rows, columns] of tiles, 0 to 1; NaN, shown as paper, where nothing stands out. `ambiguity` [height, width]: by how
+    much another field that explains the hologram differs, in units of the light.
     """
     scale = PANE_PX / max(field.shape)
     amplitude, phase = np.abs(field), np.angle(field)
@@ -36,7 +38,25 @@ def field_picture(
         size = (bright.shape[1], bright.shape[0])
         tiles = np.asarray(cv2.resize(sure, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         panes.append(_titled(tiles, _grey(_ramp(0, 1), 0, 1), (0, 1), "share of unseen fringes predicted"))
-    row = np.hstack(panes)
+    if ambiguity is not None:
+        unsure = _pane(_grey(ambiguity, 0, 1), scale, pitch_um)
+        panes.append(_titled(unsure, _grey(_ramp(0, 1), 0, 1), (0, 1), "another field differs by"))
+    return _headed(np.hstack(panes), title)
+
+
+def index_picture(index: NDArray[np.floating], pitch_um: float, title: str) -> Picture:
+    """uint8 BGR picture of a refractive index [z, y, x]: its middle slices, across the light and along it twice."""
+    middle = [n // 2 for n in index.shape]
+    slices = {"y over x": index[middle[0]], "z over x": index[:, middle[1]], "y over z": index[:, :, middle[2]].T}
+    low, high = float(index.min()), float(index.max())
+    high = max(high, low + 1e-6)
+    scale = PANE_PX / max(index.shape)
+    bar = _grey(_ramp(low, high), low, high)
+    panes = [_titled(_pane(_grey(i, low, high), scale, pitch_um), bar, (low, high), name) for name, i in slices.items()]
+    return _headed(np.hstack(panes), title)
+
+
+def _headed(row: Picture, title: str) -> Picture:
     head = np.full((36, row.shape[1], 3), PAPER, np.uint8)
     cv2.putText(head, title, (GAP_PX, 25), FONT, 0.6, INK, 1, cv2.LINE_AA)
     return np.vstack([head, row])
@@ -68,5 +88,14 @@ def _titled(pane: Picture, ramp: Picture, limits: tuple[float, float], title: st
     left = GAP_PX + width + 8
     canvas[30 : 30 + height, left : left + _BAR_PX] = cv2.resize(ramp, (_BAR_PX, height), interpolation=cv2.INTER_LINEAR)
     for value, y in ((limits[1], 42), (sum(limits) / 2, 34 + height // 2), (limits[0], 28 + height)):
-        cv2.putText(canvas, f"{value:.2f}", (left + _BAR_PX + 4, y), FONT, 0.42, INK, 1, cv2.LINE_AA)
+        cv2.putText(
+            canvas,
+            f"{value:.3f}" if limits[1] - limits[0] < 0.1 else f"{value:.2f}",
+            (left + _BAR_PX + 4, y),
+            FONT,
+            0.42,
+            INK,
+            1,
+            cv2.LINE_AA,
+        )
     return canvas

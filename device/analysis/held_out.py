@@ -19,7 +19,7 @@ from device.analysis.scene import LEAST_AMPLITUDE, TILE_PX
 from device.frames import Hologram
 from device.optics.consistency import predicted_intensity
 
-__all__ = ["LEAST_GAIN", "Prediction", "best", "held_out"]
+__all__ = ["LEAST_GAIN", "Prediction", "best", "held_out", "holes", "prediction"]
 
 Complex = NDArray[np.complex64]
 Real = NDArray[np.float32]
@@ -47,13 +47,18 @@ class Prediction:
 
 def held_out(hologram: Hologram, way: Callable[[Hologram], Complex], seed: int = 0) -> Prediction:
     """Try a `way` from hologram to object field, complex64 [height, width], on squares that are kept from it."""
-    holes = _holes(hologram.intensity.shape, seed)
-    shown = replace(hologram, intensity=np.where(holes, np.float32(1), hologram.intensity))
-    predicted = np.sqrt(np.maximum(predicted_intensity(way(shown), hologram.geometry), 0))
+    kept = holes(hologram.intensity.shape, seed)
+    shown = replace(hologram, intensity=np.where(kept, np.float32(1), hologram.intensity))
+    return prediction(way(shown), hologram, kept)
+
+
+def prediction(field: Complex, hologram: Hologram, kept: NDArray[np.bool_]) -> Prediction:
+    """How well an object field complex64 [height, width] predicts the squares `kept`, bool [height, width], from its making."""
+    predicted = np.sqrt(np.maximum(predicted_intensity(field, hologram.geometry), 0))
     measured = np.sqrt(np.maximum(hologram.intensity, 0))
     noise = max(hologram.noise**2 / 4, LEAST_AMPLITUDE**2)
-    left, fringes = (np.where(holes, (measured - other) ** 2, 0) for other in (predicted, np.float32(1)))
-    pixels = holes.astype(np.float32)
+    left, fringes = (np.where(kept, (measured - other) ** 2, 0) for other in (predicted, np.float32(1)))
+    pixels = kept.astype(np.float32)
     tiles_left, tiles_fringes, tiles_pixels = (_by_tile(image) for image in (left, fringes, pixels))
     lit = tiles_fringes > (1 + _LIT) * noise * tiles_pixels
     share = 1 - (tiles_left - noise * tiles_pixels) / np.where(lit, tiles_fringes - noise * tiles_pixels, 1)
@@ -72,14 +77,15 @@ def best(predictions: Mapping[str, Prediction]) -> str:
     return chosen
 
 
-def _holes(shape: tuple[int, ...], seed: int) -> NDArray[np.bool_]:
+def holes(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.bool_]:
+    """Squares to keep from a reconstruction: bool [height, width], a sixteenth of the pixels."""
     rng = np.random.default_rng(seed)
-    holes = np.zeros(shape, np.bool_)
+    squares = np.zeros(shape, np.bool_)
     for row in range(0, shape[0], _EVERY_PX):
         for column in range(0, shape[1], _EVERY_PX):
             down, across = rng.integers(0, _EVERY_PX - _HOLE_PX, 2)
-            holes[row + down : row + down + _HOLE_PX, column + across : column + across + _HOLE_PX] = True
-    return holes
+            squares[row + down : row + down + _HOLE_PX, column + across : column + across + _HOLE_PX] = True
+    return squares
 
 
 def _by_tile(image: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -8,11 +8,13 @@ coherence        what partial coherence and finite pixels leave of a fringe; res
 autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
 photon_noise  amplitude from few counts, and the band above their noise
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints
+untrained        the same by a deep prior that nobody trained; deep_decoder: the prior and its gradient
 gauss_newton     one field behind several holograms: Gauss-Newton, preconditioned in closed form
 multiheight      phase retrieval from several heights or wavelengths
 registration     where frames of one object lie relative to each other
 super_resolution one finer frame from sub-pixel shifted ones
 offaxis          carrier, order, tilt and aberrations; offaxis_reconstruction in one call, lensless_offaxis without optics
+tomography       refractive index in three dimensions, from fields at many angles
 unwrapping       two-dimensional phase unwrapping; windowed_fourier takes the noise off a field before
 phase_quantities optical path, volume, dry mass
 lorenz_mie       exact holograms of spheres; sphere_fit finds a sphere by them

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["fft2", "fft2_of_box", "fftfreq", "ifft2", "ifft2_box", "next_fast_len", "rfft2"]
+__all__ = ["fft2", "fft2_of_box", "fft3", "fftfreq", "ifft2", "ifft2_box", "ifft3", "next_fast_len", "rfft2"]
 
 Box = tuple[slice, slice]
 
@@ -26,6 +26,16 @@ def fft2(field: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backwa
 def ifft2(spectrum: NDArray[Any], *, overwrite_x: bool = False, norm: Norm = "backward") -> NDArray[np.complex64]:
     """Inverse of `fft2`."""
     return cast("NDArray[np.complex64]", scipy.fft.ifft2(spectrum, overwrite_x=overwrite_x, norm=norm))
+
+
+def fft3(volume: NDArray[Any]) -> NDArray[np.complex64]:
+    """Forward transform of a volume [z, y, x], complex64."""
+    return cast("NDArray[np.complex64]", scipy.fft.fftn(volume))
+
+
+def ifft3(spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Inverse of `fft3`."""
+    return cast("NDArray[np.complex64]", scipy.fft.ifftn(spectrum))
 
 
 def rfft2(image: NDArray[np.float32]) -> NDArray[np.complex64]:

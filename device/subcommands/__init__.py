@@ -3,6 +3,7 @@
 run          the service
 replay       the same analysis over recorded frames
 reconstruct  one reconstruction
+referee      a second opinion on every particle
 focus        autofocus
 plan         what a configuration will do and its optics can see
 arm          preflight and endurance before the box is left alone
@@ -18,5 +19,5 @@ window       tell the service that the window is clean
 web          the dashboard's one-time code and fingerprint
 
 Shared: check_lines (checks for a person), geometry_args (how it was recorded), reading_args (how its files are read), hologram_input (files to normalised frames),
-field_output (reconstructions to .npz and pictures).
+field_output (reconstructions to .npz and pictures), tomography_input (fields at many angles to an index).
 """

@@ -47,13 +47,15 @@ def write_field(
 
 
 def write_picture(
-    out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str, confidence: NDArray[np.float32] | None = None
-) -> Path:
-    """Amplitude, phase and, where it is known, confidence [rows, columns] as a PNG beside `out`; returns its path."""
+    out: Path, field: NDArray[np.complex64], geometry: Geometry, method: str, confidence: NDArray[np.float32] | None = None,
+    ambiguity: NDArray[np.floating] | None = None,
+) -> Path:  # fmt: skip
+    """Amplitude, phase and, where they are known, confidence [rows, columns] and ambiguity [height, width] as a PNG beside `out`;
+    returns its path."""
     from device.analysis.field_picture import field_picture
     from device.output import write_image
 
     target = out.with_suffix(".png")
     title = f"{method} at {geometry.distance_um:.6g} um, {geometry.wavelength_um:g} um light"
-    write_image(target, field_picture(field, geometry.object_pitch_um, title, confidence))
+    write_image(target, field_picture(field, geometry.object_pitch_um, title, confidence, ambiguity))
     return target

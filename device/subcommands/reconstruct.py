@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from device.subcommands.field_output import result_path, write_field, write_picture
 from device.subcommands.geometry_args import add_geometry_arguments
 from device.subcommands.hologram_input import add_hologram_arguments
+from device.subcommands.tomography_input import add_tomography_arguments, reconstruct_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from device.inference.networks import ImageNetwork
     from device.optics.geometry import Geometry
 
-__all__ = ["add_arguments", "execute"]
+__all__ = ["add_arguments", "execute", "network_pipeline"]
 
 _SINGLE = ("backpropagate", "iterative", "hidef")
 """What makes a field of one frame, the plainest first."""
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="result (.npz); of several frames each goes to FILE with its frame's name appended",
     )  # fmt: skip
     parser.add_argument(
-        "--method", choices=("auto", *_SINGLE, "transparent", "multiheight", "offaxis"), default="auto",
+        "--method", choices=("auto", *_SINGLE, "transparent", "untrained", "multiheight", "offaxis", "tomography"), default="auto",
         help="of one frame: whichever predicts best what it was not shown; the network; sparse phase retrieval; plain "
-        "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing, which auto "
-        "doesn't try. One field from several frames of the same object; the order of an off-axis "
-        "hologram (default auto)",
+        "refocusing, twin image included; transparent: the phase alone of what fills the frame and absorbs nothing; untrained: "
+        "a deep prior fitted twice, which also says where the hologram doesn't tell (a minute and more); auto tries neither. One field from several frames of the same object; the order of an off-axis "
+        "hologram; tomography: a refractive index in three dimensions of frames at many angles (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--refine",
@@ -92,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of --method offaxis: the other order, phase of opposite sign (default: what stands out delays)",
     )
+    add_tomography_arguments(parser)
     parser.add_argument(
         "--range-um", type=float, nargs=2, metavar=("A", "B"),
         help="search range of --distance-um auto (default: from half to twice the instrument's distance; "
@@ -115,11 +117,8 @@ def execute(args: argparse.Namespace) -> int:
     _check(args)
     # Tried before the work is done; with several frames each has a name of its own beside this one.
     output_folder(args.out.parent)
-    if args.method == "multiheight":
-        _multiheight(args)
-        return 0
-    if args.method == "offaxis":
-        _offaxis(args)
+    if args.method in _OF_SEVERAL:
+        _OF_SEVERAL[args.method](args)
         return 0
     if args.factor is not None:
         _reconstruct(args, *_finer(args), several=False)
@@ -144,14 +143,14 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
     if args.iterations < 1:
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
-    if args.view is not None and args.method in {"multiheight", "offaxis"}:
+    if args.view is not None and args.method in _OF_SEVERAL:
         raise InputError(
             "a view is computed of one in-line frame",
             where="--view",
             expected="a method of one frame",
             got=f"--method {args.method}",
         )
-    if args.factor is not None and args.method in {"multiheight", "offaxis"}:
+    if args.factor is not None and args.method in _OF_SEVERAL:
         raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
 
 
@@ -195,17 +194,24 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
 
     geometry, uncertainty_um = _geometry(args, frame)
     hologram = _hologram(frame, geometry)
-    method, predictions = _method(args, hologram)
-    field = _field(method, args, hologram)
+    more: dict[str, NDArray[np.floating]] = {}
+    if args.method == "untrained":
+        method = args.method
+        field, predictions, more = _untrained(hologram)
+    else:
+        method, predictions = _method(args, hologram)
+        field = _field(method, args, hologram)
     if args.denoise:
         field = _denoise(args)(field)
     found = agreement(field, frame.intensity, geometry, noise=frame.noise)
     out = result_path(args.out, name if several else None)
     confidence, share = predictions[method].confidence, predictions[method].share
-    write_field(out, field, geometry, method, found, confidence=confidence, predicted=np.nan if share is None else share)
+    write_field(
+        out, field, geometry, method, found, confidence=confidence, predicted=np.nan if share is None else share, **more
+    )
     files = [str(out)]
     if args.png:
-        files.append(str(write_picture(out, field, geometry, method, confidence)))
+        files.append(str(write_picture(out, field, geometry, method, confidence, more.get("ambiguity"))))
     if args.view:
         files.append(str(_write_view(args, out, hologram)))
     shares = {way: None if p.share is None else round(p.share, 4) for way, p in predictions.items()}
@@ -253,6 +259,19 @@ def _write_view(args: argparse.Namespace, out: Path, hologram: Hologram) -> Path
     target = out.with_suffix(f".{args.view}.png")
     write_image(target, marked_computed(grey_picture(view), f"computed: {args.view} view at {geometry.distance_um:.6g} um"))
     return target
+
+
+def _untrained(hologram: Hologram) -> tuple[NDArray[np.complex64], dict[str, Prediction], dict[str, NDArray[np.floating]]]:
+    """The field, what it predicts of what it was not shown, and where another explains the hologram, too."""
+    from device.analysis.held_out import prediction
+    from device.analysis.two_fits import fit_twice
+
+    fits = fit_twice(hologram)
+    print(
+        f"fitted twice as {fits.prior}: what is left is {fits.chi2[0]:.3g} and {fits.chi2[1]:.3g} times the noise; the two fields differ by "
+        f"{float(fits.ambiguity.mean()):.2g} of the light, at most {float(fits.ambiguity.max()):.2g}", file=sys.stderr,
+    )  # fmt: skip
+    return fits.field, {"untrained": prediction(fits.field, hologram, fits.kept)}, {"ambiguity": fits.ambiguity}
 
 
 def _method(args: argparse.Namespace, hologram: Hologram) -> tuple[str, dict[str, Prediction]]:
@@ -377,6 +396,9 @@ def _offaxis(args: argparse.Namespace) -> None:
         )
 
 
+_OF_SEVERAL = {"multiheight": _multiheight, "offaxis": _offaxis, "tomography": reconstruct_index}
+
+
 def _sign(delaying: float) -> str:
     if delaying >= 0.6:
         return f"sign such that {delaying:.0%} of what stands out delays the light"
@@ -455,7 +477,7 @@ def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray
         return retrieve_transparent(hologram.intensity, hologram.geometry)
     from device.optics.photon_noise import equivalent_photons
 
-    pipeline = _network_pipeline(args.config, args.refine, hologram.geometry)
+    pipeline = network_pipeline(args.config, args.refine, hologram.geometry)
     if (lit := pipeline.lit_as(hologram)) is not pipeline:
         use = lit.models["reconstruction"]
         photons = equivalent_photons(hologram.noise)
@@ -464,7 +486,8 @@ def _field(method: str, args: argparse.Namespace, hologram: Hologram) -> NDArray
 
 
 @lru_cache(maxsize=1)
-def _network_pipeline(config_file: Path | None, iterations: int | None, geometry: Geometry) -> Pipeline:
+def network_pipeline(config_file: Path | None, iterations: int | None, geometry: Geometry) -> Pipeline:
+    """The configured network's pipeline without a classifier; CheckError where it doesn't load."""
     import msgspec
 
     from device.config import load_config

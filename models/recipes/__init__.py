@@ -5,5 +5,9 @@ hidef       one pass: focus and phase for everything in the depth; in two sizes
 bioaerosol  names pollen, spores and dust
 water       names what swims and drifts in water
 low_photon  HIDEF for frames of few photons
+denoise     a laser diode's speckle off a field
+brightfield what a brightfield microscope would show of a plane, for people who label
+virtual_colour  phase and absorption in three colours to the picture of a stain: research only
+untrained   nothing to train: a deep prior fitted to one hologram, for its table
 beads       names single beads and clumps by their number of beads
 """
