@@ -20,6 +20,7 @@ bubbles      told from particles, in water
 tracking     particles of a stream counted once
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees
+denoise      speckle off a field, the measured one weighed by a network
 count        exact Poisson intervals, concentrations
 efficiency   share of the particles that are counted, by size
 overlap      particles that lie so close that they are counted as one

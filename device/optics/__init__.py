@@ -15,6 +15,7 @@ registration     where frames of one object lie relative to each other
 super_resolution one finer frame from sub-pixel shifted ones
 offaxis          carrier, order, tilt and aberrations; offaxis_reconstruction in one call, lensless_offaxis without optics
 tomography       refractive index in three dimensions, from fields at many angles
+speckle          grain and strength of the noise on a background
 unwrapping       two-dimensional phase unwrapping; windowed_fourier takes the noise off a field before
 phase_quantities optical path, volume, dry mass
 lorenz_mie       exact holograms of spheres; sphere_fit finds a sphere by them

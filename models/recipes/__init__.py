@@ -2,6 +2,7 @@
 
 protocol    what every recipe does, and how it is found
 hidef       one pass: focus and phase for everything in the depth; in two sizes
+denoise     speckle and coherent noise off a complex field
 bioaerosol  names pollen, spores and dust
 water       names what swims and drifts in water
 low_photon  HIDEF for frames of few photons
