@@ -97,10 +97,10 @@ _NO_CAMERA = SIMULATED.replace('[camera]\ndriver = "twin"', '[camera]\ndriver = 
 
 STARTS = {
     "broker-away": Start("no broker answers", "broker", broker=False),
-    "disk-full": Start("the disk is full", r"(?i)disk|room|space", spoil=fill),
-    "clock-1970": Start("the clock says 1970", r"(?i)clock", clock="1970-01-02"),
-    "no-camera": Start("there is no camera", r"(?i)/dev/video9", settings=_NO_CAMERA, ready=False),
-    "damaged-model": Start("models are damaged", r"(?i)(sha256|digest|manifest|damaged)", spoil=damage_models),
+    "disk-full": Start("the disk is full", r"the start waits for the store.*No space left", ready=False, spoil=fill),
+    "clock-1970": Start("the clock says 1970", r"(?i:clock)", clock="1970-01-02"),
+    "no-camera": Start("there is no camera", r"(?i:/dev/video9)", settings=_NO_CAMERA, ready=False),
+    "damaged-model": Start("models are damaged", r"(?i:sha256|digest|manifest|damaged)", spoil=damage_models),
 }
 
 
