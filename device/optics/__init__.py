@@ -5,6 +5,7 @@ propagation      band-limited angular spectrum, kernels cached by geometry
 fresnel          by one transform, and onto a grid of one's own choosing      fft    the one place that knows the library
 pupil            what a lens, a window or a cover slip does to the wave
 coherence        what partial coherence and finite pixels leave of a fringe; resolution: what they leave of detail, and why
+microscope       what a brightfield microscope shows of a field in focus
 autofocus        distance with uncertainty from one hologram, or why there is none; focus_criteria judges the candidates
 photon_noise  amplitude from few counts, and the band above their noise
 phase_retrieval  single-shot iterative retrieval with sparsity, support and absorption constraints

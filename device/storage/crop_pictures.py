@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from device.storage.review import Crop
-
-if TYPE_CHECKING:
-    from device.analysis.image_tiles import ChannelNetwork
 
 __all__ = ["Shown", "brightfield_crop_picture", "crop_picture"]
 
@@ -27,11 +24,11 @@ def crop_picture(crop: Crop, shown: Shown = "both") -> bytes:
     return cv2.imencode(".png", (levels * 255).astype(np.uint8))[1].tobytes()
 
 
-def brightfield_crop_picture(crop: Crop, network: ChannelNetwork) -> bytes:
-    """PNG of 8 bits: the brightfield view of a crop, enlarged, with the word 'computed' in it."""
+def brightfield_crop_picture(crop: Crop, wavelength_um: float) -> bytes:
+    """PNG of 8 bits: the brightfield view of a crop, enlarged, with the word 'computed' in it; `wavelength_um` of the recording."""
     import cv2  # noqa: PLC0415  only who looks pays for it
 
     from device.analysis.views import brightfield_view, grey_picture, marked_computed  # noqa: PLC0415
 
-    view = brightfield_view(1 + crop.image[..., 0] + 1j * crop.image[..., 1], network)
+    view = brightfield_view(1 + crop.image[..., 0] + 1j * crop.image[..., 1], wavelength_um, crop.about.pitch_um)
     return cv2.imencode(".png", marked_computed(grey_picture(view)))[1].tobytes()

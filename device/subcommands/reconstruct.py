@@ -101,8 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--view", choices=("brightfield",),
-        help="also write a picture as a brightfield microscope would show the plane of --distance-um (FILE.brightfield.png): "
-        "computed by a network, and marked so; for people to look at, never to count by",
+        help="also write a picture as a brightfield microscope, 10x/0.25, would show the field (FILE.brightfield.png): computed, and "
+        "marked so; for people to look at, never to count by",
     )  # fmt: skip
     parser.add_argument("--png", action="store_true", help="also write amplitude and phase as a picture beside the result")
     parser.add_argument("--json", action="store_true", help="one JSON object per frame")
@@ -213,7 +213,7 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     if args.png:
         files.append(str(write_picture(out, field, geometry, method, confidence, more.get("ambiguity"))))
     if args.view:
-        files.append(str(_write_view(args, out, hologram)))
+        files.append(str(_write_view(args, out, field, geometry)))
     shares = {way: None if p.share is None else round(p.share, 4) for way, p in predictions.items()}
     if args.json:
         answer = {
@@ -231,31 +231,12 @@ def _reconstruct(args: argparse.Namespace, name: str, frame: Normalised, several
     )  # fmt: skip
 
 
-def _write_view(args: argparse.Namespace, out: Path, hologram: Hologram) -> Path:
-    """The view of the plane in focus, as a PNG beside the result; InputError where no such network is installed."""
+def _write_view(args: argparse.Namespace, out: Path, field: NDArray[np.complex64], geometry: Geometry) -> Path:
+    """The view of the field, as a PNG beside the result."""
     from device.analysis.views import brightfield_view, grey_picture, marked_computed
-    from device.config import load_config
-    from device.errors import InputError
-    from device.inference.views import open_brightfield
-    from device.optics.propagation import backpropagate
     from device.output import write_image
-    from device.rig.models import model_store
 
-    network = open_brightfield(model_store(load_config(args.config)))
-    if network is None:
-        raise InputError(
-            "the network of this view isn't installed", where=f"--view {args.view}", expected=f"a bundle named {args.view}",
-            remedy="`holonode models list` shows what is there.",
-        )  # fmt: skip
-    geometry = hologram.geometry
-    number, (low, high) = geometry.defocus_number, network.manifest.optics.defocus_number
-    if not low <= number <= high:
-        print(
-            f"the view was never trained at a defocus number of {number:.0f} ({low:g} to {high:g}): trust its picture less",
-            file=sys.stderr,
-        )
-    # The network takes the twin image off itself, and what lies off the plane: so it is given the plain field.
-    view = brightfield_view(backpropagate(hologram.intensity, geometry), network)
+    view = brightfield_view(field, geometry.wavelength_um, geometry.object_pitch_um)
     target = out.with_suffix(f".{args.view}.png")
     write_image(target, marked_computed(grey_picture(view), f"computed: {args.view} view at {geometry.distance_um:.6g} um"))
     return target

@@ -1,62 +1,25 @@
 """What a brightfield microscope shows of the scene that an in-line hologram records.
 
-The condenser's pupil is a disc of incoherent points, each a plane wave from its own direction. Every wave is carried slice by
-slice through the object (beam propagation), focused on a plane through the objective's pupil, and squared; the picture is the
-mean over the points (Abbe's sum; J. W. Goodman, Statistical Optics, ch. 7; multislice with tilted light: M. Chen, D. Ren, H.-Y. Liu,
-S. Chowdhury, L. Waller, Optica 7, 394 (2020), doi:10.1364/OPTICA.382030). No lens has aberrations here.
-
-Waves are written without their own tilt: a wave of transverse frequency k is exp(2 pi i k r) times what the grid holds, so that
-any direction fits any grid, and the transfer function and the pupil are taken at f + k.
+Every wave of the condenser is carried slice by slice through the object (beam propagation) and on to the plane in focus; the microscope is
+that of device.optics.microscope (multislice with tilted light: M. Chen, D. Ren, H.-Y. Liu, S. Chowdhury, L. Waller, Optica 7, 394 (2020),
+doi:10.1364/OPTICA.382030).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device.optics import fft
+from device.optics.microscope import Microscope, abbe_sum
 from device.twin.forward import paste, place_px
 from device.twin.scene import SimulatedParticle
 
-__all__ = ["Microscope", "brightfield_picture", "condenser_directions", "particle_slices"]
+__all__ = ["brightfield_picture", "particle_slices"]
 
 Complex = NDArray[np.complex64]
-
-_GOLDEN_ANGLE_RAD = np.pi * (3 - np.sqrt(5))
-_AT_ONCE = 8
-"""Directions that are carried together; more don't stay in the processor's cache."""
-
-
-@dataclass(frozen=True)
-class Microscope:
-    """A brightfield microscope under Koehler illumination."""
-
-    wavelength_um: float
-    """Of its light, in the medium."""
-    objective_na: float
-    """Numerical aperture over the medium's index: the sine of the half angle."""
-    condenser_na: float
-    """The same of the condenser; as a rule 0.6 to 0.9 of the objective's."""
-
-    @property
-    def depth_of_field_um(self) -> float:
-        """Wavelength over the squared aperture."""
-        return self.wavelength_um / self.objective_na**2
-
-
-def condenser_directions(microscope: Microscope, count: int, turned_rad: float = 0.0) -> NDArray[np.float64]:
-    """Transverse frequencies (x, y) of `count` points that fill the condenser's pupil evenly, float64 [count, 2], cycles per um.
-
-    Points of a sunflower (H. Vogel, Math. Biosci. 44, 179 (1979), doi:10.1016/0025-5564(79)90080-4): each stands for the same
-    area, so that all weigh alike.
-    """
-    k = np.arange(count)
-    radius = microscope.condenser_na / microscope.wavelength_um * np.sqrt((k + 0.5) / count)
-    angle = k * _GOLDEN_ANGLE_RAD + turned_rad
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
 
 
 def brightfield_picture(
@@ -70,31 +33,27 @@ def brightfield_picture(
     wavelength / (2 (objective_na + condenser_na)).
     """
     shape = next(iter(slices.values())).shape
-    fy, fx = fft.fftfreq(shape[0], pitch_um)[:, None], fft.fftfreq(shape[1], pitch_um)[None, :]
     planes = sorted(slices.items(), reverse=True)
     gaps = [here - after for (here, _), (after, _) in zip(planes, [*planes[1:], (focus_um, None)], strict=True)]
-    total = np.zeros(shape, np.float64)
-    for first in range(0, len(directions), _AT_ONCE):
-        some = directions[first : first + _AT_ONCE]
-        squared = (fx + some[:, 0, None, None]) ** 2 + (fy + some[:, 1, None, None]) ** 2
+
+    def spectrum(some: NDArray[np.float64], squared: NDArray[np.float64]) -> Complex:
         axial = np.sqrt(np.maximum(microscope.wavelength_um**-2 - squared, 0))
         axial -= np.sqrt(microscope.wavelength_um**-2 - (some**2).sum(axis=1))[:, None, None]
-        pupil = squared <= (microscope.objective_na / microscope.wavelength_um) ** 2
         step: dict[float, Complex] = {}
-        waves = np.ones((len(some), *shape), np.complex64)
-        for k, ((_, transmission), gap) in enumerate(zip(planes, gaps, strict=True)):
+        carried = np.zeros((len(some), *shape), np.complex64)
+        carried[:, 0, 0] = shape[0] * shape[1]
+        for (_, transmission), gap in zip(planes, gaps, strict=True):
+            waves = fft.ifft2(carried, overwrite_x=True)
             waves *= transmission
             key = round(gap, 6)
             if key not in step:
                 turn = np.remainder(gap * axial, 1).astype(np.float32) * np.float32(2 * np.pi)
                 step[key] = np.cos(turn) + 1j * np.sin(turn)
-            spectrum = fft.fft2(waves, overwrite_x=True)
-            spectrum *= step[key]
-            if k + 1 == len(planes):
-                spectrum *= pupil
-            waves = fft.ifft2(spectrum, overwrite_x=True)
-        total += (waves.real**2 + waves.imag**2).sum(axis=0)
-    return (total / len(directions)).astype(np.float32)
+            carried = fft.fft2(waves, overwrite_x=True)
+            carried *= step[key]
+        return carried
+
+    return abbe_sum(shape, pitch_um, microscope, directions, spectrum)
 
 
 def particle_slices(

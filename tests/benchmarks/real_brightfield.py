@@ -1,4 +1,4 @@
-"""The brightfield view of recorded plankton beside brightfield pictures of plankton: `python -m tests.benchmarks.real_brightfield`.
+"""The brightfield view of recorded plankton, by the microscope's physics and by the network, beside brightfield pictures of plankton: `python -m tests.benchmarks.real_brightfield`.
 
 Holograms and pictures are of the same culture and not of the same cells (holo2bright, Bachimanchi et al., eLife 11, e79760 (2022)), so
 that distributions are compared: the kernel distance (KID; M. Binkowski et al., ICLR 2018, arXiv:1801.01401) of simple features of
@@ -19,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device.analysis.background import smooth_light
-from device.analysis.views import brightfield_view, grey_picture, marked_computed
+from device.analysis.views import grey_picture, marked_computed
 from device.config import load_config
-from device.inference.views import open_brightfield
+from device.inference.networks import ImageNetwork
+from device.optics.microscope import Microscope, brightfield_image, condenser_directions
 from device.optics.propagation import propagate
 from device.rig.models import model_store
+from models.recipes.brightfield.scenes import CONDENSER_SHARE, OBJECTIVE_PER_PX
+from models.recipes.brightfield.scoring import network_view
 from tests.conftest import real_data_folder
 
 Picture = NDArray[np.float32]
@@ -92,15 +95,18 @@ def main() -> None:
     folder = real_data_folder() / "plankton_holo2bright"
     holograms = [_levelled(path) for path in sorted((folder / "holography").glob("*.png"))]
     truth = [_features(_levelled(path)) for path in sorted((folder / "brightfield").glob("*.png"))]
-    network = open_brightfield(model_store(load_config(None)))
-    if network is None:
-        raise SystemExit("no bundle named brightfield is there")
+    bundle, interpreter = model_store(load_config(None)).open("brightfield")
+    network = ImageNetwork(interpreter, bundle.manifest)
     number = float(max(_NUMBERS, key=lambda n: _sharpness(n, holograms[:16])))
     print(f"sharpest at a defocus number of {number:.0f}; {len(holograms)} holograms, {len(truth)} pictures\n")
     fields = [_refocused(hologram, number) for hologram in holograms]
-    views = [brightfield_view(field, network) for field in fields]
+    objective = OBJECTIVE_PER_PX * _WAVELENGTH_PX
+    microscope = Microscope(_WAVELENGTH_PX, objective, CONDENSER_SHARE * objective)
+    directions = condenser_directions(microscope, 60)
+    views = [brightfield_image(field, 1.0, microscope, directions) for field in fields]
     methods = {
         "as recorded": holograms, "back-propagated intensity": [np.abs(f) ** 2 for f in fields], "brightfield view": views,
+        "network": [network_view(field, network) for field in fields],
     }  # fmt: skip
     described = {name: [_features(picture) for picture in pictures] for name, pictures in methods.items()}
     everything = np.concatenate(truth)

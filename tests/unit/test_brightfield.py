@@ -1,15 +1,15 @@
-"""The twin's brightfield microscope against what is known of one, and the pictures that are computed for people."""
+"""The brightfield microscope, of a field and of the twin's scenes, against what is known of one, and the pictures that are computed for people."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from device.analysis import views
 from device.analysis.views import brightfield_view, grey_picture, marked_computed
-from device.twin.brightfield import Microscope, brightfield_picture, condenser_directions, particle_slices
+from device.optics.microscope import Microscope, brightfield_image, condenser_directions
+from device.twin.brightfield import brightfield_picture, particle_slices
 from device.twin.forward import object_field
 from device.twin.illumination import Illumination
 from device.twin.morphology import VoxelVolume
@@ -95,25 +95,55 @@ def test_slices_hold_all_of_a_particle() -> None:
     assert np.allclose(together, object_field((SIDE, SIDE), [particle], Illumination(0.5)), atol=1e-4)
 
 
-@dataclass
-class Squares:
-    """A network that answers with the light's intensity, which a view of a field without a twin would be."""
-
-    tile_px: int = 32
-    multiple_px: int = 16
-    margin_px: int = 4
-
-    def run(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (1 + tile[..., :1]) ** 2 + tile[..., 1:] ** 2 - 1
+def transfer(reach: float) -> float:
+    """Of a faint absorbing grating where condenser and objective have one aperture: the overlap of two discs of radius 1, `reach` apart."""
+    half = reach / 2
+    return 2 / np.pi * (np.arccos(half) - half * np.sqrt(1 - half**2)) if half < 1 else 0.0
 
 
-def test_a_view_is_an_intensity_and_never_below_dark() -> None:
-    rng = np.random.default_rng(4)
-    field = (1 + 0.5 * (rng.standard_normal((48, 70)) + 1j * rng.standard_normal((48, 70)))).astype(np.complex64)
-    view = brightfield_view(field, Squares())
+@pytest.mark.parametrize("pitch_um", [PITCH_UM, 0.4])
+@pytest.mark.parametrize("cycles", [4, 12, 24, 36, 44])
+def test_a_faint_grating_is_transferred_as_the_closed_form_says(cycles: int, pitch_um: float) -> None:
+    """With matched apertures nothing finer than 2 NA / wavelength, here one cycle a micrometre, is shown (Goodman, ch. 7)."""
+    matched = Microscope(0.5, 0.25, 0.25)
+    image = brightfield_image(grating(cycles, -0.01), pitch_um, matched, condenser_directions(matched, 2000))
+    expected = transfer(cycles / (SIDE * pitch_um) / 0.5)
+    assert shown(image, cycles) == pytest.approx(0.02 * expected, abs=2e-4)
+    assert expected > 0 or cycles / (SIDE * pitch_um) > 1
+
+
+def test_a_field_and_one_slice_in_focus_give_one_picture() -> None:
+    """The twin's on the finer pixels that its squares need; the field's finds them itself."""
+    thing = grating(5, -0.4 + 0.8j) * grating(7, 0.3j).T
+    directions = condenser_directions(MICROSCOPE, 30)
+    fine = brightfield_picture({0.0: thing}, 0.4, MICROSCOPE, 0.0, directions)
+    assert np.allclose(brightfield_image(thing, 0.4, MICROSCOPE, directions), fine, atol=1e-4)
+    # Every second pixel of the same thing, which no frequency of its own is lost by.
+    assert np.allclose(brightfield_image(thing[::2, ::2], 0.8, MICROSCOPE, directions), fine[::2, ::2], atol=5e-3)
+
+
+def disc(side: int = 48) -> NDArray[np.complex64]:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return np.where(np.hypot(y, x) < 9, 0.4 * np.exp(1.5j), 1).astype(np.complex64)
+
+
+@pytest.mark.parametrize("pitch_um", [0.56, 1.12, 8.96])
+def test_a_view_is_what_all_directions_together_show(pitch_um: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = brightfield_view(disc(), 0.85, pitch_um)
+    monkeypatch.setattr(views, "_DIRECTIONS", 1000)
+    assert view.shape == (48, 48)
+    assert np.abs(view - brightfield_view(disc(), 0.85, pitch_um)).max() < 0.015
+    # What the lens resolves with ease is as dark as the field says, and what is empty has the light's own level.
+    assert view[22:26, 22:26].mean() == pytest.approx(0.16, abs=0.06)
+    assert view[:4].mean() == pytest.approx(1, abs=0.03)
+
+
+def test_opposite_edges_of_a_view_don_t_meet() -> None:
+    field = np.ones((40, 64), np.complex64)
+    field[:, :6] = 0.3
+    view = brightfield_view(field, 0.85, 1.12)
     assert view.shape == field.shape
-    assert np.allclose(view, np.abs(field) ** 2, atol=1e-4)
-    assert brightfield_view(np.zeros((16, 16), np.complex64), Squares()).min() == 0
+    assert np.abs(view[:, -8:] - 1).max() < 0.01
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (48, 48, 3), (600, 400)])

@@ -5,23 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from device.analysis.views import BRIGHTFIELD, VIEWS
 from device.errors import InputError
-from device.inference.views import open_brightfield
 from device.storage.crop_pictures import brightfield_crop_picture, crop_picture
 from device.storage.review import FOLDER, TAKEN_BACK, CropRecord, Entry, Label, ReviewFolder
 from device.web.api.box import DashboardContext
 from device.web.serving.answers import Content, RefusedError
 from device.web.serving.routes import Endpoint, HttpRequest
-
-if TYPE_CHECKING:
-    from device.inference.networks import ImageNetwork
 
 __all__ = ["ReviewEndpoints"]
 
@@ -46,7 +40,7 @@ class _Gallery(Struct, frozen=True, forbid_unknown_fields=True):
 
 class _AskedPicture(Struct, frozen=True, forbid_unknown_fields=True):
     channel: Literal["amplitude", "phase", "brightfield"] = "amplitude"
-    """`brightfield` is computed by a network, where one is installed."""
+    """`brightfield` is computed of the crop, for people to look at."""
 
 
 class _Name(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +53,6 @@ class ReviewEndpoints:
     def __init__(self, box: DashboardContext) -> None:
         self._folder = ReviewFolder(box.folder / FOLDER)
         self._box = box
-        self._view: tuple[Path | None, ImageNetwork | None] = None, None
         self._about: dict[str, CropRecord] = {}
         self._lock = threading.Lock()
 
@@ -73,7 +66,7 @@ class ReviewEndpoints:
         ]
 
     def _list(self, request: HttpRequest) -> dict[str, Any]:
-        """`next` goes into `after`; `looked_at` of `kept` were opened, the newest; `views` that can be computed of a particle."""
+        """`next` goes into `after`; `looked_at` of `kept` were opened, the newest."""
         asked = request.query_as(_Gallery)
         labels, _ = self._folder.labels()
         kept = self._folder.entries()
@@ -94,7 +87,6 @@ class ReviewEndpoints:
         end = asked.after + asked.limit
         return {
             "particles": shown, "next": end if end < len(found) else None, "total": len(found), "kept": len(kept), "looked_at": looked_at,
-            "views": [view for view in VIEWS if view in self._box.models().names()],
         }  # fmt: skip
 
     def _opened(self, entries: list[Entry]) -> list[CropRecord]:
@@ -116,23 +108,9 @@ class ReviewEndpoints:
         if crop is None:
             raise _gone(crop_id)
         if channel == "brightfield":
-            return Content(brightfield_crop_picture(crop, self._brightfield()), "image/png")
+            geometry, _ = self._box.geometry()
+            return Content(brightfield_crop_picture(crop, geometry.wavelength_um), "image/png")
         return Content(crop_picture(crop, channel), "image/png", keep_s=_PICTURE_S)
-
-    def _brightfield(self) -> ImageNetwork:
-        """The view's network, opened once for every bundle that is put in its place; here, at a person's request, and nowhere else."""
-        store = self._box.models()
-        with self._lock:
-            model = store.find(BRIGHTFIELD).model if BRIGHTFIELD in store.names() else None
-            if model != self._view[0]:
-                self._view = model, open_brightfield(store)
-            network = self._view[1]
-        if network is None:
-            raise RefusedError(
-                404, "no brightfield view can be computed here", where="channel", got=BRIGHTFIELD,
-                remedy=f"`holonode models install` a bundle named {BRIGHTFIELD}.",
-            )  # fmt: skip
-        return network
 
     def _label(self, request: HttpRequest) -> Label:
         return self._labelled(request, request.body_as(_Name).label)

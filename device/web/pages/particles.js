@@ -64,12 +64,12 @@ function Keys({ labels, onClose }) {
     <div><dt><kbd>Del</kbd></dt><dd>${t("keys.remove")}</dd></div><div><dt><kbd>P</kbd></dt><dd>${t("keys.phase")}</dd></div><div><dt><kbd>?</kbd></dt><dd>${t("keys.help")}</dd></div></dl></${Dialog}>`;
 }
 
-function About({ one, channel, views, labels, label, write, field }) {
+function About({ one, channel, labels, label, write, field }) {
   const probable = Object.entries(one.probabilities ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 5);
   const operator = mayOperate();
   return html`<${Card} id="about" title=${t("particles.this")} kind="about">
     <div class="about-picture"><${Picture} id=${one.id} channel=${channel} /></div>
-    ${views.map((view) => html`<figure key=${view} class="about-picture"><${Picture} id=${one.id} channel=${view} /><figcaption class="muted small-text">${t(`view.${view}`)}</figcaption></figure>`)}
+    <figure class="about-picture"><${Picture} id=${one.id} channel="brightfield" /><figcaption class="muted small-text">${t("view.brightfield")}</figcaption></figure>
     <dl class="figures"><div class="figure"><dt><${Explained} what="class" field="detection.label">${t("column.class")}</${Explained}></dt><dd><span class="value">${one.label}</span></dd></div>
       <div class="figure"><dt><${Explained} what="esd" field="detection.esd_um">${t("column.size")}</${Explained}></dt><dd><span class="value">${quantity(one.esd_um, "um")}</span></dd></div>
       <div class="figure"><dt><${Explained} what="depth" field="detection.z_um">${t("column.depth")}</${Explained}></dt><dd><span class="value">${quantity(one.z_um, "um")}</span></dd></div>
@@ -145,6 +145,6 @@ export function Particles() {
     <${Sight} of=${answer} what=${t("particles.loading")} empty=${() => (all.length ? null : html`<${Empty} title=${t("particles.empty")}><p>${t(reason || label ? "particles.empty-filter" : "particles.empty-why")}</p></${Empty}>`)}>${() => html`<div class="two">
       <div><ul class="gallery" ref=${gallery} aria-label=${t("particles.gallery")}>${all.map((one, k) => html`<${Tile} key=${one.id} one=${one} channel=${channel} current=${k === Math.min(at, all.length - 1)} choose=${() => setAt(k)} label=${called(one)} />`)}</ul>
         ${next && html`<p><button type="button" class="secondary small" onClick=${load}>${t("particles.more")}</button></p>`}<p class="muted small-text">${t("particles.shown", { n: number(all.length), all: number(answer.value?.total ?? all.length) })}</p></div>
-      ${current && html`<${About} key=${current.id} one=${current} channel=${channel} views=${answer.value?.views ?? []} labels=${labels} label=${called(current)} write=${write} field=${field} />`}</div>`}</${Sight}>
+      ${current && html`<${About} key=${current.id} one=${current} channel=${channel} labels=${labels} label=${called(current)} write=${write} field=${field} />`}</div>`}</${Sight}>
     ${help && html`<${Keys} labels=${labels} onClose=${() => setHelp(false)} />`}</div>`;
 }

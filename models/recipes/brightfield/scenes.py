@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 import models
 from device.optics import fft
+from device.optics.microscope import Microscope, condenser_directions
 from device.optics.propagation import compute_transfer_function, propagate
-from device.twin.brightfield import Microscope, brightfield_picture, condenser_directions
+from device.twin.brightfield import brightfield_picture
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
 from models.recipes.hidef.scenes import Shapes

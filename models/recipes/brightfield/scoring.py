@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
-from device.analysis.image_tiles import ChannelNetwork
+from device.analysis.image_tiles import ChannelNetwork, run_image
 from device.analysis.reconstruct import run_tiles
 from device.analysis.views import brightfield_view, grey_picture, marked_computed
 from device.inference.networks import HidefNetwork
@@ -42,7 +42,7 @@ from models.recipes.brightfield.world import (
 from models.training.hallucination import Insertion, feature_lines
 from models.training.tables import Bar, bar_lines, score_lines
 
-__all__ = ["pictures", "report"]
+__all__ = ["network_view", "pictures", "report"]
 
 Picture = NDArray[np.float32]
 Box = tuple[slice, slice]
@@ -65,6 +65,12 @@ _BARS = (
 def _hidef() -> HidefNetwork:
     bundle, interpreter = ModelStore(Path(models.__file__).parent / "artefacts").open("hidef-small")
     return HidefNetwork(interpreter, bundle.manifest)
+
+
+def network_view(field: NDArray[np.complexfloating], network: ChannelNetwork) -> Picture:
+    """What the network shows of a refocused field complex [height, width]: intensity, float32 [height, width], 1 where nothing is."""
+    channels = np.stack([field.real - 1, field.imag], axis=-1).astype(np.float32)
+    return np.maximum(1 + run_image(channels, network)[..., 0], 0)
 
 
 def similarity_map(a: Picture, b: Picture) -> NDArray[np.float64]:
@@ -92,7 +98,7 @@ def _views(intensity: Picture, focus_um: float, network: ChannelNetwork) -> dict
     field = backpropagate(intensity, GEOMETRY, focus_um)
     middle = core(field)
     return {
-        "network": core(brightfield_view(field, network)),
+        "network": core(network_view(field, network)),
         BACKPROPAGATED: np.abs(middle) ** 2,
         THROUGH: through({0.0: middle}),
         SPARSE: through(sparse_planes(intensity, focus_um)),
@@ -103,8 +109,10 @@ def _crop_views(intensity: Picture, focus_um: float, network: ChannelNetwork) ->
     """The same of the field that the box keeps crops of, all particles in focus."""
     field = run_tiles(backpropagate(intensity, GEOMETRY, focus_um), _hidef()).field
     return {
-        "network on hidef-small's field": core(brightfield_view(field, network)),
-        "hidef-small's field through the microscope": through({0.0: core(field)}),
+        "network on hidef-small's field": core(network_view(field, network)),
+        "hidef-small's field through the microscope": core(
+            brightfield_view(field, GEOMETRY.wavelength_um, GEOMETRY.object_pitch_um)
+        ),
         "hidef-small's intensity": np.abs(core(field)) ** 2,
     }
 

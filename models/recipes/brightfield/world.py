@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from device.optics import fft
 from device.optics.coherence import Coherence
 from device.optics.geometry import Geometry
+from device.optics.microscope import Microscope, condenser_directions
 from device.optics.propagation import apply_transfer, asm_transfer_function
-from device.twin.brightfield import Microscope, brightfield_picture, condenser_directions, particle_slices
+from device.twin.brightfield import brightfield_picture, particle_slices
 from device.twin.forward import multislice_hologram
 from device.twin.illumination import Illumination
 from device.twin.morphology import VoxelVolume
