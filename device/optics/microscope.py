@@ -93,7 +93,11 @@ def brightfield_image(
     fine = 2 if 4 * pitch_um * microscope.objective_na > microscope.wavelength_um else 1
     height, width = field.shape
     spectrum = _resized(fft.fft2(field.astype(np.complex64)), (fine * height, fine * width))[None]
-    picture = abbe_sum((fine * height, fine * width), pitch_um / fine, microscope, directions, lambda *_: spectrum)
+
+    def same(_directions: Directions, _squared: NDArray[np.float64]) -> Complex:
+        return spectrum
+
+    picture = abbe_sum((fine * height, fine * width), pitch_um / fine, microscope, directions, same)
     return picture if fine == 1 else fft.ifft2(_resized(fft.fft2(picture), (height, width))).real.astype(np.float32)
 
 

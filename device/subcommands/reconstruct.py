@@ -143,11 +143,11 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("too much or too little refinement", where="--refine", expected="0 to 20", got=args.refine)
     if args.iterations < 1:
         raise InputError("nothing to iterate", where="--iterations", expected="1 or more", got=args.iterations)
-    if args.view is not None and args.method in _OF_SEVERAL:
+    if args.view is not None and args.method in ("offaxis", "tomography"):
         raise InputError(
-            "a view is computed of one in-line frame",
+            "a view is computed of an in-line field",
             where="--view",
-            expected="a method of one frame",
+            expected="an in-line method",
             got=f"--method {args.method}",
         )
     if args.factor is not None and args.method in _OF_SEVERAL:
@@ -308,6 +308,8 @@ def _multiheight(args: argparse.Namespace) -> None:
     places = np.array([(p.distance_um, *p.shift_px, p.rotation_rad, p.gain, p.residual) for p in found.placements])
     write_field(out, field, first, args.method, agrees, placements=places)
     files = [str(out)] + ([str(write_picture(out, field, first, args.method))] if args.png else [])
+    if args.view:
+        files.append(str(_write_view(args, out, field, first)))
     if args.json:
         placements = [dataclasses.asdict(p) for p in found.placements]
         answer = {

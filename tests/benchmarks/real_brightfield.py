@@ -1,4 +1,5 @@
-"""The brightfield view of recorded plankton, by the microscope's physics and by the network, beside brightfield pictures of plankton: `python -m tests.benchmarks.real_brightfield`.
+"""The brightfield view of recorded plankton, by the microscope's physics and by the network, beside brightfield pictures of plankton:
+`python -m tests.benchmarks.real_brightfield`.
 
 Holograms and pictures are of the same culture and not of the same cells (holo2bright, Bachimanchi et al., eLife 11, e79760 (2022)), so
 that distributions are compared: the kernel distance (KID; M. Binkowski et al., ICLR 2018, arXiv:1801.01401) of simple features of

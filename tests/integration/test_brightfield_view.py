@@ -51,19 +51,23 @@ def test_a_particle_s_view_is_computed_and_marked(tmp_path: Path) -> None:
 
 def test_a_view_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = keep_one(tmp_path)
-    monkeypatch.setattr(tests.dashboards, "model_store", lambda _: ModelStore(tmp_path / "none"))
+
+    def no_models(_: object) -> ModelStore:
+        return ModelStore(tmp_path / "none")
+
+    monkeypatch.setattr(tests.dashboards, "model_store", no_models)
     with dashboard(tmp_path) as (served, _):
         browser = Browser(served.server.port).set_up()
         assert browser.ask("GET", f"/api/particles/{name}.png?channel=brightfield").status == 200
 
 
-def frame(folder: Path) -> Path:
+def frame(folder: Path, distance_um: float = 500.0) -> Path:
     """Photons behind a disc that absorbs half of the light."""
     rng = np.random.default_rng(2)
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] - SIDE_PX / 2
     thing = np.where(np.hypot(y, x) < 12, 0.7, 1).astype(np.complex64)
-    light = np.abs(propagate(thing, pitch_um=1.12, wavelength_um=0.85, distance_um=500.0)) ** 2
-    path = folder / "frame.npy"
+    light = np.abs(propagate(thing, pitch_um=1.12, wavelength_um=0.85, distance_um=distance_um)) ** 2
+    path = folder / f"frame-{distance_um:g}.npy"
     np.save(path, rng.poisson(2000 * light).astype(np.uint16))
     return path
 
@@ -83,7 +87,26 @@ def test_reconstruct_writes_a_marked_view_of_its_field(method: str, tmp_path: Pa
     assert shown[74:86, 74:86].mean() < 120
 
 
-def test_a_view_of_several_frames_in_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_field_of_several_heights_has_a_view_too(tmp_path: Path) -> None:
+    frames = [str(frame(tmp_path, z)) for z in (500.0, 650.0)]
+    out = tmp_path / "field.npz"
+    arguments = [
+        "reconstruct",
+        *frames,
+        *FLAGS[:4],
+        "--method",
+        "multiheight",
+        "--distances-um",
+        "500",
+        "650",
+        "--out",
+        str(out),
+    ]
+    assert main([*arguments, "--view", "brightfield"]) == 0
+    assert picture((tmp_path / "field.brightfield.png").read_bytes())[74:86, 74:86].mean() < 120
+
+
+def test_a_view_of_an_off_axis_field_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["reconstruct", str(frame(tmp_path)), *FLAGS, "--method", "offaxis", "--out", str(tmp_path / "x.npz")]
     assert main([*arguments, "--view", "brightfield"]) == 2
     assert "--view" in capsys.readouterr().err

@@ -67,7 +67,8 @@ RECIPES = (
             "(models/recipes/brightfield/world.py). A ghost is what is shown of a particle out of focus beyond what the microscope itself "
             "shows, over its contrast in focus. Published (Wu et al. 2019, doi:10.1038/s41377-019-0139-9): recorded pollen against a scanning "
             "microscope (not the same data).",
-            "limits": "What the network knows of particles may be in the picture. Outside defocus numbers 25 to 400 it was never trained. Where "
+            "limits": "A recipe, used by no page and no command: on the crops' own field (hidef-small's) the microscope's physics alone is nearer to the "
+            "truth, so that the view that people see is made by it. What the network knows of particles may be in the picture. Outside defocus numbers 25 to 400 it was never trained. Where "
             "a crop's pixels are finer than the sensor's the picture is of a microscope for the crop's pixels, and soft. Thick particles "
             "that delay by several turns, and what lies within one depth of field of the plane, are drawn by habit. No recorded brightfield "
             "picture is registered to a hologram here: of real particles its accuracy isn't known.",
