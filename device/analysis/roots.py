@@ -25,7 +25,9 @@ def root_between(function: Callable[[float], float], low: float, high: float, *,
     if at_low == 0 or at_high == 0:
         return low if at_low == 0 else high
     if (at_low > 0) == (at_high > 0):
-        raise InputError("no root is bracketed", expected="values of two signs", got=f"{at_low:g} at {low:g}, {at_high:g} at {high:g}")
+        raise InputError(
+            "no root is bracketed", expected="values of two signs", got=f"{at_low:g} at {low:g}, {at_high:g} at {high:g}"
+        )
     width, kept, side = abs(high - low), 0, 0
     for _ in range(_MOST_STEPS):
         if abs(high - low) <= tolerance * max(abs(low), abs(high)):
