@@ -21,7 +21,7 @@ tracking     particles of a stream counted once
 depth        distance of every particle from the pass that has been made
 crops        what the classifier sees
 denoise      speckle off a field, the measured one weighed by a network
-count        exact Poisson intervals, concentrations
+count        exact Poisson intervals, concentrations; roots: of a function of one number
 efficiency   share of the particles that are counted, by size
 overlap      particles that lie so close that they are counted as one
 aggregation  clusters of beads, their statistics, their growth; dose_response: from growth to dose, with its interval

@@ -105,7 +105,7 @@ def _above_pedestal(pixels: Image, dark_counts: float) -> Image:
 
 
 def _is_noisy(background: Image, dark_counts: float) -> bool:
-    above = background.astype(np.float32) - np.float32(dark_counts)
+    above = np.subtract(background, np.float32(dark_counts), dtype=np.float32)
     return noise_level(above) > _NOISY_BACKGROUND * max(float(above.mean()), 0.0)
 
 

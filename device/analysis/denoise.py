@@ -91,7 +91,7 @@ def _weighed(field: Complex, guess: Complex) -> Complex:
     for y in rows:
         measured, guessed = (_spectra(image - 1, y, columns) for image in (field, guess))
         power = np.abs(guessed) ** 2
-        kept = scipy.fft.idctn(guessed + power / (power + noise) * (measured - guessed), axes=(1, 2), norm="ortho")
+        kept = np.asarray(scipy.fft.idctn(guessed + power / (power + noise) * (measured - guessed), axes=(1, 2), norm="ortho"))
         for block, x in zip(kept, columns, strict=True):
             place = slice(y, y + _BLOCK_PX), slice(x, x + _BLOCK_PX)
             total[place] += window * block

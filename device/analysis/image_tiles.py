@@ -44,7 +44,8 @@ def run_image(image: Image, network: ChannelNetwork) -> Image:
             total[place] += window[..., None] * answer
             weight[place] += window[..., None]
     assert total is not None, "an image has at least one tile"
-    return (total / np.maximum(weight, np.float32(1e-6)))[:height, :width]
+    answer = total / np.maximum(weight, np.float32(1e-6))
+    return answer[:height, :width].astype(np.float32, copy=False)
 
 
 def _mirrored(length: int, wanted: int) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ _TIGHT = 0.05
 of 12 to 40 pixels have outlines of 0.93 to 0.97 of their diameter; a pixel of that at 38 reads as 1.5 depths of field too far."""
 
 _PATCHES_BYTES = 12 * 2**20
-"""Of the ways to the sensor: of sixteen particles. In a frame of more they are made anew each time, a quarter more of the time."""
+"""Of the ways to the sensor: of sixteen particles. In a frame of more they are made anew each time."""
 _SIDES_BYTES = 4 * 2**20
 """Of what depends on a patch's side alone: ten sides."""
 

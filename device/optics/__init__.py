@@ -1,7 +1,7 @@
 """Physics, as pure functions on arrays.
 
 geometry         the recording geometry and its equivalent plane-wave form
-propagation      band-limited angular spectrum, kernels cached by geometry
+propagation      band-limited angular spectrum, kernels cached by geometry; byte_cache: as far as a number of bytes reaches
 fresnel          by one transform, and onto a grid of one's own choosing      fft    the one place that knows the library
 pupil            what a lens, a window or a cover slip does to the wave
 coherence        what partial coherence and finite pixels leave of a fringe; resolution: what they leave of detail, and why

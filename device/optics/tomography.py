@@ -169,8 +169,8 @@ def _even(image: Real, weight: np.float32, dual: Real) -> tuple[Real, Real]:
     """The image, nowhere below 0, next to `image` with a `weight` on its total variation; and the dual it was found by, to go on from."""
     for _ in range(_DUAL_STEPS):
         slope = _slopes(np.maximum(image + weight * _divergence(dual), np.float32(0)))
-        dual = dual + slope / (12 * weight)
-        dual /= np.maximum(np.sqrt((dual**2).sum(axis=0)), 1)
+        stepped = dual + slope / (12 * weight)
+        dual = (stepped / np.maximum(np.sqrt((stepped**2).sum(axis=0)), 1)).astype(np.float32)
     return np.maximum(image + weight * _divergence(dual), np.float32(0)), dual
 
 

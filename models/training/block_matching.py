@@ -49,11 +49,11 @@ def block_matched(field: Complex, noise: Complex, threshold: float = 2.7) -> Com
 
 
 def _transformed(groups: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
-    return scipy.fft.dctn(groups, axes=axes, norm="ortho").astype(np.complex64)
+    return np.asarray(scipy.fft.dctn(groups, axes=axes, norm="ortho"), np.complex64)
 
 
 def _back(groups: Complex) -> Complex:
-    return scipy.fft.idctn(groups, axes=_AXES, norm="ortho").astype(np.complex64)
+    return np.asarray(scipy.fft.idctn(groups, axes=_AXES, norm="ortho"), np.complex64)
 
 
 def _groups(field: Complex, guide: Complex) -> tuple[Complex, Places]:

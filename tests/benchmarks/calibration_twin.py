@@ -24,7 +24,7 @@ from device.analysis.background import normalise
 from device.duct_flow import Duct
 from device.instrument import Instrument, load_instrument
 from device.optics import fft
-from device.optics.propagation import asm_transfer_function
+from device.optics.propagation import compute_transfer_function
 from device.twin.forward import _exit_wave, scattered_wave
 from device.twin.illumination import Illumination, coherence_envelope
 from device.twin.morphology import Body, make_volume
@@ -107,7 +107,7 @@ def _carry(
     wave = np.zeros((size, size), np.complex64)
     lead = size // 2 - patch.shape[0] // 2
     wave[lead : lead + patch.shape[0], lead : lead + patch.shape[1]] = patch
-    transfer = asm_transfer_function.__wrapped__((size, size), voxel_um, wavelength_um, z_um)
+    transfer = compute_transfer_function((size, size), voxel_um, wavelength_um, z_um)
     wave = fft.ifft2(fft.fft2(wave, overwrite_x=True) * transfer, overwrite_x=True)
     top, left = row - size // 2, column - size // 2
     t, le = max(top, 0), max(left, 0)
@@ -179,7 +179,7 @@ def pitch_of_ruling(trial: int) -> tuple[float, float]:
     at_um = (np.arange(SIDE_PX * finer) - (finer - 1) / 2) * truth.sensor.pitch_um / finer
     across = at_um[None, :] * np.cos(angle) + at_um[:, None] * np.sin(angle)
     lines = (0.5 + 0.5 * np.tanh(np.sin(2 * np.pi * across / period_um + rng.uniform(0, 6)) * 8)).astype(np.complex64)
-    transfer = asm_transfer_function.__wrapped__(lines.shape, truth.sensor.pitch_um / finer, truth.lamp.wavelength_um, 500.0)
+    transfer = compute_transfer_function(lines.shape, truth.sensor.pitch_um / finer, truth.lamp.wavelength_um, 500.0)
     intensity = np.abs(fft.ifft2(fft.fft2(lines) * transfer)) ** 2
     pixels = intensity.reshape(SIDE_PX, finer, SIDE_PX, finer).mean((1, 3))
     frame = recorded(pixels, truth, rng)

@@ -11,6 +11,7 @@ from device.errors import InputError
 from device.inference.bounds import load_manifest
 from device.rig.models import ARTEFACTS
 from models.cli import main
+from models.recipes.protocol import recipes
 from models.training.export import check_free
 
 CARDS = ARTEFACTS.parent / "cards"
@@ -32,7 +33,8 @@ def test_every_model_has_a_manifest_a_golden_sample_and_a_card_that_names_its_di
 
 @pytest.mark.parametrize("card", sorted(CARDS.glob("*.md")), ids=lambda path: path.stem)
 def test_every_card_is_of_a_model_that_is_here(card: Path) -> None:
-    assert (ARTEFACTS / f"{card.stem}.tflite").is_file()
+    # A system without anything trained has a card and no file.
+    assert (ARTEFACTS / f"{card.stem}.tflite").is_file() or card.stem in recipes()
 
 
 def test_a_released_version_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:

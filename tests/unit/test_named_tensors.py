@@ -38,7 +38,7 @@ def bundle(file: Path, tmp_path: Path) -> ModelBundle:
     path = write_bundle(spec, file.read_bytes(), {"shadow": SHADOWS[:1], "level": LEVELS[:1]}, tmp_path)
     text = path.with_suffix(".toml").read_text()
     # Of a task that isn't here: what is read is the file's shape, not whether the box can use it.
-    with pytest.raises(InputError, match=r"task 'shading': reconstruction \| classification is expected"):
+    with pytest.raises(InputError, match=r"task 'shading': reconstruction \| .*classification.* is expected"):
         load_manifest(path.with_suffix(".toml"))
     import tomllib
 

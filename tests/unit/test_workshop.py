@@ -57,7 +57,7 @@ def test_short_and_flat_curves_are_curves(tmp_path: Path, curve: list[list[float
         (["finetune", "hidef", "--version", "9.0.0", "--out", "x", "--frames", "a", "--start-from", "none"], "no such model"),
         (["train", "hidef", "--seconds", "-1"], "--seconds"),
         (["train", "bioaerosol", "--start-from", "hidef"], "it names other things"),
-        (["train", "bioaerosol", "--steps", "9"], "an option of hidef, hidef-small"),
+        (["train", "bioaerosol", "--steps", "9"], "hidef, hidef-low-photon, hidef-small"),
         (["train", "hidef", "--epochs", "9"], "an option of beads, bioaerosol, water"),
         (["evaluate", "water", "--sharpness=9"], "no such option"),
         (["train", "--seed", "-1", "hidef"], "--seed"),

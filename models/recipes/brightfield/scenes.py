@@ -16,6 +16,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 import models
+from device.inference.networks import HidefNetwork
 from device.optics import fft
 from device.optics.microscope import Microscope, condenser_directions
 from device.optics.propagation import compute_transfer_function, propagate
@@ -104,7 +105,7 @@ def _refocused(recorded: NDArray[np.float32], number: float, wavelength: float) 
     return propagate(amplitude, pitch_um=1.0, wavelength_um=wavelength, distance_um=-number / wavelength, margin_px=0)
 
 
-def _scene(rng: np.random.Generator, shapes: Shapes, hidef: object) -> NDArray[np.float32]:
+def _scene(rng: np.random.Generator, shapes: Shapes, hidef: HidefNetwork) -> NDArray[np.float32]:
     """Tiles of one scene, float32 [n, _TILE_PX, _TILE_PX, 4]: field (2), picture, weight."""
     wavelength, number = _log_uniform(rng, 0.08, 0.85), _log_uniform(rng, 25.0, 400.0)
     flat = rng.random() < _FLAT_SHARE
@@ -135,7 +136,6 @@ def _scene(rng: np.random.Generator, shapes: Shapes, hidef: object) -> NDArray[n
 
 def samples(seed: int) -> Iterator[NDArray[np.float32]]:
     """Endless batches of (field 2, picture 1, weight 1)."""
-    from device.inference.networks import HidefNetwork
     from device.inference.store import ModelStore
 
     bundle, interpreter = ModelStore(Path(models.__file__).parent / "artefacts").open("hidef-small")

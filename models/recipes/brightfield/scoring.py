@@ -89,8 +89,8 @@ def similarity_map(a: Picture, b: Picture) -> NDArray[np.float64]:
 def _box(particle: SimulatedParticle, margin_px: int) -> Box:
     half, corner = particle.volume.length_um / 2 / PITCH_UM + margin_px, (FIELD_PX - CORE_PX) / 2
     y, x = (c / PITCH_UM - corner for c in (particle.y_um, particle.x_um))
-    low, high = (lambda c: max(int(c - half), 0)), (lambda c: min(int(c + half) + 1, CORE_PX))
-    return slice(low(y), high(y)), slice(low(x), high(x))
+    rows, columns = (slice(max(int(c - half), 0), min(int(c + half) + 1, CORE_PX)) for c in (y, x))
+    return rows, columns
 
 
 def _views(intensity: Picture, focus_um: float, network: ChannelNetwork) -> dict[str, Picture]:

@@ -8,6 +8,7 @@ that grid, over rings of directions. And the classical methods that the network 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 Complex = NDArray[np.complex64]
+Kind = TypeVar("Kind", bound=np.generic)
 Picture = NDArray[np.float32]
 
 _LIGHT = Illumination(0.85, bandwidth_um=0.008, source_diameter_um=100.0, source_distance_um=40000.0)
@@ -119,7 +121,7 @@ def recorded(rng: np.random.Generator, particles: list[SimulatedParticle]) -> Pi
     return (np.round(frame / 4.9) / np.maximum(np.round(before / 4.9), 1)).astype(np.float32)
 
 
-def core(field: NDArray[np.generic]) -> NDArray[np.generic]:
+def core(field: NDArray[Kind]) -> NDArray[Kind]:
     """The field's middle, [CORE_PX, CORE_PX]: of it alone there are pictures."""
     edge = (FIELD_PX - CORE_PX) // 2
     return field[edge:-edge, edge:-edge]

@@ -85,7 +85,7 @@ def _object(rng: np.random.Generator, shapes: Shapes) -> Complex:
 
 def _magnified(image: NDArray[np.floating], diameter_px: float) -> NDArray[np.floating]:
     side = round(len(image) * diameter_px / _RENDERED_PX)
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _paste(field: Complex, wave: Complex, x: int, y: int) -> None:

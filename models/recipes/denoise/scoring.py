@@ -28,7 +28,7 @@ from models.training.hallucination import Insertion, feature_lines, strange_shap
 from models.training.rings import RingTally, ring_lines
 from models.training.tables import Bar, Scores, bar_lines, score_lines
 
-__all__ = ["Scene", "report", "scene"]
+__all__ = ["SpeckledScene", "report", "scene"]
 
 Complex = NDArray[np.complex64]
 SIDE_PX = 160
@@ -46,7 +46,7 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class Scene:
+class SpeckledScene:
     """One field with its coherent noise; fields complex64 [SIDE_PX, SIDE_PX], 1 where nothing is."""
 
     truth: Complex
@@ -81,7 +81,7 @@ class _Surfaces:
         scattered = self._clipped(_moved(np.exp(1j * self.before), self.distances[0]) - np.exp(1j * self.before).mean())
         lit = truth * (1 + self._share(scattered))
         at_second = _moved(lit, self.distances[1]) * np.exp(1j * self.behind) / np.exp(1j * self.behind).mean()
-        rest = self._clipped(_moved(at_second, -self.distances[1]) - lit)
+        rest = self._clipped((_moved(at_second, -self.distances[1]) - lit).astype(np.complex64))
         empty = _moved(_moved(np.ones_like(truth), self.distances[1]) * np.exp(1j * self.behind), -self.distances[1])
         scale = np.sqrt(self.power / 2 / np.mean(np.abs(self._clipped(empty / np.exp(1j * self.behind).mean() - 1)) ** 2))
         twin = self.twin * _moved(np.conj(truth - 1), 2 * self.distances[0])
@@ -123,10 +123,10 @@ def _cells(rng: np.random.Generator) -> NDArray[np.float32]:
         nucleus = 0.4 * np.sqrt(np.maximum(0.16 - (along - 0.2) ** 2 - across**2, 0))
         granules = 0.1 * np.tanh(2 * cv2.GaussianBlur(rng.standard_normal(phase.shape), (0, 0), 1.2) / 0.23) * (height > 0.3)
         phase = np.maximum(phase, float(rng.uniform(0.4, 2.4)) * (height + nucleus + granules * height))
-    return cv2.GaussianBlur(phase, (0, 0), 0.6)
+    return np.asarray(cv2.GaussianBlur(phase, (0, 0), 0.6), np.float32)
 
 
-def scene(rng: np.random.Generator) -> Scene:
+def scene(rng: np.random.Generator) -> SpeckledScene:
     """One at random."""
     grain, power = (float(np.exp(rng.uniform(*np.log(limits)))) for limits in (GRAIN_PX, POWER))
     phase: NDArray[np.float32] | None = None
@@ -148,7 +148,7 @@ def scene(rng: np.random.Generator) -> Scene:
         strange[boxes[0]] *= np.exp(1j * float(rng.choice([0.5, 1.0, 2.0])) * shape)
     looks = tuple(_surfaces(rng, grain, power).through(truth) for _ in range(4))
     noise = _surfaces(rng, grain, power).through(np.ones_like(truth)) - 1
-    return Scene(
+    return SpeckledScene(
         truth,
         surfaces.through(truth),
         looks,
@@ -175,7 +175,7 @@ def _psnr_db(found: Complex, truth: Complex) -> float:
 
 def metrics(found: Complex, truth: Complex, phase_rad: NDArray[np.float32] | None) -> dict[str, float]:
     """Of one field: amplitudes' PSNR (peak 1) in all and where the object is; error and phase there; what of its phase's sum is lost."""
-    inside = scipy.ndimage.binary_dilation(np.abs(truth - 1) > 0.1, iterations=2)
+    inside = np.asarray(scipy.ndimage.binary_dilation(np.abs(truth - 1) > 0.1, iterations=2), bool)
     out = {"amplitude_psnr_db": _psnr_db(found, truth)}
     if inside.any():
         off = np.angle(found * np.conj(truth))[inside & (np.abs(truth) > 0.3)]
@@ -195,7 +195,7 @@ def report(network: ImageNetwork, count: int) -> list[str]:
     """Tables of 4 `count` scenes: all of it, by grain and strength, ring by ring, and what is invented or erased."""
     others = [scene(np.random.default_rng((7000, k))) for k in range(4)]
     filters = tuned_filters([(s.noisy, s.noise, s.truth) for s in others])
-    ways: dict[str, Callable[[Scene], Complex]] = {
+    ways: dict[str, Callable[[SpeckledScene], Complex]] = {
         "as it came": lambda s: s.noisy,
         **{name: lambda s, way=way: way(s.noisy, s.noise) for name, way in filters.items()},
         "four looks averaged": lambda s: np.mean(s.looks, axis=0),
@@ -217,7 +217,7 @@ def report(network: ImageNetwork, count: int) -> list[str]:
             rings[name].add(found, one.truth)
             if name in insertions and one.empty:
                 truth, noisy = one.with_strange
-                shown = way(Scene(truth, noisy, (), one.noise, None, one.grain_px, one.power, (truth, noisy), ()))
+                shown = way(SpeckledScene(truth, noisy, (), one.noise, None, one.grain_px, one.power, (truth, noisy), ()))
                 insertions[name].append(Insertion(shown, found, truth, one.truth, one.empty))
     return [
         *score_lines(scores, METRICS), "", *bar_lines(_bars(scores), scores), "", "By grain (fine: under 2.2 pixels) and strength (weak: diffuse "

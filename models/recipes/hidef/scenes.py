@@ -19,7 +19,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from device.optics import fft
-from device.optics.propagation import asm_transfer_function, compute_transfer_function, propagate
+from device.optics.propagation import compute_transfer_function, propagate
 from device.optics.pupil import ABERRATIONS, Pupil
 from device.twin.forward import paste
 from device.twin.illumination import Illumination, coherence_envelope
@@ -321,7 +321,7 @@ def _recording(rng: np.random.Generator, shapes: Shapes, ranges: SceneRange) -> 
         target *= plane
         distance = number / wavelength
         light = Illumination(wavelength, bandwidth, blur_per_px, 2 * distance)
-        transfer = asm_transfer_function.__wrapped__(shape, 1.0, wavelength, distance, False)
+        transfer = compute_transfer_function(shape, 1.0, wavelength, distance, band_limited=False)
         spectrum += fft.fft2(plane - 1) * transfer * coherence_envelope(shape, 1.0, light, distance)
     if pupil is not None:
         spectrum *= pupil

@@ -94,5 +94,7 @@ class Section:
         out = np.empty((*path.shape, 6), np.float32)
         for k, plane in enumerate(planes):
             left = scipy.ndimage.zoom(rng.normal(0, noise, (4, 4)), np.array(path.shape) / 4, order=1)
-            out[..., k] = scipy.ndimage.gaussian_filter(plane, blur_px) + left + rng.normal(0, noise, path.shape)
+            out[..., k] = (
+                np.asarray(scipy.ndimage.gaussian_filter(plane, blur_px)) + np.asarray(left) + rng.normal(0, noise, path.shape)
+            )
         return out

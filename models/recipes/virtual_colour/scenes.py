@@ -18,7 +18,7 @@ Maps = dict[str, NDArray[np.float32]]
 
 def _cover(maps: Maps, which: str, mask: NDArray[np.float32], rng: np.random.Generator) -> None:
     """Lay a structure over what is there: its density where it covers, its own chemistry where it covers most."""
-    maps[which] = maps[which] * (1 - mask) + np.float32(density(rng)) * mask
+    maps[which] = (maps[which] * (1 - mask) + density(rng) * mask).astype(np.float32)
     maps[f"{which}_hidden"] = np.where(mask > 0.5, np.float32(rng.normal()), maps[f"{which}_hidden"])
 
 
@@ -34,7 +34,7 @@ def _thread(rng: np.random.Generator) -> NDArray[np.float32]:
     points = start + np.stack([along * np.cos(angle + bend * along), along * np.sin(angle + bend * along)], axis=-1)
     canvas = np.zeros((_TILE_PX * _PAINTED,) * 2, np.uint8)
     cv2.polylines(canvas, [(points * _PAINTED).astype(np.int32)], isClosed=False, color=255, thickness=int(rng.integers(8, 24)))
-    return cv2.resize(canvas, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cv2.resize(canvas, (_TILE_PX, _TILE_PX), interpolation=cv2.INTER_AREA).astype(np.float32) / np.float32(255)
 
 
 def _section(rng: np.random.Generator) -> Section:

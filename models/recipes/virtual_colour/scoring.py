@@ -83,7 +83,7 @@ def _regressions(rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
         name: np.concatenate([_terms(m, squares=s) for m, _ in seen])
         for name, s in zip(_METHODS[1:3], (False, True), strict=True)
     }
-    return {name: np.linalg.lstsq(matrix, colours, rcond=None)[0] for name, matrix in terms.items()}
+    return {name: np.asarray(np.linalg.lstsq(matrix, colours, rcond=None)[0], np.float64) for name, matrix in terms.items()}
 
 
 def predicted(measured: Map, network: ChannelNetwork) -> tuple[Map, Map]:
