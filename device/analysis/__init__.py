@@ -31,5 +31,6 @@ optical_health  how the optics are, from frames that are there anyway; baseline:
 report       analyses to records
 panels       a picture of a frame, with close-ups from gallery
 drawing      what the pictures share
+views        a field as a brightfield microscope would show it, for people alone
 field_picture  amplitude, phase and confidence of one reconstruction
 """
