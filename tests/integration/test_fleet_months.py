@@ -95,7 +95,7 @@ def test_a_database_of_before_is_brought_over_in_place_and_goes_on_where_it_stop
             schema._apply(connection, steps()[8])
         # Interrupted: some are done.
         connection.execute("UPDATE records SET record = record WHERE seq % 3 = 0")
-        assert [step.number for step in migrate(connection)] == [9]
+        assert [step.number for step in migrate(connection)] == [step.number for step in steps()[8:]]
     assert {name: rows(address, query) for name, query in views.items()} == before
     assert rows(address, "SELECT * FROM hours ORDER BY 1, 2") == hours
     assert rows(address, _SIZES) == rows(address, _RECOUNT_SIZES)
