@@ -190,8 +190,12 @@ class ImageRecipe:
 
     def export(self, args: argparse.Namespace) -> Path:
         """Its int8 bundle; prints what quantisation costs on samples of the pool."""
+        import keras
+
         from models.training.export import trained_weights
 
+        # Whatever it was trained in.
+        keras.mixed_precision.set_global_policy("float32")
         trained = self.network.build()
         trained.load_weights(trained_weights(args.work / self.name))
         return self.write(trained, self.pool(args.work), args.artefacts, args.version)
