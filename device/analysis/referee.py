@@ -31,7 +31,7 @@ Box = tuple[slice, slice]
 Verdict = Literal["agreed", "another field explains it too", "disputed"]
 
 LIMIT = 0.5
-"""`difference` from which two fields are two answers."""
+"""`difference` from which two fields are two answers; a choice that no recording has calibrated yet (tests/benchmarks/referee.py)."""
 
 _CROP_PX = 128
 """Least side of what is fitted."""

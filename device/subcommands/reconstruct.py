@@ -150,6 +150,14 @@ def _check(args: argparse.Namespace) -> None:
             expected="an in-line method",
             got=f"--method {args.method}",
         )
+    if args.denoise and args.method == "tomography":
+        raise InputError(
+            "speckle is taken off a field, not off an index",
+            where="--denoise",
+            expected="a method that makes a field",
+            got="--method tomography",
+            remedy="Denoise each frame's field first, and give the .npz files to --method tomography.",
+        )
     if args.factor is not None and args.method in _OF_SEVERAL:
         raise InputError("one finer frame is for one frame's methods", where="--factor", got=f"--method {args.method}")
 

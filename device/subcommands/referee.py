@@ -32,6 +32,7 @@ def execute(args: argparse.Namespace) -> int:
     """Print a line, or an entry of a JSON object, per particle."""
     from device.subcommands.hologram_input import normalised_frames
 
+    print("verdicts: their limit is not calibrated, look at the figures beside them", file=sys.stderr)
     for name, frame in normalised_frames(args):
         _judge(args, name, frame)
     return 0

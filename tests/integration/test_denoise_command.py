@@ -57,3 +57,9 @@ def test_a_sensor_s_own_noise_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     files = [str(tmp_path / "frame.npy"), "--background", str(tmp_path / "flat.npy"), "--out", str(tmp_path / "x.npz")]
     assert main(["reconstruct", *files, *told]) == 2
     assert "this is the sensor's noise" in capsys.readouterr().err
+
+
+def test_an_index_is_not_denoised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reconstruct", "a.npz", "--method", "tomography", "--denoise", "--out", str(tmp_path / "x.npz")]
+    assert main(arguments) == 2
+    assert "taken off a field, not off an index" in capsys.readouterr().err
